@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The vocabulary of both planes: identities, positions, time, slots, the topology and the admin API's wire types.
+//!
+//! Everything here is plain data with serde. No I/O, no clock, no randomness, no policy: a type
+//! belongs here when the data plane (`node`) and the control plane (`operator`) both name it.
+
+pub mod admin;
+mod identity;
+mod position;
+mod quorum;
+mod slot;
+mod time;
+mod topology;
+
+pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
+pub use position::{Epoch, LogIndex, Position, Term};
+pub use quorum::majority;
+pub use slot::{SLOTS, ShardId, Slot, SlotRange};
+pub use time::{Time, WallTime};
+pub use topology::{Addresses, GroupId, Member, ShardPlacement, Topology, TopologyError};
