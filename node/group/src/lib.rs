@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Replica, log and state store joined: still synchronous, still without tokio.
+//!
+//! [`host::Host`] is everything a node replicates: it turns the protocol's outputs into disk operations and messages
+//! and their completions into inputs. The node and the simulation drive the same host. [`keyspace`] is the state
+//! machine: commands on keys evaluated into row changes.
+
+pub mod host;
+pub mod keyspace;
+mod operation;
+
+pub use operation::{
+    Comparison, Expiry, FloatText, KeyType, Operation, Read, ScanCursor, SetCondition, TtlUnit,
+    Value, ValueError, Write,
+};

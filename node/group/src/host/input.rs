@@ -1,0 +1,117 @@
+//! What a host is told.
+
+use bytes::Bytes;
+use quorate_model::{
+    Addresses, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology, WallTime,
+};
+use quorate_replication::single_leader;
+use quorate_storage::disk;
+use serde::{Deserialize, Serialize};
+
+use crate::Operation;
+
+/// Chosen by the caller, unique while the process lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+#[derive(Debug)]
+pub enum Input {
+    /// The deadline has passed, a flush may be complete (being early does no harm).
+    Tick,
+    Disk(disk::Completion),
+    Peer {
+        from: NodeId,
+        group: GroupId,
+        message: PeerMessage,
+    },
+    /// The connection to this peer was closed and a new one is refused: its process is dead.
+    PeerRefused {
+        peer: NodeId,
+    },
+    /// A peer connected and says that this is where it can be reached.
+    PeerAddresses {
+        peer: NodeId,
+        addresses: Addresses,
+    },
+    Request {
+        id: RequestId,
+        request: Request,
+    },
+    /// The client went away: the answer is no longer wanted (a write may still take effect).
+    Cancel {
+        id: RequestId,
+    },
+    /// Milliseconds since the Unix epoch, for expiry; given before requests, at least every 100 ms.
+    Wall(WallTime),
+}
+
+/// Everything that travels between two hosts for one group.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum PeerMessage {
+    Replication(single_leader::Message),
+    /// One chunk of a snapshot, in order; `number` counts from 0. `last` ends it.
+    SnapshotChunk {
+        position: Position,
+        stream: u64,
+        number: u64,
+        last: bool,
+        bytes_total: u64,
+        checksum: u32,
+        payload: Bytes,
+    },
+    /// The receiver holds every chunk below `next`; `installed` once the whole is durable.
+    SnapshotAck {
+        stream: u64,
+        next: u64,
+        installed: bool,
+    },
+    SnapshotAbort {
+        stream: u64,
+    },
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    /// Runs on the group's leader, or for `ReadLevel::Local` on this replica whatever its role.
+    Execute {
+        shard: ShardId,
+        operation: Operation,
+        level: ReadLevel,
+    },
+    /// WAIT: answered with the number of replicas beside the leader that hold `position` durably, when it reaches
+    /// `replicas` or after `timeout_ms` (0: the request timeout).
+    Wait {
+        shard: ShardId,
+        position: Position,
+        replicas: u32,
+        timeout_ms: u64,
+    },
+    Bootstrap {
+        topology: Topology,
+    },
+    /// Compare-and-set; runs on the meta group's leader.
+    ProposeTopology {
+        expected: Epoch,
+        topology: Topology,
+    },
+    /// Hand over every leadership; answered when none is left or the transfers timed out.
+    Handover,
+    /// A linearizable read of the newest topology; runs on the meta group's leader.
+    ReadTopology,
+    /// The index that a linearizable read at the shard's leader may use.
+    ReadIndex {
+        shard: ShardId,
+    },
+    /// Answered when this replica has applied `index`.
+    AwaitApplied {
+        shard: ShardId,
+        index: LogIndex,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReadLevel {
+    Linearizable,
+    /// What this replica has applied (READONLY connections).
+    Local,
+}

@@ -1,0 +1,73 @@
+//! What a host wants done.
+
+use quorate_model::{Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology};
+use serde::{Deserialize, Serialize};
+
+use super::{PeerMessage, RequestId};
+use crate::Value;
+
+#[derive(Debug)]
+pub enum Output {
+    Send {
+        to: NodeId,
+        group: GroupId,
+        message: PeerMessage,
+    },
+    Reply {
+        id: RequestId,
+        reply: Result<Reply, Failure>,
+    },
+    /// A newer topology is in force: route by it, connect to its members.
+    Topology(Box<Topology>),
+    /// Something that `Host::status` shows has changed.
+    StatusChanged,
+    /// The process must stop, now, without another write: a failed fsync, a corrupt log, a state store that cannot flush.
+    Fatal {
+        reason: String,
+    },
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// `position` is set for a write: where it stands in the shard's log (for WAIT and, later, for sessions).
+    Value {
+        value: Value,
+        position: Option<Position>,
+    },
+    Waited {
+        replicas: u32,
+    },
+    Proposed {
+        epoch: Epoch,
+    },
+    HandedOver {
+        moved: Vec<ShardId>,
+        kept: Vec<GroupId>,
+    },
+    Topology(Box<Topology>),
+    Index(LogIndex),
+    Done,
+}
+
+/// Why a request was not done. Only `Unknown` leaves open whether it took effect.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    #[error("this node does not lead {group}")]
+    NotLeader { group: GroupId, leader: Option<NodeId> },
+    #[error("{group} has no leader")]
+    NoLeader { group: GroupId },
+    #[error("this node has no replica of {group}")]
+    NotHosted { group: GroupId },
+    #[error("too many requests are waiting")]
+    Overloaded,
+    #[error("not acknowledged in time; the write may still take effect")]
+    Unknown,
+    #[error("the epoch is {current}, not {expected}")]
+    EpochMoved { expected: Epoch, current: Epoch },
+    #[error("this node already belongs to a store")]
+    AlreadyBootstrapped,
+    #[error("{0}")]
+    Invalid(String),
+    #[error("this node's log is damaged: {0}")]
+    Damaged(String),
+}

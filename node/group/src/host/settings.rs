@@ -1,0 +1,46 @@
+//! The bounds and the timing of a host.
+
+use std::time::Duration;
+
+use quorate_replication::single_leader;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    pub replication: single_leader::Settings,
+    /// How many requests may wait for an answer over all groups; more are refused as overloaded.
+    pub requests_max: usize,
+    /// How long a request waits for a leader or an acknowledgement before it is answered.
+    pub request_timeout: Duration,
+    /// The state store is flushed when this much was applied since the last flush.
+    pub flush_bytes: u64,
+    /// A new log segment begins at this size.
+    pub segment_bytes: u64,
+    /// How much of the log is kept for followers that are behind; beyond it they get a snapshot.
+    pub log_kept_bytes: u64,
+    /// How much one snapshot chunk carries, and how many chunks may be unanswered.
+    pub snapshot_chunk_bytes: usize,
+    pub snapshot_chunks_inflight: usize,
+    /// How many keys whose time has come one log entry removes at most, and how often the leader looks.
+    pub expired_keys_per_entry: u32,
+    pub expiry_interval: Duration,
+    /// A leader that could not make a write durable for this long hands over.
+    pub disk_stall: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            replication: single_leader::Settings::default(),
+            requests_max: 65_536,
+            request_timeout: Duration::from_secs(5),
+            flush_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            log_kept_bytes: 256 << 20,
+            snapshot_chunk_bytes: 512 << 10,
+            snapshot_chunks_inflight: 4,
+            expired_keys_per_entry: 256,
+            expiry_interval: Duration::from_millis(100),
+            disk_stall: Duration::from_secs(2),
+        }
+    }
+}

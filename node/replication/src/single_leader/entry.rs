@@ -1,0 +1,74 @@
+//! What the log holds: entries, the configurations among them, and the hard state beside it.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use quorate_model::{LogIndex, NodeId, Position, Term};
+use serde::{Deserialize, Serialize};
+
+/// One entry of a group's log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    pub position: Position,
+    pub payload: Payload,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Payload {
+    /// A new leader's first entry: through it, and only through it, earlier terms' entries are committed.
+    Empty,
+    /// Counts from the moment it is in a replica's log, committed or not (Raft dissertation, section 4.1).
+    Configuration(Configuration),
+    /// What the state machine applies; opaque here.
+    Command(Bytes),
+}
+
+/// Who replicates a group. No node is both a voter and a learner.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Configuration {
+    pub voters: BTreeSet<NodeId>,
+    /// They follow the log and have no vote.
+    pub learners: BTreeSet<NodeId>,
+}
+
+/// What a replica must not forget between restarts, beside its log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HardState {
+    pub term: Term,
+    pub vote: Option<NodeId>,
+}
+
+impl Entry {
+    #[must_use]
+    pub const fn index(&self) -> LogIndex {
+        self.position.index
+    }
+
+    #[must_use]
+    pub const fn term(&self) -> Term {
+        self.position.term
+    }
+
+    /// The size that counts towards the limits of messages and caches.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const OVERHEAD: usize = 32;
+        OVERHEAD
+            + match &self.payload {
+                Payload::Empty => 0,
+                Payload::Configuration(configuration) => 16 * configuration.members().count(),
+                Payload::Command(command) => command.len(),
+            }
+    }
+}
+
+impl Configuration {
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.voters.iter().chain(&self.learners).copied()
+    }
+
+    #[must_use]
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
