@@ -46,7 +46,8 @@ pub enum Read {
         unit: TtlUnit,
     },
     /// One step of SCAN over this shard. Answer: a list of the next cursor (`Integer`, 0 at the end of the shard) and the
-    /// list of keys. The cursor counts within the shard's slots; the session joins the shards.
+    /// list of keys. The cursor names a slot of the whole keyspace ([`ScanCursor::slot`]), below 2^46; the session goes
+    /// on with the next shard at [`ScanCursor::at`] its first slot.
     Scan {
         cursor: ScanCursor,
         pattern: Option<Bytes>,
@@ -131,6 +132,10 @@ pub enum Write {
     RemoveExpired {
         count_max: u32,
     },
+    /// Removes those of the keys whose time has come: proposed for a linearizable read that found them.
+    RemoveIfExpired {
+        keys: Vec<Bytes>,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -213,6 +218,8 @@ pub enum ValueError {
     NotFinite,
     #[error("ERR invalid expire time in '{0}' command")]
     ExpireTime(String),
+    #[error("ERR key exceeds maximum allowed size ({0} bytes)")]
+    KeyTooLong(u64),
     #[error("ERR string exceeds maximum allowed size ({0} bytes)")]
     TooLong(u64),
     #[error("ERR more than {0} keys match, use SCAN")]
@@ -261,7 +268,7 @@ impl Write {
             | Self::Expire { key, .. }
             | Self::Persist { key } => vec![key],
             Self::SetMany { pairs, .. } => pairs.iter().map(|(key, _)| key).collect(),
-            Self::Delete { keys } => keys.iter().collect(),
+            Self::Delete { keys } | Self::RemoveIfExpired { keys } => keys.iter().collect(),
             Self::Flush | Self::RemoveExpired { .. } => Vec::new(),
         }
     }
