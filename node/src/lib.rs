@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The data plane's shell: everything that touches tokio.
+
+pub mod resp;
+pub mod session;

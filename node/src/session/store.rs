@@ -1,0 +1,66 @@
+//! What a session needs of the node: one trait, so that sessions are tested over a map.
+//!
+//! The node implements it over the driver and the links to peers. It decides nothing about the client's protocol.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use quorate_group::host::{Failure, ReadLevel, Status};
+use quorate_group::{Operation, Value};
+use quorate_model::{Position, ShardId};
+
+use super::Routing;
+
+/// The node as a session sees it. Cloning is cheap.
+///
+/// Order: a session calls [`Store::execute`], and polls the answers for the first time, in its client's order. Two
+/// operations of one session on the same slot are under way together only when both are writes or both are reads;
+/// the store starts them in the order in which it was called.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Runs one operation on one shard.
+    fn execute(
+        &self,
+        request: Execute,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static;
+
+    /// Answers with the number of replicas beside the leader that hold `position` durably, once that is `replicas` or
+    /// `timeout_ms` have passed (0: the node's request timeout).
+    fn wait(
+        &self,
+        shard: ShardId,
+        position: Position,
+        replicas: u32,
+        timeout_ms: u64,
+    ) -> impl Future<Output = Result<u32, Failure>> + Send + 'static;
+
+    /// The newest view of the topology and of who leads. Asked for every request: a pointer load, not a lock.
+    fn routing(&self) -> Arc<Routing>;
+
+    /// For INFO and ROLE.
+    fn status(&self) -> Arc<Status>;
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Execute {
+    pub shard: ShardId,
+    pub operation: Operation,
+    pub level: ReadLevel,
+    pub reach: Reach,
+}
+
+/// How far the store goes to have an operation done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Only this node's own replica (the cluster port): [`Failure::NotLeader`] when it does not lead, so that the
+    /// client is sent on.
+    Here,
+    /// Wherever the leader is (the plain port): forwards, and waits for an election up to the request timeout.
+    Anywhere,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    pub value: Value,
+    /// Set for a write: where it stands in its shard's log, for WAIT.
+    pub position: Option<Position>,
+}
