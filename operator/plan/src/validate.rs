@@ -1,0 +1,399 @@
+//! From the resource as written to a store that can be built: parsed, with every default resolved.
+//!
+//! The schema refuses most of this already; the operator does not rely on it, because an older schema may be
+//! installed. Everything downstream takes [`ValidStore`] and never the raw spec.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quorate_api::{
+    Durability, LogLevel, PodSpec, ReclaimPolicy, ReplicatedStore, ReplicatedStoreSpec,
+    ReplicationMode, Resources, labels,
+};
+use quorate_model::{Datacenter, Name, NodeId, StoreId};
+
+/// A store that can be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidStore {
+    pub name: Name,
+    pub namespace: String,
+    /// The uid of the resource, as Kubernetes writes it: for owner references.
+    pub uid: String,
+    /// The same, as nodes know it.
+    pub id: StoreId,
+    pub generation: i64,
+    pub created: Option<Time>,
+    pub mode: Mode,
+    /// In the order of the resource; never empty, names distinct.
+    pub datacenters: Vec<ValidDatacenter>,
+    pub shards: u16,
+    pub storage: ValidStorage,
+    pub image: String,
+    pub resources: Resources,
+    pub pod: PodSpec,
+    pub log_level: LogLevel,
+    pub paused: bool,
+    pub enable_pdb: bool,
+    /// The node whose volume may be thrown away, by annotation.
+    pub replace_node: Option<NodeId>,
+}
+
+/// The replication model with what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    SingleLeader(SingleLeader),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SingleLeader {
+    pub durability: Durability,
+    pub replicas: usize,
+    pub preferred_datacenter: Option<Datacenter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidDatacenter {
+    pub name: Datacenter,
+    /// At least 1.
+    pub nodes: i32,
+    pub node_selector: BTreeMap<String, String>,
+    /// As labels of machines; empty for every zone.
+    pub zones: Vec<String>,
+    pub storage_class: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidStorage {
+    /// As Kubernetes takes it.
+    pub size: String,
+    pub size_bytes: u128,
+    pub reclaim_policy: ReclaimPolicy,
+}
+
+/// What is wrong with a resource: the field, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error("{field} is missing: the API server always sets it")]
+    Metadata { field: &'static str },
+    #[error(
+        "metadata.name {name:?} must be a DNS label that begins with a letter: use a-z, 0-9 and '-'"
+    )]
+    StoreName { name: String },
+    #[error("metadata.uid {uid:?} is not a uid")]
+    Uid { uid: String },
+    #[error("spec.datacenters is empty: list at least one datacenter")]
+    NoDatacenter,
+    #[error("spec.datacenters[{index}].name {name:?} is not a DNS label: use a-z, 0-9 and '-'")]
+    DatacenterName { index: usize, name: String },
+    #[error(
+        "metadata.name and spec.datacenters[{index}].name are together over 50 characters: shorten one of them"
+    )]
+    NamesTooLong { index: usize },
+    #[error("two of spec.datacenters are called {name}: give each its own name")]
+    DuplicateDatacenter { name: Datacenter },
+    #[error("spec.datacenters[{index}].zones lists {zone} twice: list each zone once")]
+    DuplicateZone { index: usize, zone: String },
+    #[error(
+        "spec.nodes is {nodes}, below the {replicas} replicas of spec.singleLeader.replicas: raise spec.nodes or lower the replicas"
+    )]
+    FewerNodesThanReplicas { nodes: i32, replicas: i32 },
+    #[error(
+        "spec.nodes is {nodes}, which does not fit spec.datacenters (pinned and at least one each: {needed}): make them agree"
+    )]
+    NodesDoNotFit { nodes: i32, needed: i32 },
+    #[error("spec.singleLeader.replicas is {replicas}: use 1, 3, 5 or 7")]
+    Replicas { replicas: i32 },
+    #[error(
+        "spec.singleLeader.preferredDatacenter {name:?} is not one of spec.datacenters: name one of them or leave it out"
+    )]
+    PreferredDatacenter { name: String },
+    #[error("spec.shards is {shards}: use 1 to 256")]
+    Shards { shards: i32 },
+    #[error("spec.shards is {shards}, but the store was created with {actual}: set it back")]
+    ShardsChanged { shards: i32, actual: usize },
+    #[error("spec.storage.size {size:?} is not a quantity of at least 64Mi: use one such as 10Gi")]
+    StorageSize { size: String },
+    #[error(
+        "annotation {key} is {value:?}, which is not a node's id: use the 32 hexadecimal digits of status.nodes[].id"
+    )]
+    ReplaceNode { key: &'static str, value: String },
+}
+
+const SIZE_BYTES_MIN: u128 = 64 * 1024 * 1024;
+const NAMES_LENGTH_MAX: usize = 50;
+const SHARDS_MAX: i32 = 256;
+
+/// Parses a resource.
+///
+/// # Errors
+/// Everything that is wrong with it, not only the first thing.
+pub fn validate(resource: &ReplicatedStore) -> Result<ValidStore, Vec<SpecError>> {
+    let mut errors = Errors(vec![]);
+    let name = errors.keep(store_name(resource));
+    let uid = errors.keep(required(resource.metadata.uid.as_ref(), "metadata.uid"));
+    let id = uid
+        .clone()
+        .and_then(|uid| errors.keep(uid.parse::<StoreId>().map_err(|_| SpecError::Uid { uid })));
+    let namespace =
+        errors.keep(required(resource.metadata.namespace.as_ref(), "metadata.namespace"));
+    let spec = &resource.spec;
+    let datacenters = datacenters(spec, name.as_ref(), &mut errors);
+    let mode = mode(spec, &datacenters, &mut errors);
+    let shards = errors.keep(shards(resource));
+    let storage = errors.keep(storage(spec));
+    let replace_node = errors.keep(replace_node(resource)).flatten();
+    match (name, uid, id, namespace, mode, shards, storage) {
+        (
+            Some(name),
+            Some(uid),
+            Some(id),
+            Some(namespace),
+            Some(mode),
+            Some(shards),
+            Some(storage),
+        ) if errors.0.is_empty() => Ok(ValidStore {
+            name,
+            namespace,
+            uid,
+            id,
+            generation: resource.metadata.generation.unwrap_or_default(),
+            created: resource.metadata.creation_timestamp.clone(),
+            mode,
+            datacenters,
+            shards,
+            storage,
+            image: spec.image.clone(),
+            resources: spec.resources.clone(),
+            pod: spec.pod.clone(),
+            log_level: spec.log_level,
+            paused: spec.paused,
+            enable_pdb: spec.enable_pdb,
+            replace_node,
+        }),
+        _ => Err(errors.0),
+    }
+}
+
+impl ValidStore {
+    #[must_use]
+    pub fn nodes(&self) -> i32 {
+        self.datacenters.iter().map(|datacenter| datacenter.nodes).sum()
+    }
+
+    /// How many replicas each shard has.
+    #[must_use]
+    pub const fn replicas(&self) -> usize {
+        match &self.mode {
+            Mode::SingleLeader(single) => single.replicas,
+        }
+    }
+
+    #[must_use]
+    pub const fn preferred_datacenter(&self) -> Option<&Datacenter> {
+        match &self.mode {
+            Mode::SingleLeader(single) => single.preferred_datacenter.as_ref(),
+        }
+    }
+
+    #[must_use]
+    pub fn datacenter(&self, name: &Datacenter) -> Option<&ValidDatacenter> {
+        self.datacenters.iter().find(|datacenter| datacenter.name == *name)
+    }
+}
+
+/// Collects every error instead of stopping at the first.
+struct Errors(Vec<SpecError>);
+
+impl Errors {
+    fn keep<T>(&mut self, result: Result<T, SpecError>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
+    }
+}
+
+fn required(value: Option<&String>, field: &'static str) -> Result<String, SpecError> {
+    value.cloned().ok_or(SpecError::Metadata { field })
+}
+
+fn store_name(resource: &ReplicatedStore) -> Result<Name, SpecError> {
+    let name = required(resource.metadata.name.as_ref(), "metadata.name")?;
+    if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Err(SpecError::StoreName { name });
+    }
+    Name::new(name.clone()).map_err(|_| SpecError::StoreName { name })
+}
+
+fn datacenters(
+    spec: &ReplicatedStoreSpec,
+    store: Option<&Name>,
+    errors: &mut Errors,
+) -> Vec<ValidDatacenter> {
+    if spec.datacenters.is_empty() {
+        errors.0.push(SpecError::NoDatacenter);
+        return vec![];
+    }
+    let shares = errors.keep(shares(spec)).unwrap_or_default();
+    let mut names = BTreeSet::new();
+    let mut valid = vec![];
+    for (index, datacenter) in spec.datacenters.iter().enumerate() {
+        let Some(name) = errors.keep(
+            Name::new(datacenter.name.clone())
+                .map_err(|_| SpecError::DatacenterName { index, name: datacenter.name.clone() }),
+        ) else {
+            continue;
+        };
+        if store.is_some_and(|s| s.as_str().len() + name.as_str().len() > NAMES_LENGTH_MAX) {
+            errors.0.push(SpecError::NamesTooLong { index });
+        }
+        if !names.insert(name.clone()) {
+            errors.0.push(SpecError::DuplicateDatacenter { name: name.clone() });
+        }
+        let zones = datacenter.zones.clone().unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        if let Some(zone) = zones.iter().find(|zone| !seen.insert(zone.as_str())) {
+            errors.0.push(SpecError::DuplicateZone { index, zone: zone.clone() });
+        }
+        let node_selector = datacenter.node_selector.clone().unwrap_or_else(|| {
+            BTreeMap::from([(labels::REGION.to_owned(), name.as_str().to_owned())])
+        });
+        valid.push(ValidDatacenter {
+            nodes: shares.get(index).copied().unwrap_or(1),
+            node_selector,
+            zones,
+            storage_class: datacenter
+                .storage_class
+                .clone()
+                .or_else(|| spec.storage.storage_class.clone()),
+            name,
+        });
+    }
+    valid
+}
+
+/// How many nodes each datacenter gets: what is pinned, and an even share of the rest, the first ones one more.
+fn shares(spec: &ReplicatedStoreSpec) -> Result<Vec<i32>, SpecError> {
+    let pinned: i32 = spec.datacenters.iter().filter_map(|datacenter| datacenter.nodes).sum();
+    let open = spec.datacenters.iter().filter(|datacenter| datacenter.nodes.is_none()).count();
+    let open = i32::try_from(open).unwrap_or(i32::MAX);
+    let rest = spec.nodes - pinned;
+    let fits = if open == 0 { rest == 0 } else { rest >= open };
+    if !fits || spec.datacenters.iter().any(|datacenter| datacenter.nodes.is_some_and(|n| n < 1)) {
+        return Err(SpecError::NodesDoNotFit {
+            nodes: spec.nodes,
+            needed: pinned.saturating_add(open),
+        });
+    }
+    let mut remainder = if open == 0 { 0 } else { rest % open };
+    let mut shares = vec![];
+    for datacenter in &spec.datacenters {
+        shares.push(datacenter.nodes.unwrap_or_else(|| {
+            let extra = i32::from(remainder > 0);
+            remainder -= extra;
+            rest / open + extra
+        }));
+    }
+    Ok(shares)
+}
+
+fn mode(
+    spec: &ReplicatedStoreSpec,
+    datacenters: &[ValidDatacenter],
+    errors: &mut Errors,
+) -> Option<Mode> {
+    match spec.mode {
+        ReplicationMode::SingleLeader => {
+            let single = spec.single_leader.clone().unwrap_or_default();
+            let replicas = single.replicas;
+            if !(1..=7).contains(&replicas) || replicas % 2 == 0 {
+                errors.0.push(SpecError::Replicas { replicas });
+            }
+            if spec.nodes < replicas {
+                errors.0.push(SpecError::FewerNodesThanReplicas { nodes: spec.nodes, replicas });
+            }
+            let preferred_datacenter = single.preferred_datacenter.and_then(|name| {
+                let found = datacenters.iter().find(|d| d.name.as_str() == name);
+                if found.is_none() {
+                    errors.0.push(SpecError::PreferredDatacenter { name });
+                }
+                found.map(|datacenter| datacenter.name.clone())
+            });
+            usize::try_from(replicas).ok().map(|replicas| {
+                Mode::SingleLeader(SingleLeader {
+                    durability: single.durability,
+                    replicas,
+                    preferred_datacenter,
+                })
+            })
+        }
+    }
+}
+
+fn shards(resource: &ReplicatedStore) -> Result<u16, SpecError> {
+    let shards = resource.spec.shards;
+    if !(1..=SHARDS_MAX).contains(&shards) {
+        return Err(SpecError::Shards { shards });
+    }
+    let known = resource.status.as_ref().map_or(0, |status| status.shards.len());
+    let count = u16::try_from(shards).map_err(|_| SpecError::Shards { shards })?;
+    if known != 0 && known != usize::from(count) {
+        return Err(SpecError::ShardsChanged { shards, actual: known });
+    }
+    Ok(count)
+}
+
+fn storage(spec: &ReplicatedStoreSpec) -> Result<ValidStorage, SpecError> {
+    let size = spec.storage.size.clone();
+    match quantity_bytes(&size) {
+        Some(size_bytes) if size_bytes >= SIZE_BYTES_MIN => {
+            Ok(ValidStorage { size, size_bytes, reclaim_policy: spec.storage.reclaim_policy })
+        }
+        Some(_) | None => Err(SpecError::StorageSize { size }),
+    }
+}
+
+fn replace_node(resource: &ReplicatedStore) -> Result<Option<NodeId>, SpecError> {
+    let key = labels::REPLACE_NODE;
+    let Some(value) = resource.metadata.annotations.as_ref().and_then(|all| all.get(key)) else {
+        return Ok(None);
+    };
+    value.parse().map(Some).map_err(|_| SpecError::ReplaceNode { key, value: value.clone() })
+}
+
+/// The bytes of a Kubernetes quantity, rounded up; `None` when it is not one or is negative.
+///
+/// Kubernetes API conventions, `resource.Quantity`: decimal number, then `Ki Mi Gi Ti Pi Ei`, `n u m k M G T P E`,
+/// or a decimal exponent.
+#[must_use]
+pub fn quantity_bytes(text: &str) -> Option<u128> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || number.len() > 25 {
+        return None;
+    }
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let (multiplier, divisor): (u128, u128) = match suffix {
+        "" => (1, 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1 << 40, 1),
+        "Pi" => (1 << 50, 1),
+        "Ei" => (1 << 60, 1),
+        "n" => (1, 1_000_000_000),
+        "u" => (1, 1_000_000),
+        "m" => (1, 1_000),
+        "k" => (1_000, 1),
+        "M" => (1_000_000, 1),
+        "G" => (1_000_000_000, 1),
+        "T" => (1_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000, 1),
+        exponent => {
+            let exponent: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let power = 10u128.checked_pow(exponent.unsigned_abs())?;
+            if exponent < 0 { (1, power) } else { (power, 1) }
+        }
+    };
+    let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    Some(digits.checked_mul(multiplier)?.div_ceil(scale.checked_mul(divisor)?))
+}
