@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quorate_model::{
-    Addresses, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology, WallTime,
+    Addresses, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Term, Topology, WallTime,
 };
 use quorate_replication::single_leader;
 use quorate_storage::disk;
@@ -67,6 +67,15 @@ pub enum PeerMessage {
     },
     SnapshotAbort {
         stream: u64,
+    },
+    /// "Am I still a member of this group?" Asked by a replica that the topology does not name.
+    MembershipQuery {
+        nonce: u64,
+    },
+    /// The leader of `term`, which may evaluate commands, has applied a configuration without the asker.
+    NotMember {
+        nonce: u64,
+        term: Term,
     },
 }
 

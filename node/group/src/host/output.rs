@@ -62,6 +62,8 @@ pub enum Failure {
     Overloaded,
     #[error("not acknowledged in time; the write may still take effect")]
     Unknown,
+    #[error("not answered by {group} in time; nothing was changed")]
+    TimedOut { group: GroupId },
     #[error("the epoch is {current}, not {expected}")]
     EpochMoved { expected: Epoch, current: Epoch },
     #[error("this node already belongs to a store")]

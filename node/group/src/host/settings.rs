@@ -13,6 +13,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The state store is flushed when this much was applied since the last flush.
     pub flush_bytes: u64,
+    /// And at the latest this long after the first change that no flush covers.
+    pub flush_age: Duration,
     /// A new log segment begins at this size.
     pub segment_bytes: u64,
     /// How much of the log is kept for followers that are behind; beyond it they get a snapshot.
@@ -25,6 +27,8 @@ pub struct Settings {
     pub expiry_interval: Duration,
     /// A leader that could not make a write durable for this long hands over.
     pub disk_stall: Duration,
+    /// How long a replica that the topology does not name waits before it asks its group whether it may go.
+    pub retire_after: Duration,
 }
 
 impl Default for Settings {
@@ -34,6 +38,7 @@ impl Default for Settings {
             requests_max: 65_536,
             request_timeout: Duration::from_secs(5),
             flush_bytes: 64 << 20,
+            flush_age: Duration::from_secs(30),
             segment_bytes: 64 << 20,
             log_kept_bytes: 256 << 20,
             snapshot_chunk_bytes: 512 << 10,
@@ -41,6 +46,7 @@ impl Default for Settings {
             expired_keys_per_entry: 256,
             expiry_interval: Duration::from_millis(100),
             disk_stall: Duration::from_secs(2),
+            retire_after: Duration::from_secs(5),
         }
     }
 }
