@@ -1,8 +1,12 @@
 //! The disk as the log sees it: writes and syncs are submitted and complete later; reads are answered at once.
 //!
-//! Reads happen at start (recovery) and when a follower is behind the cache. Operations complete in the order
-//! in which they were submitted. After a crash, what was not covered by a completed `Sync` of its file may be there,
-//! not be there, or be there in part, in units of 512 bytes, in any combination.
+//! Reads happen at start (recovery) and when a follower is behind the cache. Operations on one file complete in the
+//! order in which they were submitted; on different files they may overtake each other. After a crash, what was not
+//! covered by a completed `Sync` of its file may be there, not be there, or be there in part, in units of 512 bytes,
+//! in any combination.
+
+pub mod files;
+pub mod simulated;
 
 use std::io;
 
@@ -18,7 +22,7 @@ pub struct OperationId(pub u64);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Operation {
-    /// Creates an empty file with `bytes` preallocated (length stays 0 to readers until written) and makes its name durable.
+    /// Creates a file with `bytes` preallocated, which read as zeros until written, and makes its name durable.
     Create { file: FileName, bytes: u64 },
     /// Writes the parts one after the other, from `offset` on.
     Write { file: FileName, offset: u64, parts: Vec<Bytes> },
@@ -28,6 +32,25 @@ pub enum Operation {
     Remove { file: FileName },
     /// Cuts the file to `bytes` and makes that durable.
     Truncate { file: FileName, bytes: u64 },
+}
+
+impl Operation {
+    #[must_use]
+    pub const fn file(&self) -> &FileName {
+        match self {
+            Self::Create { file, .. }
+            | Self::Write { file, .. }
+            | Self::Sync { file }
+            | Self::Remove { file }
+            | Self::Truncate { file, .. } => file,
+        }
+    }
+}
+
+impl std::fmt::Display for FileName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 #[derive(Debug)]
@@ -40,13 +63,19 @@ pub trait Disk {
     /// Never blocks on the disk.
     fn submit(&mut self, id: OperationId, operation: Operation);
 
+    /// Carries the operation out before it returns. Only for opening, while nothing is submitted.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn perform(&mut self, operation: &Operation) -> io::Result<()>;
+
     /// The files there are, in order of their names.
     ///
     /// # Errors
     /// What the operating system says.
     fn list(&self) -> io::Result<Vec<FileName>>;
 
-    /// Up to `bytes_max` bytes from `offset` on; fewer only at the file's end.
+    /// Up to `bytes_max` bytes from `offset` on; fewer only at the file's end. Sees every completed write.
     ///
     /// # Errors
     /// What the operating system says.
