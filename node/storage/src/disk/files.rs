@@ -133,7 +133,9 @@ impl OpenFiles {
     fn carry_out(&self, operation: &Operation) -> io::Result<()> {
         match operation {
             Operation::Create { file, bytes } => self.create(file, *bytes),
-            Operation::Write { file, offset, parts } => write_at(&self.file(file)?, *offset, parts),
+            Operation::Write { file, offset, parts } => {
+                write_at(&*self.file(file)?, *offset, parts)
+            }
             Operation::Sync { file } => self.file(file)?.sync_data(),
             Operation::Remove { file } => {
                 self.forget(file);
