@@ -104,8 +104,6 @@ pub enum TopologyError {
     NoVoters { group: GroupId },
     #[error("{group} names {node}, which is not a member")]
     UnknownNode { group: GroupId, node: NodeId },
-    #[error("two members have the peer address {0}")]
-    SharedAddress(String),
 }
 
 impl Topology {
@@ -115,13 +113,10 @@ impl Topology {
         if self.shards.is_empty() || self.shards.len() > usize::from(SLOTS) {
             return Err(TopologyError::Shards(self.shards.len()));
         }
-        let mut peers = BTreeSet::new();
+        // Two members may share an address: a wiped volume is a new node where the lost one was.
         for (id, member) in &self.members {
             if *id != member.id {
                 return Err(TopologyError::MemberKey(*id));
-            }
-            if !peers.insert(&member.addresses.peer) {
-                return Err(TopologyError::SharedAddress(member.addresses.peer.clone()));
             }
         }
         self.validate_voters(GroupId::Meta, &self.meta_voters)?;
