@@ -1,0 +1,87 @@
+//! Who should lead which shard: evenly over nodes, in the preferred datacenter where there is one, changing little.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::{Datacenter, NodeId};
+
+use super::{Sites, Standing, augment};
+
+/// The preferred leader of each group, given who is preferred now. `None` where every voter is leaving.
+#[must_use]
+pub fn preferred_leaders(
+    sites: &Sites,
+    home: Option<&Datacenter>,
+    voters: &[BTreeSet<NodeId>],
+    current: &[Option<NodeId>],
+) -> Vec<Option<NodeId>> {
+    assert_eq!(voters.len(), current.len(), "one preference per group");
+    let choices: Vec<BTreeSet<NodeId>> =
+        voters.iter().map(|voters| candidates(sites, home, voters)).collect();
+    let mut chosen: Vec<Option<NodeId>> = current
+        .iter()
+        .zip(&choices)
+        .map(|(node, choices)| node.filter(|node| choices.contains(node)))
+        .collect();
+    for group in 0..chosen.len() {
+        if chosen[group].is_none() {
+            chosen[group] = least_loaded(sites, &choices[group], &chosen);
+        }
+    }
+    while let Some(path) = improvement(&choices, &chosen) {
+        for hop in path {
+            chosen[hop.token] = Some(hop.to);
+        }
+    }
+    chosen
+}
+
+fn candidates(
+    sites: &Sites,
+    home: Option<&Datacenter>,
+    voters: &BTreeSet<NodeId>,
+) -> BTreeSet<NodeId> {
+    let staying = || {
+        voters.iter().filter_map(|node| {
+            let site = sites.get(node)?;
+            (site.standing != Standing::Leaves).then_some((*node, site))
+        })
+    };
+    let at_home: BTreeSet<NodeId> = staying()
+        .filter(|(_, site)| home == Some(&site.datacenter))
+        .map(|(node, _)| node)
+        .collect();
+    if at_home.is_empty() { staying().map(|(node, _)| node).collect() } else { at_home }
+}
+
+fn least_loaded(
+    sites: &Sites,
+    choices: &BTreeSet<NodeId>,
+    chosen: &[Option<NodeId>],
+) -> Option<NodeId> {
+    let datacenter_load = |datacenter: &Datacenter| {
+        let leaders = chosen.iter().flatten().filter_map(|node| sites.get(node));
+        leaders.filter(|site| site.datacenter == *datacenter).count()
+    };
+    choices.iter().copied().min_by_key(|node| {
+        let site = &sites[node];
+        let load = chosen.iter().flatten().filter(|leader| *leader == node).count();
+        (site.standing, load, datacenter_load(&site.datacenter), &site.name, *node)
+    })
+}
+
+fn improvement(
+    choices: &[BTreeSet<NodeId>],
+    chosen: &[Option<NodeId>],
+) -> Option<Vec<augment::Hop>> {
+    let mut loads: BTreeMap<NodeId, usize> =
+        choices.iter().flatten().map(|node| (*node, 0)).collect();
+    let mut edges = augment::Edges::new();
+    for (group, leader) in chosen.iter().enumerate() {
+        let Some(leader) = leader else { continue };
+        *loads.entry(*leader).or_default() += 1;
+        for to in choices[group].iter().filter(|to| *to != leader) {
+            edges.entry(*leader).or_default().entry(*to).or_insert(group);
+        }
+    }
+    augment::paths(&loads, &edges, usize::MAX).next()
+}
