@@ -1,2 +1,32 @@
-//! Placeholder.
-fn main() {}
+//! The project's own commands: a cluster with the product on it, images, checks, tests.
+//!
+//! Run as `cargo xtask <command>`. It starts other programs and reads files; it may not depend on
+//! the data plane or on a Kubernetes client, so that it builds in seconds.
+
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Everything one does with a clone of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up a Kubernetes cluster with the product and a first store; repeat at will.
+    Up(up::Args),
+    /// Remove the cluster and all that it left on this machine.
+    Down,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Up(args) => up::run(&args),
+        Command::Down => up::down(),
+    }
+}

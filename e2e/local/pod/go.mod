@@ -1,0 +1,3 @@
+module quorate.dev/local/pod
+
+go 1.25.0
