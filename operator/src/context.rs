@@ -1,6 +1,7 @@
 //! What every reconcile of this process shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
@@ -9,12 +10,22 @@ use crate::client::Nodes;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 
+/// When to look again without a wake-up.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// While something is on its way.
+    pub progressing: Duration,
+    /// When nothing is.
+    pub settled: Duration,
+}
+
 pub struct Context {
     pub client: Client,
     pub nodes: Arc<dyn Nodes>,
     pub memory: Arc<Memory>,
     pub metrics: Metrics,
     pub recorder: Recorder,
+    pub pace: Pace,
 }
 
 impl Context {
@@ -26,6 +37,12 @@ impl Context {
             instance: Some(instance),
         };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, nodes, memory: Arc::default(), metrics, recorder }
+        Self { client, nodes, memory: Arc::default(), metrics, recorder, pace: Pace::default() }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { progressing: Duration::from_secs(2), settled: Duration::from_secs(15) }
     }
 }

@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::channel::mpsc;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
@@ -37,9 +37,11 @@ pub type Guarded = DeserializeGuard<ReplicatedStore>;
 const CONCURRENCY: u16 = 8;
 /// How long wake-ups of one store are gathered.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// When to look again without a wake-up: while something is on its way, and when nothing is.
-const REQUEUE_PROGRESSING: Duration = Duration::from_secs(3);
-const REQUEUE_SETTLED: Duration = Duration::from_secs(15);
+
+/// Runs over all namespaces until `stop`, for tests that want the controller whole.
+pub async fn run_until(context: Context, stop: impl Future<Output = ()> + Send + 'static) {
+    run(Arc::new(context), None, &Vitals::new(), stop.boxed().shared()).await;
+}
 
 /// Runs until `stop`, then lets running reconciles end.
 pub(crate) async fn run(
@@ -92,9 +94,9 @@ async fn reconcile_one(seen: Arc<Guarded>, context: Arc<Context>) -> Result<Acti
             Err(_) => Err(Error::Deadline(reconcile::DEADLINE)),
         };
     let (label, action) = match &outcome {
-        Ok(Pass::Settled) => (Outcome::Settled, Action::requeue(REQUEUE_SETTLED)),
-        Ok(Pass::Progressing) => (Outcome::Progressing, Action::requeue(REQUEUE_PROGRESSING)),
-        Ok(Pass::Invalid) => (Outcome::Invalid, Action::requeue(REQUEUE_SETTLED)),
+        Ok(Pass::Settled) => (Outcome::Settled, Action::requeue(context.pace.settled)),
+        Ok(Pass::Progressing) => (Outcome::Progressing, Action::requeue(context.pace.progressing)),
+        Ok(Pass::Invalid) => (Outcome::Invalid, Action::requeue(context.pace.settled)),
         Ok(Pass::Gone) => (Outcome::Settled, Action::await_change()),
         Err(error) => match error.persistence() {
             Persistence::Transient => (Outcome::Transient, Action::await_change()),

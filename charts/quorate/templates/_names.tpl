@@ -49,7 +49,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get, list, watch]
 - apiGroups: [quorate.dev]
   resources: [replicatedstores/status]
-  verbs: [get, patch]
+  verbs: [get, patch, update]
+# Owner references that block deletion need it where the API server enforces them.
+- apiGroups: [quorate.dev]
+  resources: [replicatedstores/finalizers]
+  verbs: [update]
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]

@@ -1,0 +1,14 @@
+//! Whole reconciles against an API server and a fleet of nodes in memory.
+//!
+//! One binary for all scenarios, one scenario per file: linking the client once is what takes the time.
+
+mod api_server;
+mod fields;
+mod fleet;
+mod world;
+
+mod elections;
+mod failure_at_each_call;
+mod malformed_beside_good;
+mod no_op_writes_nothing;
+mod preconditions;
