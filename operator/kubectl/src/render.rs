@@ -1,0 +1,240 @@
+//! One screen for one store. Pure: what was seen goes in, text comes out.
+//!
+//! What a node says of itself comes from its report; what it means comes from the operator's status. Where the two
+//! are of different times, the reports are newer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use quorate_api::{ReplicatedStoreStatus, ReplicationMode};
+use quorate_model::admin::{CatchUpPhase, NodeReport, ReplicaReport, Role};
+use quorate_model::{GroupId, NodeId, Topology};
+
+use crate::fetch::Seen;
+use crate::table::Table;
+
+pub(crate) fn screen(seen: &Seen) -> String {
+    let default = ReplicatedStoreStatus::default();
+    let status = seen.store.status.as_ref().unwrap_or(&default);
+    let known = Known::of(seen);
+    let mut text = summary(seen, status, &known);
+    for section in [
+        conditions(status),
+        datacenters(seen, status, &known),
+        nodes(seen, status, &known),
+        shards(&known),
+    ] {
+        text.push('\n');
+        text.push_str(&section);
+    }
+    text
+}
+
+/// The newest of what the nodes say.
+struct Known<'s> {
+    topology: Option<&'s Topology>,
+    /// Per group, the leader of the newest term.
+    leaders: BTreeMap<GroupId, (&'s NodeReport, &'s ReplicaReport)>,
+    /// The pod of a node.
+    names: BTreeMap<NodeId, &'s str>,
+}
+
+impl<'s> Known<'s> {
+    fn of(seen: &'s Seen) -> Self {
+        let reports = || seen.reports.values().filter_map(|report| report.as_ref().ok());
+        let topology =
+            reports().filter_map(|r| r.topology.as_ref()).max_by_key(|topology| topology.epoch);
+        let mut leaders = BTreeMap::<GroupId, (&NodeReport, &ReplicaReport)>::new();
+        for report in reports() {
+            for replica in report.replicas.iter().filter(|replica| replica.role == Role::Leader) {
+                let newest = leaders.entry(replica.group).or_insert((report, replica));
+                if newest.1.term < replica.term {
+                    *newest = (report, replica);
+                }
+            }
+        }
+        let members = topology.into_iter().flat_map(|topology| topology.members.values());
+        let mut names: BTreeMap<NodeId, &str> =
+            members.map(|member| (member.id, member.name.as_str())).collect();
+        names.extend(reports().map(|report| (report.node, report.name.as_str())));
+        Self { topology, leaders, names }
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        self.names.get(&node).map_or_else(|| node.to_string(), |name| (*name).to_owned())
+    }
+
+    /// How many shards each node leads.
+    fn led_by(&self, pod: &str) -> usize {
+        let shards = self.leaders.iter().filter(|(group, _)| **group != GroupId::Meta);
+        shards.filter(|(_, (leader, _))| leader.name == pod).count()
+    }
+}
+
+fn summary(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> String {
+    let spec = &seen.store.spec;
+    let mode = match spec.mode {
+        ReplicationMode::SingleLeader => {
+            let single = spec.single_leader.clone().unwrap_or_default();
+            format!("single leader, {:?}, {} replicas", single.durability, single.replicas)
+        }
+    };
+    let phase = status.phase.map_or("not looked at yet".to_owned(), |phase| format!("{phase:?}"));
+    let mut lines = vec![
+        (
+            "Store",
+            format!("{}/{}", seen.store.namespace().unwrap_or_default(), seen.store.name_any()),
+        ),
+        ("Phase", phase),
+        ("Mode", mode),
+        ("Nodes", status.ready.clone().unwrap_or_else(|| format!("?/{}", spec.nodes))),
+        ("Shards", status.shards_healthy.clone().unwrap_or_else(|| format!("?/{}", spec.shards))),
+        ("Image", spec.image.clone()),
+    ];
+    if let Some(message) = &status.message {
+        lines.insert(2, ("Message", message.clone()));
+    }
+    if let Some(topology) = known.topology {
+        let meta = known.leaders.get(&GroupId::Meta);
+        let leader = meta.map_or("no leader seen", |(report, _)| report.name.as_str());
+        lines.push(("Topology", format!("epoch {}, kept by {leader}", topology.epoch)));
+    }
+    if let Some(services) = &status.services {
+        lines.push(("Write to", format!("{}:6379", services.read_write)));
+        lines.push(("Read from", format!("{}:6379", services.read)));
+    }
+    let mut text = String::new();
+    for (name, value) in lines {
+        text.push_str(&format!("{name:<10} {value}\n"));
+    }
+    text
+}
+
+fn conditions(status: &ReplicatedStoreStatus) -> String {
+    let mut table = Table::new(["CONDITION", "STATUS", "REASON", "MESSAGE"]);
+    for condition in &status.conditions {
+        table.row([
+            condition.type_.clone(),
+            condition.status.clone(),
+            condition.reason.clone(),
+            condition.message.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn datacenters(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> String {
+    let mut table = Table::new(["DATACENTER", "NODES", "ANSWERING", "LEADS"]);
+    for datacenter in &seen.store.spec.datacenters {
+        let here: Vec<&str> = status
+            .nodes
+            .iter()
+            .filter(|node| node.datacenter == datacenter.name)
+            .map(|node| node.name.as_str())
+            .collect();
+        let answering = here.iter().filter(|pod| matches!(seen.reports.get(**pod), Some(Ok(_))));
+        let leads: usize = here.iter().map(|pod| known.led_by(pod)).sum();
+        table.row([
+            datacenter.name.clone(),
+            here.len().to_string(),
+            answering.count().to_string(),
+            leads.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn nodes(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> String {
+    let mut table =
+        Table::new(["NODE", "DATACENTER", "ZONE", "STATE", "LEADS", "REPLICAS", "UP", "NOTE"]);
+    for node in &status.nodes {
+        let report = seen.reports.get(&node.name);
+        let (replicas, up, note) = match report {
+            Some(Ok(report)) => {
+                let up = Duration::from_millis(report.uptime_ms);
+                (report.replicas.len().to_string(), span(up), report.not_serving.join("; "))
+            }
+            Some(Err(reason)) => (String::new(), String::new(), format!("unknown: {reason}")),
+            None => (String::new(), String::new(), "no pod".to_owned()),
+        };
+        let note = if note.is_empty() { node.message.clone().unwrap_or_default() } else { note };
+        table.row([
+            node.name.clone(),
+            node.datacenter.clone(),
+            node.zone.clone().unwrap_or_default(),
+            format!("{:?}", node.state),
+            known.led_by(&node.name).to_string(),
+            replicas,
+            up,
+            note,
+        ]);
+    }
+    table.to_string()
+}
+
+fn shards(known: &Known<'_>) -> String {
+    let mut table =
+        Table::new(["SHARD", "SLOTS", "LEADER", "TERM", "COMMITTED", "KEYS", "FOLLOWERS"]);
+    let Some(topology) = known.topology else {
+        return "No node that answers knows the shards.\n".to_owned();
+    };
+    for (shard, placement) in topology.placements() {
+        let slots = topology.slots(shard);
+        let slots = format!("{}-{}", slots.first, slots.last);
+        match known.leaders.get(&GroupId::Shard(shard)) {
+            Some((report, replica)) => table.row([
+                shard.to_string(),
+                slots,
+                report.name.clone(),
+                replica.term.to_string(),
+                replica.committed.to_string(),
+                replica.keys.to_string(),
+                followers(known, replica),
+            ]),
+            None => {
+                let voters: Vec<String> =
+                    placement.voters.iter().map(|voter| known.name(*voter)).collect();
+                table.row([
+                    shard.to_string(),
+                    slots,
+                    "none seen".to_owned(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    format!("placed on {}", voters.join(", ")),
+                ]);
+            }
+        }
+    }
+    table.to_string()
+}
+
+/// Each follower with how far it is behind, as its leader sees it.
+fn followers(known: &Known<'_>, leader: &ReplicaReport) -> String {
+    let followers = leader.followers.iter().map(|(node, follower)| {
+        let behind = leader.last.0.saturating_sub(follower.matched.0);
+        let phase = match &follower.phase {
+            CatchUpPhase::CaughtUp if behind == 0 => "in step".to_owned(),
+            CatchUpPhase::CaughtUp | CatchUpPhase::Log { .. } => format!("{behind} behind"),
+            CatchUpPhase::Probing => "probing".to_owned(),
+            CatchUpPhase::Snapshot { bytes_sent, bytes_total } => {
+                format!("snapshot {}%", bytes_sent * 100 / (*bytes_total).max(1))
+            }
+        };
+        let learner = if leader.learners.contains(node) { ", learner" } else { "" };
+        format!("{} ({phase}{learner})", known.name(*node))
+    });
+    followers.collect::<Vec<_>>().join(", ")
+}
+
+/// A span of time as kubectl writes ages.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..=119 => format!("{seconds}s"),
+        120..=7_199 => format!("{}m", seconds / 60),
+        7_200..=172_799 => format!("{}h", seconds / 3_600),
+        172_800.. => format!("{}d", seconds / 86_400),
+    }
+}

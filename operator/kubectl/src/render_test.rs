@@ -1,0 +1,121 @@
+//! The screen of a store whose one node is silent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::admin::{CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role};
+use quorate_model::{
+    Addresses, Epoch, GroupId, LogIndex, Member, Name, NodeId, ShardId, ShardPlacement, StoreId,
+    Term, Topology,
+};
+
+use crate::fetch::Seen;
+use crate::render::screen;
+
+fn addresses(node: u128) -> Addresses {
+    let at = |port: u16| format!("10.0.0.{node}:{port}");
+    Addresses { peer: at(7400), plain: at(6379), cluster: at(6380), admin: at(7480) }
+}
+
+fn member(node: u128) -> Member {
+    Member {
+        id: NodeId(node),
+        name: format!("orders-dc-{node}-0"),
+        datacenter: Name::new(format!("dc-{node}")).unwrap(),
+        zone: Name::new("z").unwrap(),
+        addresses: addresses(node),
+    }
+}
+
+fn topology() -> Topology {
+    let nodes = BTreeSet::from([NodeId(1), NodeId(2)]);
+    let placement =
+        ShardPlacement { genesis: nodes.clone(), voters: nodes.clone(), preferred_leader: None };
+    Topology {
+        store: StoreId(9),
+        epoch: Epoch(4),
+        members: [1, 2].map(|node| (NodeId(node), member(node))).into(),
+        meta_voters: nodes,
+        shards: vec![placement],
+    }
+}
+
+fn report() -> NodeReport {
+    let follower = FollowerReport {
+        matched: LogIndex(90),
+        phase: CatchUpPhase::Log { entries_behind: 10 },
+        last_answer_ms: Some(4),
+    };
+    let replica = ReplicaReport {
+        group: GroupId::Shard(ShardId(0)),
+        role: Role::Leader,
+        term: Term(3),
+        leader: Some(NodeId(1)),
+        last: LogIndex(100),
+        committed: LogIndex(99),
+        applied: LogIndex(99),
+        voters: BTreeSet::from([NodeId(1), NodeId(2)]),
+        learners: BTreeSet::new(),
+        followers: BTreeMap::from([(NodeId(2), follower)]),
+        keys: 12,
+    };
+    NodeReport {
+        node: NodeId(1),
+        name: "orders-dc-1-0".to_owned(),
+        store: StoreId(9),
+        datacenter: Name::new("dc-1").unwrap(),
+        zone: None,
+        version: "0.1.0".to_owned(),
+        addresses: addresses(1),
+        uptime_ms: 3_600_000,
+        topology: Some(topology()),
+        replicas: vec![replica],
+        not_serving: Vec::new(),
+        corrupt: None,
+    }
+}
+
+fn seen() -> Seen {
+    let node = |node: u128, state: &str| {
+        serde_json::json!({
+            "name": format!("orders-dc-{node}-0"), "datacenter": format!("dc-{node}"), "state": state,
+        })
+    };
+    let store = serde_json::json!({
+        "apiVersion": "quorate.dev/v1alpha1", "kind": "ReplicatedStore",
+        "metadata": { "name": "orders", "namespace": "shop" },
+        "spec": { "nodes": 2, "datacenters": [{ "name": "dc-1" }, { "name": "dc-2" }], "shards": 1 },
+        "status": {
+            "phase": "Degraded", "ready": "1/2", "replicas": 2, "selector": "x",
+            "nodes": [node(1, "CaughtUp"), node(2, "Unknown")],
+        },
+    });
+    Seen {
+        store: serde_json::from_value(store).unwrap(),
+        pods: BTreeMap::new(),
+        reports: BTreeMap::from([
+            ("orders-dc-1-0".to_owned(), Ok(report())),
+            ("orders-dc-2-0".to_owned(), Err("no answer within 3 s".to_owned())),
+        ]),
+    }
+}
+
+fn line<'t>(screen: &'t str, of: &str) -> Vec<&'t str> {
+    let line = screen.lines().find(|line| line.starts_with(of)).unwrap();
+    line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[test]
+fn shard_shows_leader_term_and_lag() {
+    let screen = screen(&seen());
+    let shard = ["0", "0-16383", "orders-dc-1-0", "3", "99", "12", "orders-dc-2-0 (10 behind)"];
+    assert_eq!(line(&screen, "0 "), shard, "{screen}");
+}
+
+#[test]
+fn silent_node_is_unknown_and_says_why() {
+    let screen = screen(&seen());
+    let node = line(&screen, "orders-dc-2-0");
+    assert_eq!(node[3], "Unknown", "{screen}");
+    assert_eq!(node.last(), Some(&"unknown: no answer within 3 s"));
+    assert_eq!(line(&screen, "dc-2"), ["dc-2", "1", "0", "0"]);
+}
