@@ -1,5 +1,6 @@
 //! What every cluster of ours has beyond Kubernetes itself, and when it counts as ready.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -16,17 +17,29 @@ pub(super) fn apply(kubectl: &Kubectl, manifests: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// When each registered node last reported, in the API server's own words.
+pub(super) fn last_reports(kubectl: &Kubectl) -> Result<BTreeMap<String, String>> {
+    let nodes = kubectl.json(["get", "nodes"])?;
+    let nodes = nodes["items"].as_array().into_iter().flatten();
+    Ok(nodes.map(|node| (name(node).to_owned(), last_report(node).to_owned())).collect())
+}
+
+/// Waits until so many nodes are Ready. A node whose last report is still the one in `stale`
+/// does not count: it speaks of the time before it was started.
 pub(super) fn wait_for_nodes(
     kubectl: &Kubectl,
     count: usize,
+    stale: &BTreeMap<String, String>,
     limit: Duration,
     progress: &Progress,
 ) -> Result<()> {
     progress.wait("Kubernetes nodes", limit, || {
         let nodes = kubectl.json(["get", "nodes"])?;
         let nodes = nodes["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_stale =
+            |node: &Value| stale.get(name(node)).is_some_and(|old| last_report(node) == old);
         let mut missing: Vec<&str> =
-            nodes.iter().filter(|node| !is_ready(node)).map(name).collect();
+            nodes.iter().filter(|node| !is_ready(node) || is_stale(node)).map(name).collect();
         if nodes.len() < count {
             missing.push("some are not registered");
         }
@@ -38,24 +51,14 @@ pub(super) fn wait_for_nodes(
     })
 }
 
-pub(super) fn wait_for_dns(kubectl: &Kubectl, limit: Duration, progress: &Progress) -> Result<()> {
-    progress.wait("cluster DNS", limit, || {
-        let set = kubectl.json(["get", "daemonset", "coredns", "--namespace=kube-system"])?;
-        let status = &set["status"];
-        let (wanted, ready) =
-            (status["desiredNumberScheduled"].as_u64(), status["numberReady"].as_u64());
-        let observed = status["observedGeneration"] == set["metadata"]["generation"];
-        Ok(match (wanted, ready) {
-            (Some(wanted), Some(ready)) if observed && wanted > 0 && ready >= wanted => {
-                Probe::Ready(())
-            }
-            (wanted, ready) => Probe::Waiting(format!(
-                "{} of {} servers answer",
-                ready.unwrap_or(0),
-                wanted.unwrap_or(0)
-            )),
-        })
-    })
+fn last_report(node: &Value) -> &str {
+    let conditions = node["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == "Ready")
+        .and_then(|condition| condition["lastHeartbeatTime"].as_str())
+        .unwrap_or_default()
 }
 
 fn is_ready(object: &Value) -> bool {

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -21,8 +22,11 @@ const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
+/// Raised when a recipe changes what it puts around the program.
+const RECIPE_VERSION: u32 = 1;
+
 /// An image on disk, ready to be loaded into a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
     pub path: PathBuf,
     /// Every name under which a pod may ask for it, for example `localhost/quorate-node:dev`.
@@ -31,9 +35,45 @@ pub struct Archive {
     pub digest: String,
 }
 
+/// What an image has besides its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: the program is static.
+    Empty,
+    /// The libraries of this machine that the program names, and what the C library expects.
+    HostLibraries,
+}
+
+/// The archive of an image called `name` that runs `program`. An archive in `folder` that was
+/// made from this very file is taken as it is.
+pub fn archive(name: &str, program: &Path, base: Base, folder: &Path) -> Result<Archive> {
+    let meta =
+        program.metadata().with_context(|| format!("there is no {}", program.display()))?;
+    let modified = meta.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+    let length = meta.len();
+    let source =
+        format!("{RECIPE_VERSION} {base:?} {} {length} {modified}", program.display());
+    let note = folder.join(format!("{name}.json"));
+    let known: Option<(String, Archive)> =
+        fs::read(&note).ok().and_then(|content| serde_json::from_slice(&content).ok());
+    if let Some((known_source, archive)) = known
+        && known_source == source
+        && archive.path.exists()
+    {
+        return Ok(archive);
+    }
+    let recipe = match base {
+        Base::Empty => Recipe::of_static_program(name, program)?,
+        Base::HostLibraries => Recipe::of_program(name, program)?,
+    };
+    let archive = recipe.write(folder)?;
+    fs::write(note, serde_json::to_vec(&(source, &archive))?)?;
+    Ok(archive)
+}
+
 /// What goes into an image.
 #[derive(Debug)]
-pub struct Recipe {
+struct Recipe {
     name: String,
     entrypoint: String,
     user: u32,
@@ -54,16 +94,13 @@ enum Content {
 }
 
 impl Recipe {
-    /// An image of one static program and nothing else.
-    pub fn of_static_program(name: &str, program: &Path) -> Result<Self> {
+    fn of_static_program(name: &str, program: &Path) -> Result<Self> {
         let mut recipe = Self::empty(name, program)?;
         recipe.add_file(&recipe.entrypoint.clone(), program, 0o755)?;
         Ok(recipe)
     }
 
-    /// An image of a program linked against the C library of this machine, with the libraries
-    /// that it names and the few files that the C library expects.
-    pub fn of_program(name: &str, program: &Path) -> Result<Self> {
+    fn of_program(name: &str, program: &Path) -> Result<Self> {
         let mut recipe = Self::of_static_program(name, program)?;
         for library in shared_libraries(program)? {
             recipe.add_file(&library.to_string_lossy(), &library, 0o755)?;
@@ -116,7 +153,7 @@ impl Recipe {
 
     /// Writes the archive to `folder/<name>.tar`. It is named `localhost/<name>:dev` and also by
     /// the first digits of its digest, for users of the image who must notice a new one.
-    pub fn write(mut self, folder: &Path) -> Result<Archive> {
+    fn write(mut self, folder: &Path) -> Result<Archive> {
         self.entries.sort_by(|a, b| a.path.cmp(&b.path));
         self.entries.dedup_by(|a, b| a.path == b.path);
         let layer = self.layer()?;

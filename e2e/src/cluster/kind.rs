@@ -3,6 +3,7 @@
 //! kind brings its own nodes and storage provisioner; this room adds the datacenters as labels
 //! and our storage class. Kubernetes' version is the one that this release of kind defaults to.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,7 +62,7 @@ impl Kind {
         ])?;
         addons::apply(&kubectl, &[STORAGE])?;
         let count = self.topology.nodes.len() + 1;
-        addons::wait_for_nodes(&kubectl, count, NODES_LIMIT, progress)
+        addons::wait_for_nodes(&kubectl, count, &BTreeMap::new(), NODES_LIMIT, progress)
     }
 
     pub fn down(&self, progress: &Progress) -> Result<()> {

@@ -3,7 +3,7 @@
 //	toolbox serve DIR     answers GET / with the names and first lines of the files in DIR
 //	toolbox write FILE TEXT
 //	toolbox read FILE
-//	toolbox lookup NAME   prints one address a line
+//	toolbox lookup NAME [SERVER]   prints one address a line
 //	toolbox fetch URL     prints the body
 package main
 
@@ -46,7 +46,7 @@ func run(args []string) error {
 		fmt.Print(string(content))
 		return err
 	case "lookup":
-		return lookup(args[1])
+		return lookup(args[1], args[2:])
 	case "fetch":
 		return fetch(args[1])
 	}
@@ -80,10 +80,16 @@ func serve(dir string) error {
 	return nil
 }
 
-func lookup(name string) error {
+func lookup(name string, servers []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
+	resolver := net.Resolver{PreferGo: true}
+	if len(servers) > 0 {
+		resolver.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(servers[0], "53"))
+		}
+	}
+	addresses, err := resolver.LookupHost(ctx, name)
 	for _, address := range addresses {
 		fmt.Println(address)
 	}

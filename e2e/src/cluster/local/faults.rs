@@ -198,7 +198,8 @@ impl<'a> Faults<'a> {
         self.change(|broken| {
             broken.nodes.remove(name);
         })?;
-        node::ensure(&self.cluster.state, &tools, node, &[])
+        node::ensure(&self.cluster.state, &tools, node, &[])?;
+        Ok(())
     }
 
     /// Ends the API server; pods go on. Look up processes before, see `process_of`.

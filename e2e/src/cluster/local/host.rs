@@ -10,11 +10,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::super::command::{command, output, succeeds};
-use super::node::CNI_NETWORK_PREFIX;
 use super::state::State;
 
 /// Folders and files that containerd, its shims, the CNI library, the kubelet and iptables make.
-const FIXED_PLACES: [&str; 8] = [
+const FIXED_PLACES: [&str; 9] = [
     "/var/lib/kubelet",
     "/var/lib/cni",
     "/var/log/containers",
@@ -23,7 +22,12 @@ const FIXED_PLACES: [&str; 8] = [
     "/usr/libexec/kubernetes",
     "/run/xtables.lock",
     "/opt/containerd",
+    "/run/mount",
 ];
+
+/// Of these, the ones whose files no program on the machine would miss: whoever else uses them
+/// had them before.
+const PLACES_WITH_FILES: [&str; 2] = ["/var/lib/kubelet", "/var/lib/cni"];
 
 /// Settings that we raise, with the least value needed, for the many watchers of four nodes.
 const RAISED: [(&str, u64); 2] =
@@ -71,8 +75,10 @@ pub(super) fn prepare(state: &State) -> Result<()> {
 pub(super) fn restore(state: &State) -> Result<()> {
     remove_shim_sockets(state)?;
     unmount_all(state)?;
+    let sandboxes = sandboxes(state);
     remove_matching(Path::new("/var/lib/cni/results"), |path| {
-        path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(CNI_NETWORK_PREFIX))
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        sandboxes.iter().any(|sandbox| name.contains(sandbox))
     })?;
     remove_matching(Path::new("/var/log/containers"), |path| {
         fs::read_link(path).is_ok_and(|target| target.starts_with(state.root()))
@@ -93,14 +99,11 @@ pub(super) fn restore(state: &State) -> Result<()> {
 }
 
 /// Removes folders that hold nothing but folders: whatever else came there meanwhile stays.
-/// The kubelet's folder is ours whole: a kubelet of somebody else would have been there before.
 fn remove_place(place: &Path) -> Result<()> {
     if place.is_file() {
         fs::remove_file(place)?;
-    } else if place.ends_with("kubelet") {
-        if place.exists() {
-            fs::remove_dir_all(place)?;
-        }
+    } else if place.is_dir() && PLACES_WITH_FILES.iter().any(|ours| place == Path::new(ours)) {
+        fs::remove_dir_all(place)?;
     } else if place.is_dir() {
         remove_empty(place);
     }
@@ -115,6 +118,16 @@ fn remove_empty(folder: &Path) {
     }
     // Not empty: it stays, as intended.
     fs::remove_dir(folder).ok();
+}
+
+/// The ids of all pod sandboxes that the nodes still know.
+fn sandboxes(state: &State) -> Vec<String> {
+    let nodes = fs::read_dir(state.path("nodes")).into_iter().flatten().flatten();
+    nodes
+        .map(|node| node.path().join("containerd/io.containerd.grpc.v1.cri/sandboxes"))
+        .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
+        .map(|sandbox| sandbox.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// A shim's socket lies in a fixed folder; the file `address` of its bundle names it.

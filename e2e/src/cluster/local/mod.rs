@@ -25,18 +25,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::addons;
-use super::command::command;
-use super::image::{Archive, Recipe};
+use super::command::{command, succeeds};
+use super::image::{self, Archive, Base};
 use super::packages;
-use super::progress::Progress;
+use super::progress::{Probe, Progress};
 use super::tools::Tools;
 pub use faults::{Faults, Loss};
+use process::Ensured;
 use state::State;
 pub use pods::PodProcess;
 pub use topology::{Node, Topology};
 
 const COREDNS: &str = include_str!("../../../local/manifests/coredns.yaml");
 const STORAGE: &str = include_str!("../../../local/manifests/storage-local.yaml");
+const API_SERVICE: &str = "kubernetes.default.svc.cluster.local";
 const NODES_LIMIT: Duration = Duration::from_secs(120);
 
 /// The local cluster. There is one per machine.
@@ -87,12 +89,36 @@ impl Local {
         faults::forget(self)?;
         control_plane::ensure(&self.state, &tools, progress)?;
         let images = self.base_images(&tools)?;
-        progress.step("Kubernetes nodes: containerd, images, kubelet, kube-proxy");
-        self.on_every_node(|node| node::ensure(&self.state, &tools, node, &images))?;
         let kubectl = super::Kubectl::new(tools.component("kubectl"), self.kubeconfig());
+        let mut stale = addons::last_reports(&kubectl)?;
+        progress.step("Kubernetes nodes: containerd, images, kubelet, kube-proxy");
+        let ensured = self.on_every_node(|node| node::ensure(&self.state, &tools, node, &images))?;
+        for (node, ensured) in self.topology.nodes.iter().zip(ensured) {
+            if ensured == Ensured::Unchanged {
+                stale.remove(&node.name);
+            }
+        }
         addons::apply(&kubectl, &[COREDNS, STORAGE])?;
-        addons::wait_for_nodes(&kubectl, self.topology.nodes.len(), NODES_LIMIT, progress)?;
-        addons::wait_for_dns(&kubectl, NODES_LIMIT, progress)
+        let count = self.topology.nodes.len();
+        addons::wait_for_nodes(&kubectl, count, &stale, NODES_LIMIT, progress)?;
+        self.wait_for_dns(&tools, progress)
+    }
+
+    /// Asks from every node, as its pods would: this shows that service addresses work too.
+    fn wait_for_dns(&self, tools: &Tools, progress: &Progress) -> Result<()> {
+        progress.wait("cluster DNS", NODES_LIMIT, || {
+            let answers = self.on_every_node(|node| {
+                let enter = format!("--net=/run/netns/{}", node.namespace());
+                let mut lookup = command("nsenter", [enter.as_str(), "--"]);
+                lookup.arg(&tools.toolbox).args(["lookup", API_SERVICE, topology::DNS_ADDRESS]);
+                Ok(succeeds(&mut lookup))
+            })?;
+            let silent = answers.iter().filter(|answered| !**answered).count();
+            Ok(match silent {
+                0 => Probe::Ready(()),
+                _ => Probe::Waiting(format!("{silent} of {} servers are silent", answers.len())),
+            })
+        })
     }
 
     /// Ends every process and removes every namespace, mount, control group and file.
@@ -146,7 +172,7 @@ impl Local {
         [("pause", &tools.pause), ("coredns", &tools.coredns), ("toolbox", &tools.toolbox)]
             .into_iter()
             .map(|(name, program)| {
-                Recipe::of_static_program(name, program)?.write(&self.image_folder())
+                image::archive(name, program, Base::Empty, &self.image_folder())
             })
             .collect()
     }

@@ -15,26 +15,28 @@ use super::super::image::Archive;
 use super::super::progress::{Probe, Progress};
 use super::super::tools::Tools;
 use super::control_plane::credentials;
-use super::process::{self, Component, Identity};
+use super::process::{self, Component, Ensured, Identity};
 use super::state::{State, write_file};
 use super::topology::{DNS_ADDRESS, HUB_ADDRESS, Node, POD_CIDR};
 use super::{cgroup, network, pki};
 
 const CONTAINERD_LIMIT: Duration = Duration::from_secs(30);
 const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
-/// Prefixes the files that the CNI library keeps in a fixed folder, so that `down` knows them.
-pub(super) const CNI_NETWORK_PREFIX: &str = "quorate-local";
 
-/// Makes the node run, with these images.
-pub(super) fn ensure(state: &State, tools: &Tools, node: &Node, images: &[Archive]) -> Result<()> {
+/// Makes the node run, with these images. Says whether its kubelet had to be started.
+pub(super) fn ensure(
+    state: &State,
+    tools: &Tools,
+    node: &Node,
+    images: &[Archive],
+) -> Result<Ensured> {
     cgroup::ensure(&node.name)?;
     write_configuration(state, node)?;
     containerd(state, node).ensure(state)?;
     wait_for_containerd(state, node)?;
     load_images(state, node, images)?;
-    kubelet(state, tools, node).ensure(state)?;
     proxy(state, tools, node).ensure(state)?;
-    Ok(())
+    kubelet(state, tools, node).ensure(state)
 }
 
 /// Loads those images that the node does not have in this version. True when there was any.
@@ -166,7 +168,7 @@ fn write_configuration(state: &State, node: &Node) -> Result<()> {
 fn cni_configuration(node: &Node, folder: &Path) -> String {
     serde_json::json!({
         "cniVersion": "0.4.0",
-        "name": format!("{CNI_NETWORK_PREFIX}-{}", node.name),
+        "name": format!("quorate-local-{}", node.name),
         "plugins": [
             {
                 "type": "ptp",
