@@ -108,6 +108,10 @@ impl Disk for Files {
         Ok(names)
     }
 
+    fn length(&self, file: &FileName) -> io::Result<u64> {
+        Ok(self.open.file(file)?.metadata()?.len())
+    }
+
     fn read(&self, file: &FileName, offset: u64, bytes_max: usize) -> io::Result<Bytes> {
         let file = self.open.file(file)?;
         let length = file.metadata()?.len();

@@ -75,6 +75,12 @@ pub trait Disk {
     /// What the operating system says.
     fn list(&self) -> io::Result<Vec<FileName>>;
 
+    /// How long the file is, preallocated zeros included.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn length(&self, file: &FileName) -> io::Result<u64>;
+
     /// Up to `bytes_max` bytes from `offset` on; fewer only at the file's end. Sees every completed write.
     ///
     /// # Errors

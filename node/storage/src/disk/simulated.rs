@@ -162,6 +162,11 @@ impl Disk for Simulated {
         Ok(self.state().files.keys().cloned().collect())
     }
 
+    fn length(&self, file: &FileName) -> io::Result<u64> {
+        let state = self.state();
+        Ok(state.files.get(file).ok_or(io::ErrorKind::NotFound)?.length as u64)
+    }
+
     fn read(&self, file: &FileName, offset: u64, bytes_max: usize) -> io::Result<Bytes> {
         let state = self.state();
         let file = state.files.get(file).ok_or(io::ErrorKind::NotFound)?;
