@@ -62,4 +62,23 @@ pub enum AppendResult {
     /// The log differs at or before `previous`. Continue after `hint`: the last position of this log that can
     /// still agree.
     Mismatch { hint: Position },
+    /// The sender's log is damaged: only a snapshot repairs it, and until then it counts for nothing.
+    Damaged,
+}
+
+impl Message {
+    /// The sender's term; in a pre-vote and the agreement to one, the term that a vote would be asked in.
+    #[must_use]
+    pub const fn term(&self) -> Term {
+        match self {
+            Self::PreVote { term, .. }
+            | Self::PreVoteReply { term, .. }
+            | Self::Vote { term, .. }
+            | Self::VoteReply { term, .. }
+            | Self::Append { term, .. }
+            | Self::AppendReply { term, .. }
+            | Self::SnapshotOffer { term, .. }
+            | Self::TimeoutNow { term } => *term,
+        }
+    }
 }

@@ -7,17 +7,39 @@
 //!    order, except that an [`Output::Send`] waits for the persist that its `when` names.
 //! 3. At [`Replica::deadline`] at the latest, step with [`Input::Tick`].
 //! 4. Persists complete in the order in which they were issued. A persist that fails ends the process.
+//!    `Persisted` says the same of every earlier one.
+//! 5. `Apply` hands out only what is committed and durable here, so a state store flushed at any moment is never ahead
+//!    of the log on the disk.
+//! 6. Ask [`Replica::accepts_snapshot`] right before an install begins. From then on until
+//!    [`Input::SnapshotInstalled`] the replica gets no `Message`, and nothing it handed out is applied any more.
+//! 7. Every `LoadEntries` and every `SendSnapshot` is answered, if only with failure. A snapshot is of everything
+//!    applied by the time of `SendSnapshot`, with [`Replica::position_at`] and [`Replica::configuration_at`] of that
+//!    index.
+//! 8. After a damaged replica is repaired it persists a cut after the snapshot's index, where there may be nothing.
+//!
+//! A follower whose log is damaged answers [`AppendResult::Damaged`]: see INV-34.
 //!
 //! Invariants kept here: see `docs/protocol.md`.
 
+mod configurations;
+mod durability;
+mod electing;
 mod entry;
+mod following;
 mod input;
+mod kernel;
+mod leading;
+mod log;
 mod message;
 mod output;
+mod random;
+mod replica;
 mod settings;
 
 pub use entry::{Configuration, Entry, HardState, Payload};
 pub use input::{Input, ProposalId, ReadId, Restored};
+pub use leading::{FollowerPhase, FollowerView};
 pub use message::{AppendResult, Message};
 pub use output::{Dropped, Output, PersistId, When};
+pub use replica::{Deadline, Replica, Waiting};
 pub use settings::Settings;

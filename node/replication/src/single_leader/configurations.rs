@@ -1,0 +1,119 @@
+//! The configurations along the log: the one at its base and every later one, committed or not.
+//!
+//! Keeps INV-27: the newest one in the log is in force, and a cut brings the one before it back.
+
+use std::collections::VecDeque;
+
+use quorate_model::LogIndex;
+
+use super::{Configuration, Entry, Payload};
+
+#[derive(Debug)]
+pub(super) struct Configurations {
+    /// Never empty. The first is the one in force at the log's base.
+    history: VecDeque<Placed>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    index: LogIndex,
+    configuration: Configuration,
+}
+
+impl Configurations {
+    pub(super) fn new(index: LogIndex, configuration: Configuration) -> Self {
+        assert!(configuration.voters.is_disjoint(&configuration.learners));
+        Self { history: VecDeque::from([Placed { index, configuration }]) }
+    }
+
+    /// Takes note of an entry that was appended.
+    pub(super) fn append(&mut self, entry: &Entry) {
+        match &entry.payload {
+            Payload::Empty | Payload::Command(_) => {}
+            Payload::Configuration(configuration) => {
+                // INV-27: configurations lie along the log in its order.
+                assert!(entry.index() > self.newest().index);
+                assert!(configuration.voters.is_disjoint(&configuration.learners));
+                let configuration = configuration.clone();
+                self.history.push_back(Placed { index: entry.index(), configuration });
+            }
+        }
+    }
+
+    pub(super) fn cut(&mut self, from: LogIndex) {
+        while self.history.len() > 1 && self.newest().index >= from {
+            self.history.pop_back();
+        }
+    }
+
+    /// The log starts after `base`.
+    pub(super) fn compact(&mut self, base: LogIndex) {
+        while self.history.get(1).is_some_and(|next| next.index <= base) {
+            self.history.pop_front();
+        }
+    }
+
+    pub(super) fn current(&self) -> &Configuration {
+        &self.newest().configuration
+    }
+
+    pub(super) fn current_index(&self) -> LogIndex {
+        self.newest().index
+    }
+
+    /// The one before the current, where the log still has it.
+    pub(super) fn previous(&self) -> Option<&Configuration> {
+        let before = self.history.len().checked_sub(2)?;
+        Some(&self.history[before].configuration)
+    }
+
+    /// The one in force at `index`, which is not before the log's base.
+    pub(super) fn at(&self, index: LogIndex) -> &Configuration {
+        let after = self.history.partition_point(|placed| placed.index <= index);
+        &self.history[after.saturating_sub(1)].configuration
+    }
+
+    fn newest(&self) -> &Placed {
+        self.history.back().expect("the history is never empty")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_model::{NodeId, Position, Term};
+
+    use super::*;
+
+    fn voters(count: u128) -> Configuration {
+        Configuration { voters: (1..=count).map(NodeId).collect(), ..Configuration::default() }
+    }
+
+    fn entry(index: u64, configuration: Configuration) -> Entry {
+        let position = Position { term: Term(1), index: LogIndex(index) };
+        Entry { position, payload: Payload::Configuration(configuration) }
+    }
+
+    #[test]
+    fn the_newest_counts_until_it_is_cut() {
+        let mut configurations = Configurations::new(LogIndex(0), voters(1));
+        configurations.append(&entry(3, voters(2)));
+        configurations.append(&entry(7, voters(3)));
+        assert_eq!(configurations.current(), &voters(3));
+        assert_eq!(configurations.previous(), Some(&voters(2)));
+        assert_eq!(configurations.at(LogIndex(6)), &voters(2));
+        configurations.cut(LogIndex(7));
+        assert_eq!(configurations.current(), &voters(2));
+        configurations.cut(LogIndex(1));
+        assert_eq!(configurations.current(), &voters(1));
+    }
+
+    #[test]
+    fn a_compaction_keeps_the_one_in_force_at_the_base() {
+        let mut configurations = Configurations::new(LogIndex(0), voters(1));
+        configurations.append(&entry(3, voters(2)));
+        configurations.append(&entry(7, voters(3)));
+        configurations.compact(LogIndex(5));
+        assert_eq!(configurations.at(LogIndex(5)), &voters(2));
+        assert_eq!(configurations.current_index(), LogIndex(7));
+    }
+}

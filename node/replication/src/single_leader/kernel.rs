@@ -1,0 +1,360 @@
+//! What a replica has whatever its role: hard state, log, configurations, who leads, and the effects of one step.
+//!
+//! The effects of a step are gathered and leave together: at most one persist, before every message that waits for
+//! it. Keeps INV-4 (terms rise and are durable before they are told), INV-12, INV-18, INV-20 and INV-21. It takes no
+//! decision of the protocol.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use quorate_model::{LogIndex, NodeId, Position, Term, Time};
+
+use super::configurations::Configurations;
+use super::durability::{Durability, later};
+use super::log::Log;
+use super::random::Random;
+use super::{
+    Configuration, Entry, HardState, Message, Output, PersistId, Restored, Settings, When,
+};
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) id: NodeId,
+    pub(super) settings: Settings,
+    pub(super) random: Random,
+    pub(super) now: Time,
+    pub(super) log: Log,
+    pub(super) durability: Durability,
+    pub(super) configurations: Configurations,
+    pub(super) damaged: bool,
+    pub(super) target: Option<Target>,
+    /// Whom this replica believes to lead its term.
+    pub(super) leader: Option<NodeId>,
+    /// When the leader was last heard.
+    pub(super) heard: Option<Time>,
+    /// The newest round of any leadership of this process.
+    pub(super) round: u64,
+    hard_state: HardState,
+    /// The persist under way that holds the newest hard state.
+    hard_state_persist: Option<PersistId>,
+    committed: LogIndex,
+    /// Handed out to be applied through here.
+    applying: LogIndex,
+    applied: LogIndex,
+    /// What this step has changed and not yet issued.
+    unsaved: Unsaved,
+    outputs: VecDeque<Output>,
+}
+
+/// The membership that the group should have.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) voters: BTreeSet<NodeId>,
+    pub(super) learners: BTreeSet<NodeId>,
+    pub(super) preferred_leader: Option<NodeId>,
+}
+
+#[derive(Debug, Default)]
+struct Unsaved {
+    hard_state: bool,
+    truncate_from: Option<LogIndex>,
+    entries: Vec<Entry>,
+}
+
+impl Unsaved {
+    const fn is_empty(&self) -> bool {
+        !self.hard_state && self.truncate_from.is_none() && self.entries.is_empty()
+    }
+}
+
+impl Kernel {
+    pub(super) fn new(
+        id: NodeId,
+        settings: Settings,
+        seed: u64,
+        restored: Restored,
+        now: Time,
+    ) -> Self {
+        let Restored { hard_state, base, base_configuration, entries, applied, damaged } = restored;
+        assert!(damaged || applied >= base.index, "applied {applied} is before {base:?}");
+        let mut log = Log::new(base, applied, settings.cache_bytes_max);
+        let mut configurations = Configurations::new(base.index, base_configuration);
+        // INV-10: what a damaged log holds is not relied on; a snapshot takes its place.
+        for entry in entries.into_iter().take_while(|_| !damaged) {
+            configurations.append(&entry);
+            log.append(entry);
+        }
+        let last = log.last();
+        // INV-42: the state never holds what the log does not.
+        assert!(damaged || applied <= last.index, "applied {applied}, log through {last:?}");
+        // INV-4: no entry is older than the term in which it was stored.
+        assert!(damaged || last.term <= hard_state.term, "{last:?} against {hard_state:?}");
+        Self {
+            id,
+            random: Random::new(seed),
+            now,
+            log,
+            durability: Durability::new(last.index),
+            configurations,
+            damaged,
+            target: None,
+            leader: None,
+            heard: None,
+            round: 0,
+            hard_state,
+            hard_state_persist: None,
+            committed: applied,
+            applying: applied,
+            applied,
+            unsaved: Unsaved::default(),
+            outputs: VecDeque::new(),
+            settings,
+        }
+    }
+
+    // The hard state.
+
+    /// Enters a later term, in which this replica has not voted.
+    pub(super) fn enter_term(&mut self, term: Term) {
+        // INV-4: terms only rise.
+        assert!(term > self.hard_state.term, "{term:?} after {:?}", self.hard_state);
+        self.hard_state = HardState { term, vote: None };
+        self.unsaved.hard_state = true;
+        self.leader = None;
+        self.heard = None;
+    }
+
+    pub(super) fn vote_for(&mut self, candidate: NodeId) {
+        // INV-10, INV-3: a damaged replica does not vote, the others once in a term.
+        assert!(!self.damaged);
+        assert!(self.hard_state.vote.is_none_or(|vote| vote == candidate));
+        if self.hard_state.vote.is_none() {
+            self.hard_state.vote = Some(candidate);
+            self.unsaved.hard_state = true;
+        }
+    }
+
+    pub(super) const fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    pub(super) const fn vote(&self) -> Option<NodeId> {
+        self.hard_state.vote
+    }
+
+    /// When the present term and vote are durable.
+    pub(super) fn when_hard_state(&self) -> When {
+        if self.unsaved.hard_state {
+            return When::Persisted(self.durability.upcoming());
+        }
+        self.hard_state_persist.map_or(When::Now, When::Persisted)
+    }
+
+    /// When the present term and vote and the log through `index` are durable.
+    pub(super) fn when_durable(&self, index: LogIndex) -> When {
+        later(self.when_hard_state(), self.durability.when_durable(index))
+    }
+
+    // The log.
+
+    pub(super) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            // INV-4: nothing of a later term comes into the log before the term itself.
+            assert!(entry.term() <= self.hard_state.term);
+            self.configurations.append(&entry);
+            self.log.append(entry.clone());
+            self.unsaved.entries.push(entry);
+        }
+    }
+
+    /// Cuts the log from `from` on.
+    pub(super) fn cut(&mut self, from: LogIndex) {
+        // INV-18: a committed entry stays.
+        assert!(from > self.committed, "cannot cut {from}: committed through {}", self.committed);
+        assert!(self.unsaved.entries.is_empty() && self.unsaved.truncate_from.is_none());
+        self.log.cut(from);
+        self.durability.cut(from);
+        self.configurations.cut(from);
+        self.unsaved.truncate_from = Some(from);
+    }
+
+    pub(super) fn persisted(&mut self, id: PersistId) {
+        self.durability.complete(id);
+        if self.hard_state_persist.is_some_and(|pending| pending <= id) {
+            self.hard_state_persist = None;
+        }
+        assert!(self.durability.durable() <= self.log.last().index);
+    }
+
+    /// Everything through `index` is committed.
+    pub(super) fn commit(&mut self, index: LogIndex) {
+        // INV-18, INV-16: what is committed is in the log, and stays committed.
+        assert!(index <= self.log.last().index, "{index} is not in the log");
+        assert!(index >= self.committed);
+        self.committed = index;
+    }
+
+    pub(super) fn applied_through(&mut self, index: LogIndex) {
+        // INV-20: only what was handed out is applied.
+        assert!(index <= self.applying, "{index} was not handed out");
+        if index > self.applied {
+            self.applied = index;
+            self.log.applied(index);
+        }
+    }
+
+    /// The log was cut at its begin; a snapshot at `base` stands for what is gone.
+    pub(super) fn compact(&mut self, base: Position, configuration: &Configuration) {
+        if base.index <= self.log.base().index {
+            return;
+        }
+        // INV-43: what is not applied is still needed.
+        assert!(base.index <= self.applied, "{base:?}: applied through {}", self.applied);
+        // INV-32: the snapshot's configuration is the one at its position.
+        assert_eq!(configuration, self.configurations.at(base.index));
+        self.log.compact(base);
+        self.configurations.compact(base.index);
+    }
+
+    /// A snapshot has taken the state's place, durably, and the log's as far as the log does not go on from it.
+    pub(super) fn install(&mut self, base: Position, configuration: Configuration) {
+        // INV-4: nothing of a later term comes into the log before the term itself.
+        assert!(base.term <= self.hard_state.term);
+        if self.damaged {
+            // INV-34: of the damaged log nothing goes on. Its disk may hold more than is known here.
+            self.damaged = false;
+            self.replace_log(base, configuration);
+            self.unsaved.truncate_from = Some(base.index.next());
+            // INV-3: what it voted in this term may be lost with the damage, so it votes for nobody else in it.
+            if self.hard_state.vote.is_none() {
+                self.hard_state.vote = Some(self.id);
+                self.unsaved.hard_state = true;
+            }
+            return;
+        }
+        // INV-33: a snapshot never takes the state back.
+        assert!(base.index >= self.applied, "{base:?}: applied through {}", self.applied);
+        if self.log.contains(base) {
+            self.applying = self.applying.max(base.index);
+            self.committed = self.committed.max(base.index);
+            self.applied_through(base.index);
+            self.durability.raise(base.index);
+            self.compact(base, &configuration);
+        } else {
+            assert!(base.index > self.committed);
+            self.replace_log(base, configuration);
+        }
+    }
+
+    fn replace_log(&mut self, base: Position, configuration: Configuration) {
+        self.log.reset(base);
+        self.durability.reset(base.index);
+        self.configurations = Configurations::new(base.index, configuration);
+        self.committed = base.index;
+        self.applying = base.index;
+        self.applied = base.index;
+    }
+
+    pub(super) const fn committed(&self) -> LogIndex {
+        self.committed
+    }
+
+    pub(super) const fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    // The membership.
+
+    pub(super) fn configuration(&self) -> &Configuration {
+        self.configurations.current()
+    }
+
+    pub(super) fn is_voter(&self) -> bool {
+        self.configuration().voters.contains(&self.id)
+    }
+
+    /// May stand for election: a voter, or one whose removal is not known to be committed and who may therefore be the
+    /// only one that can still commit it (Raft dissertation, section 4.2.2).
+    pub(super) fn may_campaign(&self) -> bool {
+        let being_removed = self.configurations.current_index() > self.committed
+            && self.configurations.previous().is_some_and(|one| one.voters.contains(&self.id));
+        // INV-10, INV-30.
+        !self.damaged && (self.is_voter() || being_removed)
+    }
+
+    /// Every member but this replica.
+    pub(super) fn peers(&self) -> Vec<NodeId> {
+        self.configuration().members().filter(|node| *node != self.id).collect()
+    }
+
+    /// Heard its leader lately: votes for nobody else (INV-6).
+    pub(super) fn is_sticky(&self) -> bool {
+        let within = self.settings.election_timeout;
+        self.leader.is_some() && self.heard.is_some_and(|heard| self.now.since(heard) < within)
+    }
+
+    /// How much longer this replica waits, for the sake of the preferred leader. Nobody waits for `lost`, the leader
+    /// that is being replaced.
+    pub(super) fn preference_delay(&self, lost: Option<NodeId>) -> Duration {
+        let preferred = self.target.as_ref().and_then(|target| target.preferred_leader);
+        match preferred {
+            Some(node)
+                if node != self.id
+                    && preferred != lost
+                    && self.configuration().voters.contains(&node) =>
+            {
+                self.settings.preference_delay
+            }
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
+    // The effects.
+
+    pub(super) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, message: Message, when: When) {
+        assert!(to != self.id, "a replica does not write to itself");
+        self.outputs.push_back(Output::Send { to, message, when });
+    }
+
+    pub(super) fn pop_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(super) fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// Ends a step: what it changed is issued as one persist, ahead of the messages that wait for it, and what has
+    /// become both committed and durable is handed out to be applied.
+    pub(super) fn finish_step(&mut self) {
+        if !self.unsaved.is_empty() {
+            let unsaved = std::mem::take(&mut self.unsaved);
+            let id = self.durability.issue(self.log.last().index);
+            if unsaved.hard_state {
+                self.hard_state_persist = Some(id);
+            }
+            self.outputs.push_front(Output::Persist {
+                id,
+                hard_state: unsaved.hard_state.then_some(self.hard_state),
+                truncate_from: unsaved.truncate_from,
+                entries: unsaved.entries,
+            });
+        }
+        // INV-21: never ahead of what is committed, nor of what is on this disk.
+        let through = self.committed.min(self.durability.durable());
+        if through > self.applying && !self.damaged {
+            let entries: Vec<Entry> =
+                self.log.cached(self.applying.next(), through).cloned().collect();
+            // INV-20: in order, without a gap, each once.
+            assert_eq!(entries.first().map(Entry::index), Some(self.applying.next()));
+            assert_eq!(entries.last().map(Entry::index), Some(through));
+            self.applying = through;
+            self.outputs.push_back(Output::Apply { entries });
+        }
+        assert!(self.applied <= self.applying && self.applying <= self.committed);
+    }
+}

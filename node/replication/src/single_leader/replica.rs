@@ -1,0 +1,361 @@
+//! One replica of a group: takes an input, changes role where the protocol says so, and leaves its outputs in a queue.
+//!
+//! This file only dispatches; the concerns are `electing`, `following` and `leading`. It may not decide who leads or
+//! what is committed. Keeps INV-1 (by what it asserts) and INV-4 (a later term is entered before anything else).
+
+use std::collections::BTreeMap;
+
+use quorate_model::admin;
+use quorate_model::{LogIndex, NodeId, Position, Term, Time};
+
+use super::electing::{Candidacy, PreVoting};
+use super::kernel::{Kernel, Target};
+use super::leading::{Leader, Leading};
+use super::{Configuration, Dropped, FollowerView, Input, Message, Output, Restored, Settings};
+
+/// See the contract in [`super`].
+#[derive(Debug)]
+pub struct Replica {
+    pub(super) kernel: Kernel,
+    pub(super) role: Role,
+    announced: Announced,
+}
+
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Follows, or waits for a leader to follow: until `deadline`, when nothing is heard.
+    Follower {
+        deadline: Time,
+    },
+    PreVoting(PreVoting),
+    Candidate(Candidacy),
+    Leader(Box<Leader>),
+}
+
+/// When a replica wants its next [`Input::Tick`], and what for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deadline {
+    pub at: Time,
+    pub why: Waiting,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// A follower gives up its leader.
+    Leader,
+    /// A candidate asks again.
+    Votes,
+    /// A leader shows that it lives.
+    Heartbeat,
+    /// A leader tells what is committed to followers that nothing else is sent to.
+    CommitNotice,
+    /// A leader gives up handing over.
+    Transfer,
+}
+
+/// What `Output::Leadership` said last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Announced {
+    term: Term,
+    leader: Option<NodeId>,
+    leading: bool,
+}
+
+impl Replica {
+    /// A replica as it was left on the disk. `seed` differs between replicas: it spreads their timeouts.
+    #[must_use]
+    pub fn new(id: NodeId, settings: Settings, seed: u64, restored: Restored, now: Time) -> Self {
+        let kernel = Kernel::new(id, settings, seed, restored, now);
+        let announced = Announced { term: kernel.term(), leader: None, leading: false };
+        let mut replica = Self { kernel, role: Role::Follower { deadline: now }, announced };
+        // A sole voter has nobody to wait for.
+        if !replica.is_sole_voter() {
+            replica.restart_election_timer(None);
+        }
+        replica
+    }
+
+    /// Takes one input. The outputs of the one before must have been drained.
+    pub fn step(&mut self, now: Time, input: Input) {
+        assert!(!self.kernel.has_outputs(), "the outputs of the last step were not drained");
+        assert!(now >= self.kernel.now, "time goes back");
+        self.kernel.now = now;
+        self.take(input);
+        self.end_leadership_if_asked();
+        self.kernel.finish_step();
+        self.announce();
+    }
+
+    pub fn pop_output(&mut self) -> Option<Output> {
+        self.kernel.pop_output()
+    }
+
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        match &self.role {
+            Role::Follower { deadline } => Deadline { at: *deadline, why: Waiting::Leader },
+            Role::PreVoting(voting) => Deadline { at: voting.resend_at, why: Waiting::Votes },
+            Role::Candidate(candidacy) => {
+                Deadline { at: candidacy.resend_at.min(candidacy.deadline), why: Waiting::Votes }
+            }
+            Role::Leader(leader) => leader.deadline(),
+        }
+    }
+
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.kernel.id
+    }
+
+    #[must_use]
+    pub fn role(&self) -> admin::Role {
+        match &self.role {
+            Role::Leader(_) => admin::Role::Leader,
+            Role::PreVoting(_) | Role::Candidate(_) => admin::Role::Candidate,
+            Role::Follower { .. } if self.kernel.is_voter() => admin::Role::Follower,
+            Role::Follower { .. } => admin::Role::Learner,
+        }
+    }
+
+    #[must_use]
+    pub const fn term(&self) -> Term {
+        self.kernel.term()
+    }
+
+    #[must_use]
+    pub const fn leader(&self) -> Option<NodeId> {
+        self.kernel.leader
+    }
+
+    /// Leads and has applied an entry of its own term: it may evaluate commands.
+    #[must_use]
+    pub fn is_leading(&self) -> bool {
+        match &self.role {
+            Role::Leader(leader) => self.kernel.applied() >= leader.first_own,
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => false,
+        }
+    }
+
+    /// While leadership is being handed over, proposals are dropped.
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        match &self.role {
+            Role::Leader(leader) => leader.transfer.is_some(),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => false,
+        }
+    }
+
+    #[must_use]
+    pub const fn committed(&self) -> LogIndex {
+        self.kernel.committed()
+    }
+
+    #[must_use]
+    pub const fn applied(&self) -> LogIndex {
+        self.kernel.applied()
+    }
+
+    /// Through where this replica's present log is on its disk.
+    #[must_use]
+    pub const fn durable(&self) -> LogIndex {
+        self.kernel.durability.durable()
+    }
+
+    #[must_use]
+    pub fn last(&self) -> Position {
+        self.kernel.log.last()
+    }
+
+    /// The position that the log starts after.
+    #[must_use]
+    pub const fn base(&self) -> Position {
+        self.kernel.log.base()
+    }
+
+    /// The position at `index`, from the base on.
+    #[must_use]
+    pub fn position_at(&self, index: LogIndex) -> Option<Position> {
+        self.kernel.log.position_at(index)
+    }
+
+    /// The configuration in force: the newest in the log.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        self.kernel.configuration()
+    }
+
+    /// The configuration in force at `index`, which is not before the base: what goes with a snapshot at `index`.
+    #[must_use]
+    pub fn configuration_at(&self, index: LogIndex) -> &Configuration {
+        assert!(index >= self.base().index, "{index} is before the log");
+        self.kernel.configurations.at(index)
+    }
+
+    /// Is in the configuration in force, or is not known to be out of it for good.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        let configurations = &self.kernel.configurations;
+        configurations.current().contains(self.kernel.id)
+            || configurations.current_index() > self.kernel.committed()
+    }
+
+    #[must_use]
+    pub const fn is_damaged(&self) -> bool {
+        self.kernel.damaged
+    }
+
+    /// A snapshot at `position` would take this replica forward (or repair it). Ask right before an install begins; from
+    /// then on until `Input::SnapshotInstalled` the replica is given no message.
+    #[must_use]
+    pub fn accepts_snapshot(&self, position: Position) -> bool {
+        self.kernel.damaged || position.index > self.kernel.committed()
+    }
+
+    /// On the leader: how far each other replica is. Empty elsewhere.
+    #[must_use]
+    pub fn followers(&self) -> BTreeMap<NodeId, FollowerView> {
+        match &self.role {
+            Role::Leader(leader) => leader.followers(&self.kernel),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Tick => self.tick(),
+            Input::Message { from, message } => self.receive(from, message),
+            Input::Persisted { id } => {
+                self.kernel.persisted(id);
+                self.own_vote_durable();
+                self.with_leader(|leading| leading.own_log_durable());
+            }
+            Input::Applied { index } => {
+                self.kernel.applied_through(index);
+                self.with_leader(|leading| leading.state_applied());
+            }
+            Input::Compacted { position, configuration } => {
+                self.kernel.compact(position, &configuration);
+            }
+            Input::SnapshotInstalled { position, configuration } => {
+                self.snapshot_installed(position, configuration);
+            }
+            Input::PeerRefused { peer } => self.peer_refused(peer),
+            Input::Target { voters, learners, preferred_leader } => {
+                self.kernel.target = Some(Target { voters, learners, preferred_leader });
+                self.with_leader(|leading| leading.steer());
+            }
+            Input::Propose { .. } | Input::Read { .. } => self.take_request(input),
+            Input::Transfer { to } => self.with_leader(|leading| leading.transfer_asked(to)),
+            Input::Loaded { to, from, entries } => {
+                self.with_leader(|leading| leading.loaded(to, from, entries));
+            }
+            Input::SnapshotSent { to, position } => {
+                self.with_leader(|leading| leading.snapshot_sent(to, position));
+            }
+            Input::DiskStalled => self.with_leader(|leading| leading.disk_stalled()),
+        }
+    }
+
+    fn take_request(&mut self, input: Input) {
+        let why = Dropped::NotLeader { leader: self.kernel.leader };
+        let leader = match &mut self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => None,
+        };
+        match (input, leader) {
+            (Input::Propose { id, command }, Some(leader)) => {
+                Leading { kernel: &mut self.kernel, leader }.propose(id, command);
+            }
+            (Input::Read { id }, Some(leader)) => {
+                Leading { kernel: &mut self.kernel, leader }.read(id);
+            }
+            (Input::Propose { id, .. }, None) => {
+                self.kernel.output(Output::ProposalDropped { id, why });
+            }
+            (Input::Read { id }, None) => self.kernel.output(Output::ReadDropped { id, why }),
+            (other, _) => unreachable!("{other:?} is no request"),
+        }
+    }
+
+    fn tick(&mut self) {
+        match &self.role {
+            Role::Leader(_) => self.with_leader(|leading| leading.tick()),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => self.election_tick(),
+        }
+    }
+
+    fn receive(&mut self, from: NodeId, message: Message) {
+        if from == self.kernel.id {
+            return;
+        }
+        // Elections have their own rules on terms: INV-6, INV-7.
+        match message {
+            Message::PreVote { term, last } => return self.asked_to_pre_vote(from, term, last),
+            Message::PreVoteReply { term, granted } => {
+                return self.pre_vote_answered(from, term, granted);
+            }
+            Message::Vote { term, last, transfer } => {
+                return self.asked_to_vote(from, term, last, transfer);
+            }
+            Message::VoteReply { .. }
+            | Message::Append { .. }
+            | Message::AppendReply { .. }
+            | Message::SnapshotOffer { .. }
+            | Message::TimeoutNow { .. } => {}
+        }
+        // INV-4: a later term ends whatever role was held in an earlier one.
+        if message.term() > self.kernel.term() {
+            self.enter_term(message.term());
+        }
+        self.receive_in_term(from, message);
+    }
+
+    fn receive_in_term(&mut self, from: NodeId, message: Message) {
+        let stale = message.term() < self.kernel.term();
+        match message {
+            Message::Append { round, .. } | Message::SnapshotOffer { round, .. } if stale => {
+                self.refuse_stale_leader(from, round);
+            }
+            Message::AppendReply { .. }
+            | Message::VoteReply { .. }
+            | Message::TimeoutNow { .. }
+                if stale => {}
+            Message::Append { previous, entries, committed, round, .. } => {
+                self.append_received(from, previous, entries, committed, round);
+            }
+            Message::SnapshotOffer { round, .. } => self.snapshot_offered(from, round),
+            Message::VoteReply { granted, .. } => self.vote_answered(from, granted),
+            Message::TimeoutNow { .. } => self.told_to_time_out(from),
+            Message::AppendReply { round, result, .. } => {
+                self.with_leader(|leading| leading.append_answered(from, round, result));
+            }
+            Message::PreVote { .. } | Message::PreVoteReply { .. } | Message::Vote { .. } => {
+                unreachable!("elections are dispatched before")
+            }
+        }
+    }
+
+    /// Does nothing on a replica that does not lead.
+    pub(super) fn with_leader(&mut self, act: impl FnOnce(&mut Leading<'_>)) {
+        match &mut self.role {
+            Role::Leader(leader) => act(&mut Leading { kernel: &mut self.kernel, leader }),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => {}
+        }
+    }
+
+    fn end_leadership_if_asked(&mut self) {
+        if matches!(&self.role, Role::Leader(leader) if leader.ending) {
+            self.follow_nobody();
+        }
+    }
+
+    fn announce(&mut self) {
+        let (term, leader) = (self.kernel.term(), self.kernel.leader);
+        let leading = self.is_leading();
+        let announced = Announced { term, leader, leading };
+        if announced != self.announced {
+            self.announced = announced;
+            self.kernel.output(Output::Leadership { term, leader, leading });
+        }
+    }
+}
