@@ -11,8 +11,6 @@ pub struct Limits {
     pub inline_bytes_max: u32,
     /// How long the whole of a request may be.
     pub request_bytes_max: u32,
-    /// How long a key may be: keys are bounded by the storage engine.
-    pub key_bytes_max: u32,
     /// Whether the client has yet to authenticate: other error texts, as Redis.
     pub authenticated: bool,
 }
@@ -32,7 +30,6 @@ impl Default for Limits {
             bulk_bytes_max: 512 << 20,
             inline_bytes_max: 64 << 10,
             request_bytes_max: 1 << 30,
-            key_bytes_max: 60 << 10,
             authenticated: true,
         }
     }

@@ -1,0 +1,146 @@
+//! Commands as types.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use quorate_group::{KeyType, Operation};
+use quorate_model::Slot;
+
+use super::CommandQuery;
+use crate::resp::{Protocol, Reply};
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// On the keys of one slot.
+    Data(Data),
+    /// On every shard.
+    Keyspace(KeyspaceCommand),
+    Wait(Wait),
+    Connection(ConnectionCommand),
+    Client(ClientCommand),
+    Server(ServerCommand),
+    Cluster(ClusterCommand),
+    /// The words alone decide the answer.
+    Fixed(Reply),
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Data {
+    pub operation: Operation,
+    /// The slot, where no key names it.
+    pub slot: Option<Slot>,
+    pub shape: Shape,
+}
+
+/// How the keyspace's answer becomes the command's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    AsIs,
+    /// Whether something was written, as 1 or 0.
+    WasSet,
+    /// OBJECT ENCODING, from the value.
+    Encoding,
+    /// MEMORY USAGE, from the value: an estimate.
+    MemoryUsage,
+    /// This number where the key exists, else nil.
+    IfExists(i64),
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum KeyspaceCommand {
+    Scan { cursor: u64, pattern: Option<Bytes>, count: u32, types: TypeFilter },
+    Count,
+    Keys { pattern: Bytes },
+    Flush,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TypeFilter {
+    Any,
+    Only(KeyType),
+    /// A type of which there are no keys.
+    Nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// WAIT: answers with the number of replicas.
+    Replicas { replicas: u32, timeout_ms: u64 },
+    /// WAITAOF: answers with this node's durability and the number of replicas.
+    Durable { replicas: u32, timeout_ms: u64 },
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum ConnectionCommand {
+    Hello(HelloOptions),
+    Auth { user: Option<Bytes>, password: Bytes },
+    Ping(Option<Bytes>),
+    Select(i64),
+    Quit,
+    Reset,
+    ReadOnly,
+    ReadWrite,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HelloOptions {
+    pub protocol: Option<Protocol>,
+    pub auth: Option<(Bytes, Bytes)>,
+    pub name: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientCommand {
+    Id,
+    Name,
+    SetName(String),
+    SetLibraryName(String),
+    SetLibraryVersion(String),
+    Info,
+    List(ClientFilter),
+    Kill { filter: ClientFilter, skip_me: bool, old_style: bool },
+    Reply(ReplyMode),
+}
+
+/// Which connections: those that satisfy all that is set.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ClientFilter {
+    pub ids: Option<BTreeSet<u64>>,
+    pub peer: Option<String>,
+    pub local: Option<String>,
+    pub user: Option<String>,
+    /// `Some(false)`: none, since only normal clients exist (TYPE replica, pubsub, master).
+    pub normal: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplyMode {
+    On,
+    Off,
+    Skip,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum ServerCommand {
+    Table(CommandQuery),
+    /// The sections, in lower case; none for the default ones.
+    Info(Vec<String>),
+    ConfigGet(Vec<Bytes>),
+    ConfigSet(Vec<(Bytes, Bytes)>),
+    ConfigResetStatistics,
+    Role,
+    Time,
+    LastSave,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClusterCommand {
+    Slots,
+    Shards,
+    Nodes,
+    Info,
+    MyId,
+    MyShardId,
+    Replicas { node: Bytes },
+    FailureReports { node: Bytes },
+}
