@@ -7,6 +7,7 @@ use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 
 use crate::client::Nodes;
+use crate::machines::Machines;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 
@@ -25,6 +26,7 @@ pub struct Context {
     pub memory: Arc<Memory>,
     pub metrics: Metrics,
     pub recorder: Recorder,
+    pub machines: Machines,
     pub pace: Pace,
 }
 
@@ -37,7 +39,15 @@ impl Context {
             instance: Some(instance),
         };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, nodes, memory: Arc::default(), metrics, recorder, pace: Pace::default() }
+        Self {
+            client,
+            nodes,
+            memory: Arc::default(),
+            metrics,
+            recorder,
+            machines: Machines::default(),
+            pace: Pace::default(),
+        }
     }
 }
 

@@ -86,27 +86,28 @@ pub(crate) async fn run(
 async fn reconcile_one(seen: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     let store = StoreKey { namespace: seen.namespace().unwrap_or_default(), name: seen.name_any() };
     let began = Instant::now();
-    let outcome =
-        match tokio::time::timeout(reconcile::DEADLINE, reconcile::reconcile(&context, &store))
-            .await
-        {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::Deadline(reconcile::DEADLINE)),
-        };
-    let (label, action) = match &outcome {
-        Ok(Pass::Settled) => (Outcome::Settled, Action::requeue(context.pace.settled)),
-        Ok(Pass::Progressing) => (Outcome::Progressing, Action::requeue(context.pace.progressing)),
-        Ok(Pass::Invalid) => (Outcome::Invalid, Action::requeue(context.pace.settled)),
-        Ok(Pass::Gone) => (Outcome::Settled, Action::await_change()),
+    let pass = reconcile::reconcile(&context, &store);
+    let outcome = match tokio::time::timeout(reconcile::DEADLINE, pass).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::Deadline(reconcile::DEADLINE)),
+    };
+    let label = match &outcome {
+        Ok(Pass::Settled | Pass::Gone) => Outcome::Settled,
+        Ok(Pass::Progressing) => Outcome::Progressing,
+        Ok(Pass::Invalid) => Outcome::Invalid,
         Err(error) => match error.persistence() {
-            Persistence::Transient => (Outcome::Transient, Action::await_change()),
-            Persistence::Terminal => (Outcome::Terminal, Action::await_change()),
+            Persistence::Transient => Outcome::Transient,
+            Persistence::Terminal => Outcome::Terminal,
         },
     };
     context.metrics.reconciled(label, began.elapsed());
-    outcome?;
+    let pass = outcome?;
     context.memory.succeeded(&store);
-    Ok(action)
+    Ok(match pass {
+        Pass::Settled | Pass::Invalid => Action::requeue(context.pace.settled),
+        Pass::Progressing => Action::requeue(context.pace.progressing),
+        Pass::Gone => Action::await_change(),
+    })
 }
 
 fn on_error(seen: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {

@@ -15,6 +15,7 @@ pub mod error;
 mod health;
 mod lease;
 mod lookout;
+pub mod machines;
 mod malformed;
 pub mod memory;
 pub mod metrics;

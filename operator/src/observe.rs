@@ -10,13 +10,12 @@ use std::time::{Instant, SystemTime};
 
 use futures::future::{join_all, try_join};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ListParams, ObjectList};
-use kube::core::PartialObjectMeta;
+use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use quorate_api::ReplicatedStore;
-use quorate_plan::{Children, Machine, Observed, Reported, names};
+use quorate_plan::{Children, Observed, Reported, names};
 use serde::de::DeserializeOwned;
 
 use crate::context::Context;
@@ -45,7 +44,8 @@ pub(crate) async fn observe(
     store: &StoreKey,
     resource: &ReplicatedStore,
 ) -> Result<Observed, Error> {
-    let (children, machines) = try_join(children(context, store), machines(context)).await?;
+    let (children, machines) =
+        try_join(children(context, store), context.machines.labels(&context.client)).await?;
     let reports = reports(context, store, &children).await;
     Ok(Observed {
         now: now(),
@@ -94,32 +94,6 @@ where
     let ours = ListParams::default().labels(&names::selector(&store.name));
     let found = api.list(&ours).await.map_err(|source| list_failed::<K>(store, source))?;
     Ok(found.into_iter().map(|object| (object.name_any(), object)).collect())
-}
-
-/// The labels of all machines; none where the operator may not read them.
-async fn machines(context: &Context) -> Result<BTreeMap<String, Machine>, Error> {
-    let api: Api<Node> = Api::all(context.client.clone());
-    let found: ObjectList<PartialObjectMeta<Node>> =
-        match api.list_metadata(&ListParams::default()).await {
-            Ok(found) => found,
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                tracing::debug!("machines may not be read: zones come from the pods' labels");
-                return Ok(BTreeMap::new());
-            }
-            Err(source) => {
-                return Err(Error::Api {
-                    verb: Verb::List,
-                    kind: "Node".to_owned(),
-                    name: "of the cluster".to_owned(),
-                    source,
-                });
-            }
-        };
-    let named = found.into_iter().map(|machine| {
-        let labels = machine.labels().clone();
-        (machine.name_any(), Machine { labels })
-    });
-    Ok(named.collect())
 }
 
 /// A report from every pod, asked at once.

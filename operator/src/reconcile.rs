@@ -68,10 +68,10 @@ pub async fn reconcile(context: &Context, store: &StoreKey) -> Result<Pass, Erro
         context.memory.forget(store);
         return Ok(Pass::Gone);
     }
-    let observed = observe::observe(context, store, &resource).await?;
+    let observed = Box::pin(observe::observe(context, store, &resource)).await?;
     context.memory.leaders_are_seen(store);
     match validate(&resource) {
-        Ok(valid) => follow(context, store, &resource, &valid, &observed).await,
+        Ok(valid) => Box::pin(follow(context, store, &resource, &valid, &observed)).await,
         Err(errors) => {
             let outcome = Outcome::Invalid { errors: &errors };
             publish(context, &resource, &observed, outcome).await?;

@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 const GRACE: Duration = Duration::from_secs(25);
 /// How often the API server is tried while it cannot be reached at start.
 const CONTACT_RETRY: Duration = Duration::from_secs(2);
+const CONTACT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Resolves when the process is told to end; every clone sees it.
 pub(crate) type Stop = Shared<BoxFuture<'static, ()>>;
@@ -105,12 +106,17 @@ async fn contact(client: &Client, namespace: Option<&str>, vitals: &Vitals) {
         None => Api::all(client.clone()),
     };
     let one = ListParams::default().limit(1);
-    while let Err(error) = stores.list_metadata(&one).await {
-        tracing::warn!(%error, "cannot list ReplicatedStores: is the CRD installed?");
+    loop {
+        match tokio::time::timeout(CONTACT_DEADLINE, stores.list_metadata(&one)).await {
+            Ok(Ok(_)) => return vitals.is_ready(),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot list ReplicatedStores: is the CRD installed?");
+            }
+            Err(_) => tracing::warn!("the API server does not answer"),
+        }
         vitals.progressed();
         tokio::time::sleep(CONTACT_RETRY).await;
     }
-    vitals.is_ready();
 }
 
 fn stop_signal() -> anyhow::Result<Stop> {

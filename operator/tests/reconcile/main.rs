@@ -2,6 +2,8 @@
 //!
 //! One binary for all scenarios, one scenario per file: linking the client once is what takes the time.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its fixtures too")]
+
 mod api_server;
 mod fields;
 mod fleet;
