@@ -46,11 +46,12 @@ pub(super) fn advance<D: Disk>(log: &mut Log<D>) -> Result<(), LogError> {
     if log.writer.needs_from(oldest) {
         log.release.due = true;
     }
-    if !log.release.due
-        || log.writer.durable < log.release.retry_at
-        || oldest >= current
-        || log.release.rewriting == Some(oldest)
-    {
+    if oldest >= current {
+        log.release.pinned_by = None;
+        return Ok(());
+    }
+    let again = log.writer.durable >= log.release.retry_at;
+    if !log.release.due || !again || log.release.rewriting == Some(oldest) {
         return Ok(());
     }
     log.release.due = false;

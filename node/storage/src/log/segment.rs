@@ -31,6 +31,10 @@ impl SegmentNumber {
         Self(self.0.checked_add(1).expect("four thousand million segments are never written"))
     }
 
+    pub(super) fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     pub(super) fn file(self) -> FileName {
         FileName(format!("{:010}.log", self.0))
     }

@@ -151,11 +151,12 @@ impl Writer {
         }
     }
 
-    /// The next segment is created when the current one is half full, or there is none.
-    fn next_to_create(&self) -> Option<SegmentNumber> {
+    /// The next segment is created when the current one is half full, at the latest when a batch does not fit.
+    fn next_to_create(&self, needed: bool) -> Option<SegmentNumber> {
         let Next::None = self.next else { return None };
-        let current = self.current?;
-        (current.end * 2 > self.settings.segment_bytes).then(|| current.number.next())
+        let current = self.current.expect("without a current segment one is ready");
+        let half_full = current.end * 2 > self.settings.segment_bytes;
+        (needed || half_full).then(|| current.number.next())
     }
 
     fn operation(&mut self, purpose: Purpose) -> OperationId {
@@ -181,14 +182,14 @@ pub(super) fn submit<D: Disk>(log: &mut Log<D>) -> Option<BatchId> {
     }
     let room = log.writer.room_for(batch::total_bytes(front.bytes));
     let Some(room) = room else {
-        prepare_next(log);
+        prepare_next(log, true);
         return None;
     };
     let batch = log.take_batch();
     let id = batch.id;
     assert_eq!(id, log.writer.durable.next(), "batches are written in order, one at a time");
     write(log, room, batch);
-    prepare_next(log);
+    prepare_next(log, false);
     Some(id)
 }
 
@@ -307,8 +308,8 @@ fn remove_before<D: Disk>(log: &mut Log<D>, oldest: SegmentNumber) {
     }
 }
 
-fn prepare_next<D: Disk>(log: &mut Log<D>) {
-    let Some(number) = log.writer.next_to_create() else { return };
+fn prepare_next<D: Disk>(log: &mut Log<D>, needed: bool) {
+    let Some(number) = log.writer.next_to_create(needed) else { return };
     log.writer.next = Next::Creating(number);
     let bytes = log.writer.settings.segment_bytes;
     let id = log.writer.operation(Purpose::Create(number));

@@ -8,8 +8,8 @@
 //! 2. Units that are zeros where they should not be, no unit that is wrong in another way, no sign of a later batch
 //!    anywhere: a torn tail. It was never acknowledged. It is overwritten with zeros.
 //! 3. Anything else is damage: a unit that is neither zeros nor what its checksum says; a batch of a later sequence behind
-//!    the place; a segment that does not follow the one before; a segment that is missing between others or older than
-//!    the first but still named as needed by the last batch; entries that do not follow each other. Nothing is written.
+//!    the place; a segment that does not follow the one before; a segment that is missing though the last batch names it,
+//!    or one before it, as needed; entries that do not follow each other. Nothing is written.
 //!
 //! What cannot be told from a log that is whole: the last segments are gone together, or the disk reverted the units of the last
 //! batch to zeros after it had confirmed a sync. The host compares with what the state store holds.

@@ -69,14 +69,13 @@ pub(super) fn segments<D: Disk>(disk: &D) -> Result<Vec<SegmentNumber>, OpenErro
 impl<'a, D: Disk> Scan<'a, D> {
     pub(super) fn new(disk: &'a D, replay: &'a mut Replay) -> Result<Self, OpenError> {
         let numbers = segments(disk)?;
-        let oldest = numbers.first().copied().unwrap_or(SegmentNumber::FIRST);
         Ok(Self {
             disk,
             replay,
             segments: numbers.into_iter().map(|number| (number, 0)).collect(),
             next: BatchId(1),
             previous: 0,
-            oldest,
+            oldest: SegmentNumber::FIRST,
             current: None,
         })
     }
@@ -90,15 +89,13 @@ impl<'a, D: Disk> Scan<'a, D> {
     }
 
     fn scan(&mut self) -> Result<Tail, Stop> {
+        // Removals may have overtaken each other, so there may be gaps, but only among what is no longer needed.
         let numbers: Vec<SegmentNumber> = self.segments.keys().copied().collect();
-        let first = self.oldest;
-        for pair in numbers.windows(2) {
-            if pair[1] != pair[0].next() {
-                return damaged(pair[0].next(), 0, DamageKind::MissingSegment);
-            }
-        }
+        let gap = numbers.windows(2).rposition(|pair| pair[1] != pair[0].next());
+        let mut rest = &numbers[gap.map_or(0, |gap| gap + 1)..];
+        let first = rest.first().copied().unwrap_or(SegmentNumber::FIRST);
+        self.oldest = first;
         let mut end = End::Zeros;
-        let mut rest = numbers.as_slice();
         while let Some((number, later)) = rest.split_first() {
             let mut reader = Reader::new(self.disk, *number);
             let unit = reader.bytes(0, UNIT_BYTES)?;
@@ -125,7 +122,7 @@ impl<'a, D: Disk> Scan<'a, D> {
         }
         let (written_to, leftovers) = self.behind_the_end(rest)?;
         if self.current.is_some() && self.oldest < first {
-            return damaged(self.oldest, 0, DamageKind::MissingSegment);
+            return damaged(first.previous(), 0, DamageKind::MissingSegment);
         }
         let at = self.current.map(|current| (current.number, current.end));
         let torn = (matches!(end, End::Torn) || leftovers).then(|| {
