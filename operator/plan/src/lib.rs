@@ -9,6 +9,8 @@
 
 pub mod build;
 pub mod check;
+#[cfg(test)]
+mod fixtures;
 pub mod names;
 pub mod observe;
 pub mod placement;

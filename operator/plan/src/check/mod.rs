@@ -3,9 +3,18 @@
 //! It shares no code with the planner beyond vocabulary: it derives what it needs from the observation by itself, so
 //! that one mistake is not made twice. A plan with a violation is not carried out.
 
+#[cfg(test)]
+mod check_test;
+mod children;
+mod evidence;
+mod pods;
+mod topology;
+mod volumes;
+
 use quorate_model::{Epoch, GroupId, NodeId};
 
-use crate::{Observed, Plan, ValidStore};
+use crate::{Action, Next, Observed, Plan, ValidStore};
+use evidence::Evidence;
 
 /// What is wrong with a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +43,55 @@ pub enum Violation {
     ChangesGenesis { group: GroupId },
     #[error("{pod} would be labelled as leader behind a newer term")]
     LabelGoesBack { pod: String },
-    #[error("{object} would be acted upon while the store is paused")]
-    Paused { object: String },
+    #[error("the store is paused, and would be acted upon")]
+    Paused,
 }
 
 /// Everything that is wrong with `plan`; empty when it may be carried out.
 #[must_use]
 pub fn check(store: &ValidStore, observed: &Observed, plan: &Plan) -> Vec<Violation> {
-    let (_, _, _) = (store, observed, plan);
-    vec![]
+    let evidence = Evidence::new(store, observed);
+    let mut violations = vec![];
+    if store.paused && touches_anything(plan) {
+        violations.push(Violation::Paused);
+    }
+    children::check(&evidence, plan, &mut violations);
+    match &plan.next {
+        Next::Act(action) => check_action(&evidence, action, &mut violations),
+        Next::Wait(_) | Next::Settled => {}
+    }
+    violations
+}
+
+fn touches_anything(plan: &Plan) -> bool {
+    let Plan { children, prune, pod_labels, claim_growth, next } = plan;
+    children.is_some()
+        || !prune.is_empty()
+        || !pod_labels.is_empty()
+        || !claim_growth.is_empty()
+        || matches!(next, Next::Act(_))
+}
+
+fn check_action(evidence: &Evidence<'_>, action: &Action, violations: &mut Vec<Violation>) {
+    match action {
+        Action::RecordBootstrap(choice) => topology::first(evidence, choice, violations),
+        Action::Bootstrap { pod, request } => {
+            topology::bootstrap(evidence, pod, request, violations);
+        }
+        Action::ProposeTopology { via: _, request, why: _ } => {
+            topology::proposal(evidence, request, violations);
+        }
+        Action::RestartPod { pod, uid, hand_over: _, why } => {
+            pods::restart(evidence, pod, uid, why, violations);
+        }
+        Action::ScaleDown { stateful_set, uid, resource_version, from, to } => {
+            let change =
+                pods::ScaleDown { stateful_set, uid, resource_version, from: *from, to: *to };
+            pods::scale_down(evidence, &change, violations);
+        }
+        Action::ReplaceVolume { node, claim, claim_uid, pod, pod_uid: _ } => {
+            volumes::replace(evidence, *node, (claim, claim_uid), pod, violations);
+        }
+        Action::DeleteClaim { claim, uid } => volumes::delete(evidence, claim, uid, violations),
+    }
 }

@@ -168,6 +168,10 @@ pub enum WaitingOn {
     Ending {
         pods: BTreeSet<String>,
     },
+    /// A volume that is being enlarged.
+    Growth {
+        claim: String,
+    },
     /// A node's log is corrupt, and the reclaim policy keeps its volume until somebody consents.
     Consent {
         pod: String,
@@ -246,6 +250,7 @@ impl fmt::Display for WaitingOn {
                 write!(f, "the controller of StatefulSet {name} has not seen its new template")
             }
             Self::Ending { pods } => write!(f, "waiting for {} to end", list(pods)),
+            Self::Growth { claim } => write!(f, "waiting for the volume of {claim} to grow"),
             Self::Consent { pod, node } => write!(
                 f,
                 "the log of {pod} is corrupt and spec.storage.reclaimPolicy is Retain: to rebuild it from its peers on an empty volume, annotate the store with {}={node}",

@@ -2,25 +2,95 @@
 //!
 //! A plan leaves no choice open: the shell carries it out as it stands or not at all. It is derived from the
 //! observation alone, so a crash at any point converges. What is unknown blocks what needs it, and is named.
+//!
+//! The steps stand in one order, most urgent first; the first that has something to do wins. A step that must not be
+//! overtaken (a group is moving) blocks the ones after it.
 
 mod action;
+mod bootstrap;
+mod children;
+pub(crate) mod facts;
+mod membership;
+mod preconditions;
+mod replicas;
+mod restart;
+mod roles;
+mod shrink;
+mod topology;
+mod volume;
 
 pub use action::{
     Action, ClaimGrowth, HandOver, Next, Plan, PodLabels, Prune, RestartReason, TopologyChange,
     WaitingOn,
 };
 
-use crate::{Observed, ValidStore};
+use crate::{Observed, ValidStore, build};
+use facts::Facts;
+
+/// What a step of the planner found.
+pub(crate) enum Finding {
+    /// Do this.
+    Act(Action),
+    /// Nothing after this step may be done either.
+    Block(Vec<WaitingOn>),
+    /// Nothing to do here, but worth telling.
+    Pass(Vec<WaitingOn>),
+}
 
 /// Plans the next step for a store.
 #[must_use]
 pub fn plan(store: &ValidStore, observed: &Observed) -> Plan {
-    let (_, _) = (store, observed);
-    Plan {
-        children: None,
-        prune: vec![],
-        pod_labels: vec![],
-        claim_growth: vec![],
-        next: Next::Settled,
+    if let Some(reason) = preconditions::leave_alone(store, observed) {
+        return Plan {
+            children: None,
+            prune: vec![],
+            pod_labels: vec![],
+            claim_growth: vec![],
+            next: Next::Wait(vec![reason]),
+        };
     }
+    let facts = Facts::new(store, observed);
+    let desired = build::desired(store, &observed.children.stateful_sets);
+    let next = next(&facts, &desired);
+    Plan {
+        prune: children::prune(&facts, &desired),
+        pod_labels: roles::pod_labels(&facts),
+        claim_growth: children::claim_growth(&facts),
+        children: Some(Box::new(desired)),
+        next,
+    }
+}
+
+fn next(facts: &Facts<'_>, desired: &build::Desired) -> Next {
+    let steps: [&dyn Fn() -> Finding; 9] = [
+        &|| restart::pods_that_do_not_run(facts, desired),
+        &|| volume::replace(facts),
+        &|| bootstrap::step(facts),
+        &|| topology::step(facts),
+        &|| shrink::stateful_sets(facts),
+        &|| restart::one_pod(facts, desired),
+        &|| topology::prefer_leaders(facts),
+        &|| shrink::claims(facts),
+        &|| preconditions::pods_to_wait_for(facts),
+    ];
+    let mut waiting = vec![];
+    for step in steps {
+        match step() {
+            Finding::Act(action) => return Next::Act(action),
+            Finding::Block(mut reasons) => {
+                waiting.append(&mut reasons);
+                break;
+            }
+            Finding::Pass(mut reasons) => waiting.append(&mut reasons),
+        }
+    }
+    let mut seen = vec![];
+    waiting.retain(|reason| {
+        let new = !seen.contains(reason);
+        if new {
+            seen.push(reason.clone());
+        }
+        new
+    });
+    if waiting.is_empty() { Next::Settled } else { Next::Wait(waiting) }
 }

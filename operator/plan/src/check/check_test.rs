@@ -1,0 +1,1 @@
+//! Planted bad plans, each of which must be caught.

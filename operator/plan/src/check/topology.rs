@@ -1,0 +1,161 @@
+//! Beginnings and changes of the topology.
+
+use std::collections::BTreeSet;
+
+use quorate_api::BootstrapStatus;
+use quorate_model::{
+    Epoch, GroupId, NodeId, Topology,
+    admin::{Bootstrap, ProposeTopology},
+};
+
+use super::{
+    Violation,
+    evidence::{Evidence, Group},
+};
+use crate::Reported;
+
+pub(super) fn first(
+    evidence: &Evidence<'_>,
+    choice: &BootstrapStatus,
+    violations: &mut Vec<Violation>,
+) {
+    if evidence.observed.status.bootstrap.is_some() || has_begun(evidence) {
+        violations.push(Violation::SecondBootstrap);
+    }
+    let found = evidence.reports.get(choice.pod.as_str()).map(|report| report.node);
+    if found != Some(choice.node) || choice.store_id != evidence.store.id {
+        violations.push(Violation::Stale { pod: choice.pod.clone() });
+    }
+}
+
+pub(super) fn bootstrap(
+    evidence: &Evidence<'_>,
+    pod: &str,
+    request: &Bootstrap,
+    violations: &mut Vec<Violation>,
+) {
+    let chosen = evidence.observed.status.bootstrap.as_ref();
+    let as_recorded = chosen.is_some_and(|chosen| {
+        chosen.node == request.node && chosen.pod == pod && chosen.store_id == evidence.store.id
+    });
+    if !as_recorded || has_begun(evidence) || request.topology.store != evidence.store.id {
+        violations.push(Violation::SecondBootstrap);
+    }
+    let topology = &request.topology;
+    let first = Epoch::ZERO.next();
+    if topology.epoch != first {
+        violations.push(Violation::Epoch { wanted: first, found: topology.epoch });
+    }
+    violations.extend(topology.validate().err().map(Violation::Topology));
+    if !topology.meta_voters.contains(&request.node) {
+        violations.push(Violation::LosesQuorum { group: GroupId::Meta });
+    }
+    for (shard, placement) in topology.placements() {
+        if placement.genesis != placement.voters {
+            violations.push(Violation::ChangesGenesis { group: GroupId::Shard(shard) });
+        }
+    }
+}
+
+/// Anything at all says that the store exists, however old.
+fn has_begun(evidence: &Evidence<'_>) -> bool {
+    evidence.observed.status.epoch.is_some()
+        || evidence.observed.reports.values().any(|reported| match reported {
+            Reported::Known { report, .. } => {
+                report.store == evidence.store.id && report.topology.is_some()
+            }
+            Reported::Unknown { .. } => false,
+        })
+}
+
+pub(super) fn proposal(
+    evidence: &Evidence<'_>,
+    request: &ProposeTopology,
+    violations: &mut Vec<Violation>,
+) {
+    let Some(now) = evidence.topology else {
+        violations.push(Violation::Epoch { wanted: Epoch::ZERO, found: request.topology.epoch });
+        return;
+    };
+    let next = &request.topology;
+    if request.expected != now.epoch || next.epoch != now.epoch.next() {
+        violations.push(Violation::Epoch { wanted: now.epoch.next(), found: next.epoch });
+    }
+    violations.extend(next.validate().err().map(Violation::Topology));
+    if next.store != now.store || next.shards.len() != now.shards.len() {
+        violations.push(Violation::SecondBootstrap);
+        return;
+    }
+    members(evidence, now, next, violations);
+    voters(evidence, GroupId::Meta, (&now.meta_voters, &next.meta_voters), violations);
+    for ((shard, before), after) in now.placements().zip(&next.shards) {
+        let group = GroupId::Shard(shard);
+        if before.genesis != after.genesis {
+            violations.push(Violation::ChangesGenesis { group });
+        }
+        voters(evidence, group, (&before.voters, &after.voters), violations);
+    }
+}
+
+fn members(
+    evidence: &Evidence<'_>,
+    now: &Topology,
+    next: &Topology,
+    violations: &mut Vec<Violation>,
+) {
+    for added in next.members.values().filter(|member| !now.members.contains_key(&member.id)) {
+        let found = evidence.reports.get(added.name.as_str()).map(|report| report.node);
+        if found != Some(added.id) {
+            violations.push(Violation::Stale { pod: added.name.clone() });
+        }
+    }
+    for removed in now.members.values().filter(|member| !next.members.contains_key(&member.id)) {
+        for group in evidence.groups() {
+            if evidence.group(group).is_none() || evidence.counted_on(group, removed.id) {
+                violations.push(Violation::RemovesHost { node: removed.id, group });
+            }
+        }
+        let here = evidence.reports.get(removed.name.as_str()).map(|report| report.node);
+        let gone = here.is_some_and(|node| node != removed.id);
+        if evidence.is_desired(&removed.name) && !gone {
+            violations.push(Violation::Stale { pod: removed.name.clone() });
+        }
+    }
+}
+
+/// One replica at a time, and never fewer failures survived than now, up to what the resource asks for.
+fn voters(
+    evidence: &Evidence<'_>,
+    group: GroupId,
+    (before, after): (&BTreeSet<NodeId>, &BTreeSet<NodeId>),
+    violations: &mut Vec<Violation>,
+) {
+    if before == after {
+        return;
+    }
+    if after.difference(before).count() > 1 || before.difference(after).count() > 1 {
+        violations.push(Violation::MovesTooMuch { group });
+    }
+    let Some(state) = evidence.group(group) else {
+        violations.push(Violation::LosesQuorum { group });
+        return;
+    };
+    // A replica that joins is caught up before another leaves: the group's leader sees to it. It must be there.
+    let reporting =
+        |node: &NodeId| evidence.reports.values().any(|r| r.node == *node && r.corrupt.is_none());
+    let well = after
+        .iter()
+        .filter(|node| {
+            state.well.contains(node) || (!state.voters.contains(node) && reporting(node))
+        })
+        .count();
+    let tolerance_now = Group::tolerance(state.voters.len(), state.well.len());
+    let tolerance_then = Group::tolerance(after.len(), well);
+    let asked = evidence.store.replicas();
+    let wanted = tolerance_now.min(Group::tolerance(asked, asked));
+    if tolerance_then < 0 && tolerance_now >= 0 {
+        violations.push(Violation::LosesQuorum { group });
+    } else if tolerance_then < wanted {
+        violations.push(Violation::LosesTolerance { group });
+    }
+}

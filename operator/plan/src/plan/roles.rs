@@ -1,0 +1,114 @@
+//! Labels of pods by leadership, so that Services follow elections that the operator had no part in.
+//!
+//! Labels never go back: a leader counts only in a term that is not behind the one that the status remembers for its
+//! shard. Where nothing newer is known, what was known stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_api::labels;
+use quorate_model::{GroupId, ShardId, Term, admin::Role};
+
+use super::{
+    PodLabels,
+    facts::{Facts, PodFacts, shard_groups},
+};
+
+/// Who leads a shard, as far as labels and status go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    pub(crate) term: Term,
+    pub(crate) pod: Option<String>,
+}
+
+/// The leader of each shard in the newest term known, by report or by the last status.
+pub(crate) fn leaderships(facts: &Facts<'_>) -> BTreeMap<ShardId, Leadership> {
+    shard_groups(facts)
+        .map(|(shard, group)| {
+            let before =
+                facts.observed.status.shards.iter().find(|s| s.shard == i32::from(shard.0));
+            let term = before.map_or(Term::ZERO, |s| Term(u64::try_from(s.term).unwrap_or(0)));
+            let leadership = match group.leader {
+                Some((node, report)) if report.term >= term => {
+                    Leadership { term: report.term, pod: Some(facts.pod_name(node)) }
+                }
+                Some(_) | None => {
+                    let pod = before.and_then(|s| s.leader.clone());
+                    Leadership { term, pod: pod.filter(|pod| !denies(facts, pod, shard)) }
+                }
+            };
+            (shard, leadership)
+        })
+        .collect()
+}
+
+/// The pod answers and says that it does not lead the shard, or it is no more.
+fn denies(facts: &Facts<'_>, pod: &str, shard: ShardId) -> bool {
+    let Some(pod) = facts.pods.get(pod) else { return true };
+    pod.pod.is_none()
+        || pod.report.is_some_and(|report| {
+            let replica = report.replicas.iter().find(|r| r.group == GroupId::Shard(shard));
+            replica.is_none_or(|replica| replica.role != Role::Leader)
+        })
+}
+
+/// The labels that differ from what is wanted.
+pub(super) fn pod_labels(facts: &Facts<'_>) -> Vec<PodLabels> {
+    if facts.topology.is_none() {
+        return vec![];
+    }
+    let leaders: BTreeMap<ShardId, Option<String>> =
+        leaderships(facts).into_iter().map(|(shard, leader)| (shard, leader.pod)).collect();
+    let leading: BTreeSet<&String> = leaders.values().flatten().collect();
+    facts
+        .pods
+        .iter()
+        .filter_map(|(name, pod)| {
+            let uid = pod.uid()?.to_owned();
+            let hosted = hosted_shards(pod);
+            let follows = hosted.as_ref().map(|hosted| {
+                hosted
+                    .iter()
+                    .any(|shard| leaders.get(shard).is_some_and(|l| l.as_ref() != Some(name)))
+            });
+            let role = if leading.contains(name) {
+                Some(labels::ROLE_LEADER)
+            } else if hosted.as_ref().is_some_and(|hosted| !hosted.is_empty())
+                || (hosted.is_none() && label(pod, labels::ROLE).is_some())
+            {
+                Some(labels::ROLE_FOLLOWER)
+            } else {
+                None
+            };
+            let mut changes = BTreeMap::new();
+            if label(pod, labels::ROLE) != role {
+                changes.insert(labels::ROLE, role);
+            }
+            // A pod that does not answer keeps what it had: endpoints follow readiness, not silence towards us.
+            if let Some(follows) = follows {
+                let wanted = follows.then_some("true");
+                if label(pod, labels::READ_REPLICA) != wanted {
+                    changes.insert(labels::READ_REPLICA, wanted);
+                }
+            }
+            (!changes.is_empty() && !pod.is_ending()).then(|| PodLabels {
+                pod: name.clone(),
+                uid,
+                labels: changes,
+            })
+        })
+        .collect()
+}
+
+/// The shards of which the node says that it votes; learners do not serve.
+fn hosted_shards(pod: &PodFacts<'_>) -> Option<BTreeSet<ShardId>> {
+    let report = pod.report?;
+    let shards = report.replicas.iter().filter_map(|replica| match (replica.group, replica.role) {
+        (GroupId::Meta, _) | (GroupId::Shard(_), Role::Learner) => None,
+        (GroupId::Shard(shard), Role::Leader | Role::Follower | Role::Candidate) => Some(shard),
+    });
+    Some(shards.collect())
+}
+
+fn label<'p>(pod: &PodFacts<'p>, key: &str) -> Option<&'p str> {
+    pod.pod?.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
