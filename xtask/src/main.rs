@@ -3,7 +3,14 @@
 //! Run as `cargo xtask <command>`. It starts other programs and reads files; it may not depend on
 //! the data plane or on a Kubernetes client, so that it builds in seconds.
 
+mod crds;
+mod images;
+mod schemas;
+mod sim;
+mod test;
+mod tidy;
 mod up;
+mod workspace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -22,11 +29,26 @@ enum Command {
     Up(up::Args),
     /// Remove the cluster and all that it left on this machine.
     Down,
+    /// Build the container images, and load them when there is a cluster.
+    Images,
+    /// Write the CustomResourceDefinitions to crds/ and to the chart.
+    Crds(crds::Args),
+    /// Check the house rules.
+    Tidy,
+    /// Run the simulation.
+    Sim(sim::Args),
+    /// Run the tests.
+    Test(test::Args),
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Up(args) => up::run(&args),
         Command::Down => up::down(),
+        Command::Images => images::run(),
+        Command::Crds(args) => crds::run(&args),
+        Command::Tidy => tidy::run(),
+        Command::Sim(args) => sim::run(&args),
+        Command::Test(args) => test::run(&args),
     }
 }

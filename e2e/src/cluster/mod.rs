@@ -11,9 +11,9 @@ pub mod progress;
 pub mod tools;
 
 mod addons;
-mod kind;
-mod kubectl;
-mod local;
+pub mod kind;
+pub mod kubectl;
+pub mod local;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -7,7 +7,7 @@
 
 mod cgroup;
 mod control_plane;
-mod faults;
+pub mod faults;
 mod host;
 mod network;
 mod node;

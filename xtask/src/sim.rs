@@ -1,0 +1,34 @@
+//! `sim`: the simulation, with its arguments passed through.
+
+use anyhow::Result;
+use quorate_e2e::cluster::command::visible;
+
+use crate::workspace::cargo;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The replication mode to simulate.
+    #[arg(long, default_value = "single-leader")]
+    mode: String,
+    /// How many seeds.
+    #[arg(long, default_value_t = 2000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Further arguments of the simulator, after `--`.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    visible(command(&args.mode, args.seeds, args.from).args(&args.more))
+}
+
+/// Optimised: a seed is thousands of steps, and asserts stay on.
+pub(crate) fn command(mode: &str, seeds: u64, from: u64) -> std::process::Command {
+    let mut run = cargo(["run", "--quiet", "--profile", "fast", "-p", "quorate-sim"]);
+    run.args(["--bin", "quorate-sim", "--", "--mode", mode]);
+    run.args(["--seeds", &seeds.to_string(), "--from", &from.to_string()]);
+    run
+}
