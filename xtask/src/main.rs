@@ -12,6 +12,8 @@ mod tidy;
 mod up;
 mod workspace;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -41,7 +43,18 @@ enum Command {
     Test(test::Args),
 }
 
-fn main() -> Result<()> {
+#[expect(clippy::print_stderr, reason = "an error is the command's answer")]
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Up(args) => up::run(&args),
         Command::Down => up::down(),

@@ -40,9 +40,6 @@ pub const LOCAL_CLUSTER: &[Need] = &[
 /// What the printed instructions use.
 pub const CLIENTS: &[Need] = &[need("redis-cli", "redis-tools")];
 
-/// What the build and its checks use beyond Rust itself.
-pub const BUILD: &[Need] = &[need("cc", "gcc"), need("ldd", "libc-bin"), need("make", "make")];
-
 /// Installs what is missing, or says what it is.
 pub fn ensure(needs: &[Need], progress: &Progress) -> Result<()> {
     let mut packages: Vec<&str> =

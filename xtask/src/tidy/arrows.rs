@@ -37,8 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &["quorate-e2e"]),
 ];
 
-/// Crates that decide and therefore never see a runtime, a socket or an API; not through others
-/// either.
+/// Crates that decide and therefore never see a runtime, a socket or an API, not through others
+/// either. (The types of a resource come with `kube`'s core, which is neither.)
 const PURE: &[&str] = &[
     "quorate-model",
     "quorate-replication",
@@ -46,7 +46,8 @@ const PURE: &[&str] = &[
     "quorate-group",
     "quorate-plan",
 ];
-const NOT_PURE: &[&str] = &["tokio", "tokio-util", "kube", "kube-client", "kube-runtime", "mio"];
+const NOT_PURE: &[&str] = &["tokio", "tokio-util", "mio", "kube-client", "kube-runtime"];
+const NOT_PURE_DIRECTLY: &[&str] = &["tokio", "kube"];
 
 /// The data plane knows nothing of Kubernetes.
 const NO_KUBERNETES: &[&str] = &["quorate-node"];
@@ -71,9 +72,13 @@ fn check_member(member: &Member) -> Vec<String> {
         return vec![format!("{name} is a new crate: say in xtask/src/tidy/arrows.rs what it uses")];
     };
     let ours: BTreeSet<&str> = ARROWS.iter().map(|(known, _)| *known).collect();
+    let impure = |used: &str| PURE.contains(&name.as_str()) && NOT_PURE_DIRECTLY.contains(&used);
     normal_dependencies(member)
         .into_iter()
-        .filter(|used| ours.contains(used.as_str()) && !allowed.contains(&used.as_str()))
+        .filter(|used| {
+            let unlisted = ours.contains(used.as_str()) && !allowed.contains(&used.as_str());
+            unlisted || impure(used)
+        })
         .map(|used| format!("{name} may not depend on {used}"))
         .collect()
 }
@@ -131,6 +136,12 @@ mod tests {
     fn tests_may_use_what_the_crate_may_not() {
         let manifest = "[dev-dependencies]\nquorate-group = { workspace = true }";
         assert!(check_member(&member("quorate-storage", manifest)).is_empty());
+    }
+
+    #[test]
+    fn pure_crate_may_not_use_a_runtime() {
+        let found = check_member(&member("quorate-plan", "[dependencies]\nkube = '1'"));
+        assert_eq!(found, ["quorate-plan may not depend on kube"]);
     }
 
     #[test]
