@@ -1,7 +1,14 @@
 //! The state store: ordered rows below the log. It has no log of its own; after a crash it stands at its last
 //! flush, and the log is replayed from there.
 //!
-//! Two engines: the LSM tree of the node and a model for the simulation with the same flush semantics.
+//! Two engines: the LSM tree of the node and a model for the simulation with the same flush semantics. One suite of tests
+//! holds for both.
+
+pub mod lsm;
+pub mod model;
+
+#[cfg(test)]
+mod conformance_test;
 
 use std::fmt::Debug;
 
@@ -22,8 +29,9 @@ pub enum Change {
     Delete {
         row: Bytes,
     },
-    /// Every row from `from` on and below `to`. For ranges that nobody reads any more; may be carried out lazily, but
-    /// never touches a row that is put after it.
+    /// Every row from `from` on and below `to` that was there before this batch. For ranges that nobody reads any more: it is
+    /// carried out in the background, and until then the rows may still be read. A row that this batch or a later one puts
+    /// stays. What was begun goes on after a restart, once it was flushed; giving it again does no harm.
     DeleteRange {
         from: Bytes,
         to: Bytes,
@@ -33,6 +41,11 @@ pub enum Change {
 /// A flush that was asked for: everything applied before the call is in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FlushId(pub u64);
+
+/// Rows are not empty, not longer than this, and do not begin with [`RESERVED`].
+pub const ROW_BYTES_MAX: usize = 65_535;
+/// Rows that begin with this byte are an engine's own: no range shows them.
+pub const RESERVED: u8 = 0xff;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -70,7 +83,7 @@ pub trait Rows {
 pub trait StateStore: Rows + Clone {
     type View: Rows;
 
-    /// Visible at once, durable with a later flush. Never blocks on the disk but for back-pressure of the engine.
+    /// Visible at once, durable with a later flush. When a batch names a row more than once, the last change counts. Never blocks on the disk but for back-pressure of the engine.
     fn apply(&self, batch: Batch);
 
     /// The rows as they are now, unchanged by later batches for as long as the view is held.
@@ -87,4 +100,41 @@ pub trait StateStore: Rows + Clone {
 
     /// Roughly how many bytes were applied since the last flush was asked for.
     fn unflushed_bytes(&self) -> u64;
+}
+
+impl Batch {
+    /// # Panics
+    /// When a row is not one (see [`ROW_BYTES_MAX`]): the caller bounds keys.
+    fn check(&self) {
+        for change in &self.changes {
+            let row = match change {
+                Change::Put { row, .. } | Change::Delete { row } => row,
+                Change::DeleteRange { .. } => continue,
+            };
+            assert!((1..=ROW_BYTES_MAX).contains(&row.len()), "a row has 1 to 65535 bytes");
+            assert_ne!(row[0], RESERVED, "rows that begin with 0xff are the engine's own");
+        }
+    }
+
+    /// What it adds to the unflushed bytes.
+    fn bytes(&self) -> u64 {
+        /// What an engine holds for a row beside its bytes, roughly.
+        const OVERHEAD_BYTES: usize = 64;
+        let bytes: usize = self
+            .changes
+            .iter()
+            .map(|change| match change {
+                Change::Put { row, value } => row.len() + value.len() + OVERHEAD_BYTES,
+                Change::Delete { row } => row.len() + OVERHEAD_BYTES,
+                Change::DeleteRange { from, to } => from.len() + to.len() + OVERHEAD_BYTES,
+            })
+            .sum();
+        bytes as u64
+    }
+}
+
+/// `to`, or the first reserved row when that is before it.
+fn below_reserved(to: &[u8]) -> &[u8] {
+    const FIRST_RESERVED: &[u8] = &[RESERVED];
+    to.min(FIRST_RESERVED)
 }

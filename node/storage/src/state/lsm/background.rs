@@ -1,0 +1,116 @@
+//! The threads behind the store: one flushes, one deletes ranges and compacts.
+//!
+//! A failure of either ends both for good; the next [`flushed`](super::StateStore::flushed) says so.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use lsm_tree::{AbstractTree, compaction::Leveled};
+
+use super::{Shared, Work, deletion, lock};
+
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let work: [(&str, fn(&Shared)); 2] =
+        [("state-flush", flush_until_ending), ("state-compact", tidy_until_ending)];
+    work.into_iter()
+        .map(|(name, run)| {
+            let shared = Arc::clone(shared);
+            thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
+        })
+        .collect()
+}
+
+fn flush_until_ending(shared: &Shared) {
+    while let Some(id) = shared.next_work(|work| work.flushes.front().copied()) {
+        let flushed = flush(shared);
+        shared.measure_pressure();
+        let mut work = lock(&shared.work);
+        match flushed {
+            Ok(()) => {
+                work.flushes.pop_front();
+                assert!(work.flushed < Some(id), "flushes complete in order");
+                work.flushed = Some(id);
+                work.compaction_due = true;
+            }
+            Err(error) => work.fail(error),
+        }
+        drop(work);
+        shared.changed.notify_all();
+    }
+}
+
+fn flush(shared: &Shared) -> lsm_tree::Result<()> {
+    let oldest = shared.oldest_in_use();
+    let lock = shared.tree.get_flush_lock();
+    let _bytes: Option<u64> = shared.tree.flush(&lock, oldest)?;
+    drop(lock);
+    shared.publish();
+    Ok(())
+}
+
+fn tidy_until_ending(shared: &Shared) {
+    while let Some(job) = shared.next_work(Work::next_tidying) {
+        let done = match job {
+            Tidying::Delete(deletion) => deletion::carry_out(shared, &deletion),
+            Tidying::Compact => compact(shared),
+        };
+        shared.measure_pressure();
+        if let Err(error) = done {
+            lock(&shared.work).fail(error);
+        }
+        shared.changed.notify_all();
+    }
+}
+
+enum Tidying {
+    Delete(deletion::Deletion),
+    Compact,
+}
+
+/// Until nothing is left to compact, or a range is to be deleted first.
+fn compact(shared: &Shared) -> lsm_tree::Result<()> {
+    let strategy = Arc::new(Leveled::default());
+    loop {
+        let before = shared.tree.current_version().id();
+        shared.tree.compact(strategy.clone(), shared.oldest_in_use())?;
+        shared.publish();
+        shared.measure_pressure();
+        shared.changed.notify_all();
+        let work = lock(&shared.work);
+        // A flush in between also makes a new version: then one more round finds nothing to do.
+        let done = shared.tree.current_version().id() == before;
+        if done || work.ending || !work.deletions.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+impl Shared {
+    /// Waits for work. `None`: the store is closed or has failed.
+    fn next_work<T>(&self, find: impl Fn(&mut Work) -> Option<T>) -> Option<T> {
+        let mut work = lock(&self.work);
+        loop {
+            if work.ending || work.failed.is_some() {
+                return None;
+            }
+            if let Some(found) = find(&mut work) {
+                return Some(found);
+            }
+            work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Work {
+    fn next_tidying(&mut self) -> Option<Tidying> {
+        if let Some(deletion) = self.deletions.front() {
+            return Some(Tidying::Delete(deletion.clone()));
+        }
+        std::mem::take(&mut self.compaction_due).then_some(Tidying::Compact)
+    }
+
+    fn fail(&mut self, error: lsm_tree::Error) {
+        self.failed.get_or_insert_with(|| Arc::new(error));
+    }
+}

@@ -1,0 +1,158 @@
+//! Deleting ranges in the background.
+//!
+//! What is to be deleted stands in a row of the engine's own from the batch that asked for it until it is done, so that a
+//! restart goes on with it. A row is deleted when the batch that put it is older than the one that asked; that is
+//! checked under the writer's lock, so that no row put meanwhile is touched.
+//!
+//! Tables that lie wholly in the range and hold nothing newer are dropped at once, the rest row by row.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use lsm_tree::{AbstractTree, AnyTree, Guard, SeqNo, Slice};
+
+use super::super::{RESERVED, below_reserved};
+use super::{Shared, lock};
+
+/// How many rows are deleted under one hold of the writer's lock.
+const ROWS_PER_STEP: usize = 128;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Deletion {
+    /// The batch that asked for it: rows that older ones put go.
+    before: SeqNo,
+    /// Its place in that batch.
+    number: u32,
+    from: Bytes,
+    to: Bytes,
+}
+
+impl Deletion {
+    pub(super) fn new(before: SeqNo, number: usize, from: &[u8], to: &[u8]) -> Self {
+        let number = u32::try_from(number).expect("a batch has fewer changes");
+        let (from, to) = (Bytes::copy_from_slice(from), Bytes::copy_from_slice(below_reserved(to)));
+        Self { before, number, from, to }
+    }
+
+    /// Writes down what is to be done, with the batch that asks for it.
+    pub(super) fn note(&self, tree: &AnyTree) {
+        let mut value = BytesMut::with_capacity(4 + self.from.len() + self.to.len());
+        value.put_u32(u32::try_from(self.from.len()).expect("a row is short"));
+        value.extend_from_slice(&self.from);
+        value.extend_from_slice(&self.to);
+        tree.insert(self.row(), Slice::from(value.freeze()), self.before);
+    }
+
+    fn row(&self) -> Slice {
+        let mut row = BytesMut::with_capacity(13);
+        row.put_u8(RESERVED);
+        row.put_u64(self.before);
+        row.put_u32(self.number);
+        Slice::from(row.freeze())
+    }
+
+    /// `None` for a row that nobody wrote.
+    fn read(row: &[u8], value: &Slice) -> Option<Self> {
+        let mut row = row.strip_prefix(&[RESERVED])?;
+        let mut value = Bytes::from(value.clone());
+        let (before, number) = (row.try_get_u64().ok()?, row.try_get_u32().ok()?);
+        let from_bytes = usize::try_from(value.try_get_u32().ok()?).ok()?;
+        if from_bytes > value.len() {
+            return None;
+        }
+        let from = value.split_to(from_bytes);
+        Some(Self { before, number, from, to: value })
+    }
+}
+
+/// What was asked for and is not done, oldest first.
+pub(super) fn pending(tree: &AnyTree, visible: SeqNo) -> lsm_tree::Result<VecDeque<Deletion>> {
+    let mut found = VecDeque::new();
+    for item in tree.prefix([RESERVED], visible, None) {
+        let (row, value) = item.into_inner()?;
+        let deletion = Deletion::read(&row, &value).ok_or(lsm_tree::Error::Unrecoverable)?;
+        found.push_back(deletion);
+    }
+    Ok(found)
+}
+
+/// Deletes the rows and then the note. Stops in between when the store is closed: the note goes on.
+pub(super) fn carry_out(shared: &Shared, deletion: &Deletion) -> lsm_tree::Result<()> {
+    if deletion.from < deletion.to {
+        drop_tables(shared, deletion)?;
+        let mut from = deletion.from.clone();
+        while let Some(next) = delete_some(shared, deletion, &from)? {
+            if lock(&shared.work).ending {
+                return Ok(());
+            }
+            from = next;
+        }
+    }
+    let writer = lock(&shared.writer);
+    shared.tree.remove(deletion.row(), shared.seqno.next());
+    drop(writer);
+    shared.publish();
+    let mut work = lock(&shared.work);
+    assert_eq!(
+        work.deletions.front(),
+        Some(deletion),
+        "ranges are deleted in order, by one thread"
+    );
+    work.deletions.pop_front();
+    work.compaction_due = true;
+    Ok(())
+}
+
+/// This thread is the only one that compacts, and no flush adds a table while its lock is held.
+fn drop_tables(shared: &Shared, deletion: &Deletion) -> lsm_tree::Result<()> {
+    let flush_lock = shared.tree.get_flush_lock();
+    let version = shared.tree.current_version();
+    let mut inside = version
+        .iter_tables()
+        .filter(|table| {
+            let range = &table.metadata.key_range;
+            range.min() >= &deletion.from && range.max() < &deletion.to
+        })
+        .peekable();
+    if inside.peek().is_some() && inside.all(|table| table.get_highest_seqno() < deletion.before) {
+        shared.tree.drop_range(deletion.from.as_ref()..deletion.to.as_ref())?;
+    }
+    drop(flush_lock);
+    shared.publish();
+    Ok(())
+}
+
+/// Looks at the next few rows from `from` on. Answers where to go on.
+fn delete_some(
+    shared: &Shared,
+    deletion: &Deletion,
+    from: &Bytes,
+) -> lsm_tree::Result<Option<Bytes>> {
+    // Read before the lock is taken, so that the blocks are in memory when it is held.
+    let rows = {
+        let _reading = shared.reading();
+        let at = shared.visible.load(std::sync::atomic::Ordering::Acquire);
+        shared
+            .tree
+            .range(from.as_ref()..deletion.to.as_ref(), at, None)
+            .take(ROWS_PER_STEP)
+            .map(Guard::key)
+            .collect::<lsm_tree::Result<Vec<Slice>>>()?
+    };
+    let Some(last) = rows.last() else { return Ok(None) };
+    let mut next = BytesMut::with_capacity(last.len() + 1);
+    next.extend_from_slice(last);
+    next.put_u8(0);
+    let mut writer = lock(&shared.writer);
+    let number = shared.seqno.next();
+    for row in rows {
+        let newest = shared.tree.get_internal_entry(&row, SeqNo::MAX)?;
+        if newest.is_some_and(|entry| entry.key.seqno < deletion.before) {
+            writer.unflushed_bytes += row.len() as u64;
+            shared.tree.remove(row, number);
+        }
+    }
+    drop(writer);
+    shared.publish();
+    Ok(Some(next.freeze()))
+}

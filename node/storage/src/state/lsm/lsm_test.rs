@@ -1,0 +1,115 @@
+//! What only the tree does: threads, files, back-pressure.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::conformance_test::{Harness, LsmHarness, all, apply, delete_range, put, until};
+use super::*;
+
+#[test]
+fn a_reader_never_sees_half_a_batch_while_flushes_and_compactions_run() {
+    let harness = LsmHarness::new();
+    let store = harness.store().clone();
+    let ending = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (store, ending) = (store.clone(), Arc::clone(&ending));
+            std::thread::spawn(move || {
+                let mut views = 0_u64;
+                while !ending.load(Ordering::Relaxed) {
+                    let view = store.view();
+                    let rows = all(&view);
+                    let first = rows.first().map(|(_, value)| value.clone());
+                    assert!(
+                        rows.iter().all(|(_, value)| Some(value) == first.as_ref()),
+                        "{rows:?}"
+                    );
+                    assert!(rows.is_empty() || rows.len() == 20);
+                    assert_eq!(view.row(b"row-7").unwrap().is_some(), !rows.is_empty());
+                    views += 1;
+                }
+                views
+            })
+        })
+        .collect();
+    for round in 0..1500 {
+        let value = round.to_string();
+        let changes: Vec<Change> = (0..20).map(|row| put(&format!("row-{row}"), &value)).collect();
+        apply(&store, changes);
+        if round % 50 == 0 {
+            store.start_flush();
+        }
+    }
+    ending.store(true, Ordering::Relaxed);
+    for reader in readers {
+        assert!(reader.join().unwrap() > 0);
+    }
+}
+
+#[test]
+fn a_range_of_flushed_tables_is_dropped_without_a_tombstone_for_each_row() {
+    let mut harness = LsmHarness::new();
+    let rows: Vec<Change> = (0..5000).map(|row| put(&format!("dead-{row:05}"), "x")).collect();
+    apply(harness.store(), rows);
+    harness.flush();
+    apply(harness.store(), [delete_range("dead-", "dead.")]);
+    harness.delete_ranges();
+    assert_eq!(all(harness.store()), []);
+    assert!(harness.store().unflushed_bytes() < 1000, "{}", harness.store().unflushed_bytes());
+    until(|| harness.store().disk_bytes() == 0);
+}
+
+#[test]
+fn a_copy_of_a_directory_taken_while_it_is_open_opens_at_the_last_flush() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Settings::default()).unwrap();
+    apply(&store, [put("a", "flushed")]);
+    let id = store.start_flush();
+    until(|| store.flushed().unwrap() == Some(id));
+    apply(&store, [put("a", "lost"), put("b", "lost")]);
+    let copy = tempfile::tempdir().unwrap();
+    copy_all(directory.path(), copy.path());
+    let copied = Store::open(copy.path(), Settings::default()).unwrap();
+    assert_eq!(all(&copied), [("a".to_owned(), "flushed".to_owned())]);
+}
+
+#[test]
+fn a_large_store_opens_again_after_many_flushes() {
+    let mut harness = LsmHarness::new();
+    for round in 0..30 {
+        let changes: Vec<Change> = (0..200)
+            .map(|row| put(&format!("{:04}", (row * 7 + round) % 1000), &round.to_string()))
+            .collect();
+        apply(harness.store(), changes);
+        harness.flush();
+    }
+    let before = all(harness.store());
+    harness.crash();
+    assert_eq!(all(harness.store()), before);
+    apply(harness.store(), [put("0000", "new")]);
+    assert_eq!(harness.store().row(b"0000").unwrap().unwrap(), "new");
+}
+
+#[test]
+fn a_flush_that_fails_is_reported_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Settings::default()).unwrap();
+    apply(&store, [put("a", "1")]);
+    std::fs::remove_dir_all(directory.path().join("tables")).unwrap();
+    store.start_flush();
+    until(|| store.flushed().is_err());
+    apply(&store, [put("a", "2")]);
+    assert!(matches!(store.flushed(), Err(StateError::Flush(_))));
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

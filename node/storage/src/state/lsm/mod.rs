@@ -1,0 +1,361 @@
+//! The state store of a node: an LSM tree without a log of its own.
+//!
+//! One writer at a time; readers beside it never wait for the disk of a flush. A batch has one sequence number and the memtable
+//! is rotated between batches only, so what a flush leaves behind is always whole batches. Two threads: one flushes, one
+//! compacts and carries out range deletions.
+//!
+//! What a reader sees is not the engine's own "visible" number: the engine raises that for its own bookkeeping in the
+//! middle of our batches. `visible` here moves between batches only.
+
+mod background;
+mod deletion;
+
+#[cfg(test)]
+mod lsm_test;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumberCounter, Slice};
+
+use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
+use deletion::Deletion;
+
+/// A value of this size and more is kept as the slice that it came in; smaller ones are copied, so that no row keeps a whole
+/// network buffer in memory.
+const LARGE_VALUE_BYTES: usize = 4 << 10;
+/// Applying waits while this many memtables wait for their flush.
+const SEALED_MEMTABLES_MAX: usize = 4;
+/// Applying waits while the newest level has this many runs: compaction must catch up.
+const NEWEST_LEVEL_RUNS_MAX: usize = 24;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How much of the tables' blocks is kept in memory.
+    pub block_cache_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { block_cache_bytes: 64 << 20 }
+    }
+}
+
+/// A handle to the store. The threads end with the last handle; what is not flushed then is gone, as after a crash.
+#[derive(Clone)]
+pub struct Store(Arc<Owner>);
+
+/// All rows as they were at one moment. Holds the files and memtables of that moment.
+pub struct View {
+    shared: Arc<Shared>,
+    at: SeqNo,
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    tree: AnyTree,
+    seqno: SequenceNumberCounter,
+    /// Readers see what has a lower sequence number.
+    visible: AtomicU64,
+    writer: Mutex<Writer>,
+    /// Held by readers that are not views, so that the oldest number in use is known exactly.
+    reading: RwLock<()>,
+    /// How many views there are at each number.
+    views: Mutex<BTreeMap<SeqNo, usize>>,
+    work: Mutex<Work>,
+    /// Something in `work` has changed.
+    changed: Condvar,
+    /// Applying must wait.
+    pressed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Writer {
+    unflushed_bytes: u64,
+    next_flush: u64,
+}
+
+#[derive(Default)]
+struct Work {
+    flushes: VecDeque<FlushId>,
+    flushed: Option<FlushId>,
+    deletions: VecDeque<Deletion>,
+    compaction_due: bool,
+    /// What stopped the background for good.
+    failed: Option<Arc<lsm_tree::Error>>,
+    ending: bool,
+}
+
+impl Store {
+    /// Opens the store as of its last flush, or creates it.
+    ///
+    /// # Errors
+    /// [`StateError::Open`].
+    pub fn open(directory: &Path, settings: Settings) -> Result<Self, StateError> {
+        let failed = |source: Source| StateError::Open {
+            directory: directory.display().to_string(),
+            source,
+        };
+        let seqno = SequenceNumberCounter::default();
+        let tree = Config::new(directory, seqno.clone(), SequenceNumberCounter::default())
+            .use_cache(Arc::new(Cache::with_capacity_bytes(settings.block_cache_bytes)))
+            .open()
+            .map_err(|error| failed(error.into()))?;
+        // Number 0 would be seen by nobody: readers see what is below theirs.
+        let next = tree.get_highest_persisted_seqno().map_or(1, |highest| highest + 1);
+        seqno.set(next);
+        let deletions = deletion::pending(&tree, next).map_err(|error| failed(error.into()))?;
+        let shared = Arc::new(Shared {
+            tree,
+            seqno,
+            visible: AtomicU64::new(next),
+            writer: Mutex::default(),
+            reading: RwLock::default(),
+            views: Mutex::default(),
+            work: Mutex::new(Work { deletions, compaction_due: true, ..Work::default() }),
+            changed: Condvar::new(),
+            pressed: AtomicBool::new(false),
+        });
+        let threads = background::start(&shared).map_err(|error| failed(error.into()))?;
+        Ok(Self(Arc::new(Owner { shared, threads })))
+    }
+
+    /// Bytes of the tables on the disk.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.0.shared.tree.disk_space()
+    }
+
+    /// Range deletions that are not yet carried out.
+    #[must_use]
+    pub fn pending_deletions(&self) -> usize {
+        lock(&self.0.shared.work).deletions.len()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        lock(&self.shared.work).ending = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so already.
+            drop(thread.join());
+        }
+    }
+}
+
+impl StateStore for Store {
+    type View = View;
+
+    fn apply(&self, batch: Batch) {
+        batch.check();
+        let shared = &self.0.shared;
+        shared.wait_for_background();
+        let mut writer = lock(&shared.writer);
+        writer.unflushed_bytes += batch.bytes();
+        let number = shared.seqno.next();
+        assert!(
+            number >= shared.visible.load(Ordering::Acquire),
+            "a batch is newer than what is seen"
+        );
+        let mut deletions = Vec::new();
+        for change in batch.changes {
+            match change {
+                Change::Put { row, value } => {
+                    shared.tree.insert(copied(&row), kept(value), number);
+                }
+                Change::Delete { row } => {
+                    shared.tree.remove(copied(&row), number);
+                }
+                Change::DeleteRange { from, to } => {
+                    let deletion = Deletion::new(number, deletions.len(), &from, &to);
+                    deletion.note(&shared.tree);
+                    deletions.push(deletion);
+                }
+            }
+        }
+        shared.visible.store(number + 1, Ordering::Release);
+        drop(writer);
+        if !deletions.is_empty() {
+            lock(&shared.work).deletions.extend(deletions);
+            shared.changed.notify_all();
+        }
+    }
+
+    fn view(&self) -> View {
+        let shared = &self.0.shared;
+        let reading = shared.reading();
+        let at = shared.visible.load(Ordering::Acquire);
+        *lock(&shared.views).entry(at).or_default() += 1;
+        drop(reading);
+        View { shared: Arc::clone(shared), at }
+    }
+
+    fn start_flush(&self) -> FlushId {
+        let shared = &self.0.shared;
+        let mut writer = lock(&shared.writer);
+        shared.tree.rotate_memtable();
+        let id = FlushId(writer.next_flush);
+        writer.next_flush += 1;
+        writer.unflushed_bytes = 0;
+        // Under the writer's lock, so that flushes are queued in the order of their ids.
+        lock(&shared.work).flushes.push_back(id);
+        drop(writer);
+        shared.measure_pressure();
+        shared.changed.notify_all();
+        id
+    }
+
+    fn flushed(&self) -> Result<Option<FlushId>, StateError> {
+        let work = lock(&self.0.shared.work);
+        match &work.failed {
+            Some(error) => Err(StateError::Flush(Box::new(Arc::clone(error)))),
+            None => Ok(work.flushed),
+        }
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        lock(&self.0.shared.writer).unflushed_bytes
+    }
+}
+
+impl Rows for Store {
+    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        let shared = &self.0.shared;
+        let _reading = shared.reading();
+        shared.row(row, shared.visible.load(Ordering::Acquire))
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let shared = &self.0.shared;
+        let _reading = shared.reading();
+        shared.range(from, to, count_max, shared.visible.load(Ordering::Acquire))
+    }
+}
+
+impl Rows for View {
+    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        self.shared.row(row, self.at)
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        self.shared.range(from, to, count_max, self.at)
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let mut views = lock(&self.shared.views);
+        let count = views.get_mut(&self.at).expect("a view is counted while it lives");
+        *count -= 1;
+        if *count == 0 {
+            views.remove(&self.at);
+        }
+    }
+}
+
+impl Shared {
+    fn row(&self, row: &[u8], at: SeqNo) -> Result<Option<Bytes>, StateError> {
+        if row.is_empty() {
+            return Ok(None);
+        }
+        let value = self.tree.get(row, at).map_err(read_error)?;
+        Ok(value.map(Bytes::from))
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+        at: SeqNo,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let to = below_reserved(to);
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let mut rows = Vec::new();
+        for item in self.tree.range(from..to, at, None).take(count_max) {
+            let (row, value) = item.into_inner().map_err(read_error)?;
+            rows.push((row.into(), value.into()));
+        }
+        Ok(rows)
+    }
+
+    fn reading(&self) -> RwLockReadGuard<'_, ()> {
+        self.reading.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No reader, present or future, has a lower number. Versions below it may be dropped.
+    fn oldest_in_use(&self) -> SeqNo {
+        let writing = self.reading.write().unwrap_or_else(PoisonError::into_inner);
+        let visible = self.visible.load(Ordering::Acquire);
+        let oldest_view = lock(&self.views).keys().next().copied();
+        drop(writing);
+        oldest_view.map_or(visible, |view| view.min(visible))
+    }
+
+    /// Lets readers see the tables of a flush or a compaction instead of what they replace: the numbers that it took are used up,
+    /// and no batch is half applied.
+    fn publish(&self) {
+        let writer = lock(&self.writer);
+        self.visible.fetch_max(self.seqno.get(), Ordering::AcqRel);
+        drop(writer);
+    }
+
+    fn measure_pressure(&self) {
+        let pressed = self.tree.sealed_memtable_count() >= SEALED_MEMTABLES_MAX
+            || self.tree.l0_run_count() >= NEWEST_LEVEL_RUNS_MAX;
+        // Under the lock, so that who waits sees it or is woken.
+        let work = lock(&self.work);
+        self.pressed.store(pressed, Ordering::Release);
+        drop(work);
+    }
+
+    /// The engine's back-pressure.
+    fn wait_for_background(&self) {
+        if !self.pressed.load(Ordering::Acquire) {
+            return;
+        }
+        let mut work = lock(&self.work);
+        while self.pressed.load(Ordering::Acquire) && work.failed.is_none() && !work.ending {
+            work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn copied(row: &Bytes) -> Slice {
+    Slice::from(row.as_ref())
+}
+
+fn kept(value: Bytes) -> Slice {
+    if value.len() < LARGE_VALUE_BYTES { copied(&value) } else { Slice::from(value) }
+}
+
+fn read_error(error: lsm_tree::Error) -> StateError {
+    StateError::Read(error.into())
+}

@@ -1,0 +1,226 @@
+//! The state store of the simulation: a map with the flush semantics of the real one.
+//!
+//! Deterministic. The caller decides when a flush is complete and when ranges are really deleted; a crash brings back the state
+//! of the last complete flush. Handles are clones of one store, which outlives its host as a disk does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
+
+/// A handle to a store.
+#[derive(Clone, Default)]
+pub struct Store(Arc<Mutex<State>>);
+
+/// All rows as they were at one moment.
+#[derive(Clone)]
+pub struct View(Arc<Map>);
+
+/// Row to the number of the batch that put it, and its value.
+type Map = BTreeMap<Bytes, (u64, Bytes)>;
+
+#[derive(Default)]
+struct State {
+    image: Image,
+    batches: u64,
+    /// What a crash brings back.
+    durable: Image,
+    flushes: VecDeque<(FlushId, Image)>,
+    next_flush: u64,
+    flushed: Option<FlushId>,
+    unflushed_bytes: u64,
+    at_once: bool,
+    failing: bool,
+}
+
+#[derive(Clone, Default)]
+struct Image {
+    rows: Arc<Map>,
+    /// Ranges to delete, each of the rows put before the batch of this number.
+    deletions: Vec<(u64, Bytes, Bytes)>,
+}
+
+impl Store {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Completes the oldest flush that was asked for.
+    #[must_use]
+    pub fn complete_flush(&self) -> Option<FlushId> {
+        self.state().complete_flush()
+    }
+
+    /// Flushes that were asked for and are not complete.
+    #[must_use]
+    pub fn pending_flushes(&self) -> usize {
+        self.state().flushes.len()
+    }
+
+    /// Whether flushes complete when they are asked for.
+    pub fn flush_at_once(&self, at_once: bool) {
+        self.state().at_once = at_once;
+    }
+
+    /// From now on flushes fail.
+    pub fn fail_flushes(&self) {
+        self.state().failing = true;
+    }
+
+    /// Really deletes the ranges that were asked to be.
+    pub fn carry_out_deletions(&self) {
+        self.state().image.carry_out_deletions();
+    }
+
+    /// The process or the machine dies: everything is as of the last complete flush.
+    pub fn crash(&self) {
+        let mut state = self.state();
+        state.image = state.durable.clone();
+        state.flushes.clear();
+        state.flushed = None;
+        state.next_flush = 0;
+        state.unflushed_bytes = 0;
+        state.failing = false;
+    }
+
+    /// Everything is gone, as on a new volume.
+    pub fn wipe(&self) {
+        self.state().durable = Image::default();
+        self.crash();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rows for Store {
+    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(self.state().image.rows.get(row).map(|(_, value)| value.clone()))
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        Ok(range(&self.state().image.rows, from, to, count_max))
+    }
+}
+
+impl Rows for View {
+    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(self.0.get(row).map(|(_, value)| value.clone()))
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        Ok(range(&self.0, from, to, count_max))
+    }
+}
+
+impl StateStore for Store {
+    type View = View;
+
+    fn apply(&self, batch: Batch) {
+        batch.check();
+        let mut state = self.state();
+        state.unflushed_bytes += batch.bytes();
+        state.batches += 1;
+        let number = state.batches;
+        for change in batch.changes {
+            match change {
+                Change::Put { row, value } => {
+                    Arc::make_mut(&mut state.image.rows).insert(row, (number, value));
+                }
+                Change::Delete { row } => {
+                    Arc::make_mut(&mut state.image.rows).remove(&row);
+                }
+                Change::DeleteRange { from, to } => {
+                    state.image.deletions.push((number, from, to));
+                }
+            }
+        }
+    }
+
+    fn view(&self) -> View {
+        View(Arc::clone(&self.state().image.rows))
+    }
+
+    fn start_flush(&self) -> FlushId {
+        let mut state = self.state();
+        let id = FlushId(state.next_flush);
+        state.next_flush += 1;
+        state.unflushed_bytes = 0;
+        let image = state.image.clone();
+        state.flushes.push_back((id, image));
+        if state.at_once {
+            state.complete_flush();
+        }
+        id
+    }
+
+    fn flushed(&self) -> Result<Option<FlushId>, StateError> {
+        let state = self.state();
+        if state.failing {
+            return Err(StateError::Flush("the disk fails, as the simulation wants".into()));
+        }
+        Ok(state.flushed)
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        self.state().unflushed_bytes
+    }
+}
+
+impl State {
+    fn complete_flush(&mut self) -> Option<FlushId> {
+        if self.failing {
+            return None;
+        }
+        let (id, image) = self.flushes.pop_front()?;
+        self.durable = image;
+        self.flushed = Some(id);
+        Some(id)
+    }
+}
+
+impl Image {
+    fn carry_out_deletions(&mut self) {
+        for (number, from, to) in std::mem::take(&mut self.deletions) {
+            let to = Bytes::copy_from_slice(below_reserved(&to));
+            if from >= to {
+                continue;
+            }
+            let rows = Arc::make_mut(&mut self.rows);
+            let gone: Vec<Bytes> = rows
+                .range(from..to)
+                .filter(|(_, (put, _))| *put < number)
+                .map(|(row, _)| row.clone())
+                .collect();
+            for row in gone {
+                rows.remove(&row);
+            }
+        }
+    }
+}
+
+fn range(rows: &Map, from: &[u8], to: &[u8], count_max: usize) -> Vec<(Bytes, Bytes)> {
+    use std::ops::Bound::{Excluded, Included};
+    let to = below_reserved(to);
+    if from >= to {
+        return Vec::new();
+    }
+    rows.range::<[u8], _>((Included(from), Excluded(to)))
+        .take(count_max)
+        .map(|(row, (_, value))| (row.clone(), value.clone()))
+        .collect()
+}
