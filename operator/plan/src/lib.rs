@@ -16,6 +16,8 @@ pub mod observe;
 pub mod placement;
 pub mod plan;
 pub mod report;
+#[cfg(test)]
+mod simulation;
 pub mod validate;
 
 pub use check::{Violation, check};

@@ -85,7 +85,7 @@ pub(super) fn unused(evidence: &Evidence<'_>, pod: &str, violations: &mut Vec<Vi
     for node in evidence.member_named(pod) {
         violations.push(Violation::RemovesHost { node, group: GroupId::Meta });
     }
-    for node in reported {
+    if let Some(node) = reported {
         for group in evidence.groups() {
             if evidence.counted_on(group, node) {
                 violations.push(Violation::RemovesHost { node, group });

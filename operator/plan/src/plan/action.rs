@@ -211,6 +211,33 @@ pub enum Prune {
     },
 }
 
+impl fmt::Display for TopologyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named =
+            |node: &Option<NodeId>| node.map_or_else(|| "nobody".to_owned(), |n| n.to_string());
+        match self {
+            Self::AddMember { node, pod } => write!(f, "{pod} joins as {node}"),
+            Self::ReplaceMember { lost, new, pod } => {
+                write!(f, "{pod} lost its volume: {new} joins for {lost}")
+            }
+            Self::RemoveMember { node, pod } => write!(f, "{node} of {pod} is no longer a member"),
+            Self::MoveReplica { group, from: Some(from), to: Some(to) } => {
+                write!(f, "a replica of {group} moves from {from} to {to}")
+            }
+            Self::MoveReplica { group, from: None, to } => {
+                write!(f, "{group} gets a replica on {}", named(to))
+            }
+            Self::MoveReplica { group, from, to: None } => {
+                write!(f, "{group} gives up its replica on {}", named(from))
+            }
+            Self::PreferLeader { shard, node } => {
+                write!(f, "shard {shard} should be led by {}", named(node))
+            }
+            Self::UpdateZone { node, pod } => write!(f, "{node} of {pod} runs in another zone"),
+        }
+    }
+}
+
 impl fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

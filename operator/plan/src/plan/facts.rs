@@ -227,8 +227,10 @@ impl GroupFacts<'_> {
     }
 
     /// What the configuration has and should not: voters, and learners of a shard.
-    pub(crate) fn superfluous(&self) -> BTreeSet<NodeId> {
-        let named = self.leader.iter().flat_map(|(_, r)| r.voters.iter().chain(&r.learners));
+    pub(crate) fn superfluous(&self, group: GroupId) -> BTreeSet<NodeId> {
+        let voters = self.leader.iter().flat_map(|(_, leader)| &leader.voters);
+        let learners = self.leader.iter().flat_map(|(_, leader)| &leader.learners);
+        let named = voters.chain(learners.filter(|_| group != GroupId::Meta));
         named.filter(|node| !self.wanted.contains(node)).copied().collect()
     }
 

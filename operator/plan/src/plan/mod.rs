@@ -14,7 +14,7 @@ mod membership;
 mod preconditions;
 mod replicas;
 mod restart;
-mod roles;
+pub(crate) mod roles;
 mod shrink;
 mod topology;
 mod volume;

@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// The meta group survives as many failures as a shard does, and at least one where there are three nodes.
-pub(super) fn meta_voters_wanted(store: &ValidStore, members: usize) -> usize {
-    match members {
+pub(super) fn meta_voters_wanted(store: &ValidStore, nodes: usize) -> usize {
+    match nodes {
         0..=2 => 1,
         3..=4 => 3,
         _ if store.replicas() >= 5 => 5,
@@ -28,8 +28,8 @@ pub(super) fn meta_voters_wanted(store: &ValidStore, members: usize) -> usize {
 pub(super) fn step(facts: &Facts<'_>, topology: &Topology) -> Change {
     let sites = facts.sites(topology);
     let moving = moving(facts, &sites);
-    let staying = sites.values().filter(|site| site.standing != Standing::Leaves).count();
-    let wanted = meta_voters_wanted(facts.store, staying);
+    let nodes = usize::try_from(facts.store.nodes()).unwrap_or(0);
+    let wanted = meta_voters_wanted(facts.store, nodes);
     let calm = moving.is_empty() && everybody_is_well(facts).is_ok();
     let meta = scope(facts, &sites, &[GroupId::Meta]);
     let current = [topology.meta_voters.clone()];
@@ -86,10 +86,7 @@ fn moving(facts: &Facts<'_>, sites: &Sites) -> Vec<WaitingOn> {
         .map(|(group, state)| WaitingOn::Group {
             group: *group,
             joining: facts.pod_names(&state.joining()),
-            leaving: match group {
-                GroupId::Meta => BTreeSet::new(),
-                GroupId::Shard(_) => facts.pod_names(&state.superfluous()),
-            },
+            leaving: facts.pod_names(&state.superfluous(*group)),
         })
         .collect()
 }

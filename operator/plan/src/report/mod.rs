@@ -1,8 +1,24 @@
 //! What users are told: the status, and events for what changed. A pure function; equal input gives equal output.
 
-use quorate_api::{ReplicatedStore, ReplicatedStoreStatus};
+mod conditions;
+mod events;
+mod nodes;
+#[cfg(test)]
+mod report_test;
+mod shards;
 
-use crate::{Observed, Plan, SpecError, ValidStore, Violation};
+use quorate_api::{
+    BootstrapStatus, NodeState, Phase, ReplicatedStore, ReplicatedStoreStatus, ServicesStatus,
+    ShardHealth,
+};
+
+use crate::{
+    Action, Next, Observed, Plan, SpecError, ValidStore, Violation, names, plan::facts::Facts,
+};
+use conditions::{Conditions, Kind, State};
+
+/// As the schema of `status.message` and of a condition's message allows.
+const MESSAGE_LENGTH_MAX: usize = 1024;
 
 /// How far a reconcile came.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +104,108 @@ impl EventReason {
 /// What to report after a reconcile.
 #[must_use]
 pub fn report(resource: &ReplicatedStore, observed: &Observed, outcome: Outcome<'_>) -> Report {
-    let (_, _) = (resource, outcome);
-    Report { status: observed.status.clone(), events: vec![] }
+    let generation = resource.metadata.generation;
+    let mut status = match outcome {
+        Outcome::Invalid { errors } => invalid(observed, generation, errors),
+        Outcome::Planned { store, plan, failure } => {
+            let trouble = failure.map(Trouble::Failed);
+            valid(&Facts::new(store, observed), plan, generation, trouble)
+        }
+        Outcome::Refused { store, plan, violations } => {
+            let trouble = Some(Trouble::Refused(violations));
+            valid(&Facts::new(store, observed), plan, generation, trouble)
+        }
+    };
+    status.observed_generation = generation;
+    let events = events::from_difference(&observed.status, &status, &outcome, observed);
+    Report { status, events }
+}
+
+/// Why a plan was not carried out.
+#[derive(Clone, Copy)]
+enum Trouble<'a> {
+    Failed(&'a str),
+    Refused(&'a [Violation]),
+}
+
+/// The last status with the errors: the store itself goes on as it was.
+fn invalid(
+    observed: &Observed,
+    generation: Option<i64>,
+    errors: &[SpecError],
+) -> ReplicatedStoreStatus {
+    let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let message = limited(&sentences.join("; "), MESSAGE_LENGTH_MAX);
+    let mut status = observed.status.clone();
+    let mut conditions = Conditions::new(observed, generation);
+    conditions.set(Kind::Ready, State::False, "Invalid", &message);
+    conditions.set(Kind::Valid, State::False, "Invalid", &message);
+    status.conditions = conditions.keeping_others();
+    status.phase = Some(Phase::Invalid);
+    status.message = Some(message);
+    status
+}
+
+fn valid(
+    facts: &Facts<'_>,
+    plan: &Plan,
+    generation: Option<i64>,
+    trouble: Option<Trouble<'_>>,
+) -> ReplicatedStoreStatus {
+    let before = &facts.observed.status;
+    let name = facts.store.name.as_str();
+    let nodes = nodes::statuses(facts);
+    let shards = shards::statuses(facts);
+    let ready = nodes.iter().filter(|node| node.state == NodeState::CaughtUp).count();
+    let healthy = shards.iter().filter(|shard| shard.health == ShardHealth::Healthy).count();
+    let epoch = facts.topology.and_then(|topology| i64::try_from(topology.epoch.0).ok());
+    let mut status = ReplicatedStoreStatus {
+        ready: Some(format!("{ready}/{}", facts.store.nodes())),
+        shards_healthy: Some(format!("{healthy}/{}", facts.store.shards)),
+        leader_datacenters: shards::leader_datacenters(facts, &shards),
+        replicas: i32::try_from(facts.observed.children.pods.len()).unwrap_or(i32::MAX),
+        selector: names::selector(name),
+        epoch: epoch.max(before.epoch),
+        bootstrap: bootstrap(facts, plan),
+        services: Some(ServicesStatus {
+            read_write: names::service_read_write(name),
+            read_only: names::service_read_only(name),
+            read: names::service_read(name),
+            headless: names::service_headless(name),
+        }),
+        nodes,
+        shards,
+        ..ReplicatedStoreStatus::default()
+    };
+    let verdict = conditions::judge(facts, plan, &status, generation, trouble);
+    status.phase = Some(verdict.phase);
+    status.message = verdict.message.map(|message| limited(&message, MESSAGE_LENGTH_MAX));
+    status.conditions = verdict.conditions;
+    status
+}
+
+/// The recorded choice; the one that this plan makes; or, when the status was lost, one of those who know the store.
+fn bootstrap(facts: &Facts<'_>, plan: &Plan) -> Option<BootstrapStatus> {
+    let recorded = facts.observed.status.bootstrap.clone();
+    let chosen = || match &plan.next {
+        Next::Act(Action::RecordBootstrap(choice)) => Some(choice.clone()),
+        Next::Act(_) | Next::Wait(_) | Next::Settled => None,
+    };
+    let known = || {
+        let topology = facts.topology?;
+        let node = topology.meta_voters.first()?;
+        let pod = topology.members.get(node)?.name.clone();
+        Some(BootstrapStatus { store_id: facts.store.id, node: *node, pod })
+    };
+    recorded.or_else(chosen).or_else(known)
+}
+
+/// At most `length` characters, so that the schema takes it.
+fn limited(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(length.saturating_sub(1)).collect();
+    short.push('…');
+    short
 }

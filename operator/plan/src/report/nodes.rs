@@ -1,0 +1,93 @@
+//! What each node is, for people.
+
+use quorate_api::{NodeState, NodeStatus};
+use quorate_model::{GroupId, NodeId};
+
+use super::limited;
+use crate::plan::facts::{Facts, MemberState, PodFacts};
+
+const NODE_MESSAGE_LENGTH_MAX: usize = 512;
+
+/// Every pod that is asked for or exists, by name, and every lost identity.
+pub(super) fn statuses(facts: &Facts<'_>) -> Vec<NodeStatus> {
+    let pods = facts.pods.iter().map(|(name, pod)| status(facts, name, pod));
+    let members = facts.topology.iter().flat_map(|topology| topology.members.values());
+    let lost =
+        members.filter(|member| facts.member_state(member) == MemberState::Lost).map(|member| {
+            NodeStatus {
+                name: member.name.clone(),
+                id: Some(member.id),
+                datacenter: member.datacenter.to_string(),
+                zone: Some(member.zone.to_string()),
+                state: NodeState::Lost,
+                message: Some("another identity has come back under its name".to_owned()),
+            }
+        });
+    let mut all: Vec<NodeStatus> = pods.chain(lost).collect();
+    all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+    all
+}
+
+fn status(facts: &Facts<'_>, name: &str, pod: &PodFacts<'_>) -> NodeStatus {
+    let by_report = pod.report.map(|report| report.node);
+    let members = facts.topology.iter().flat_map(|topology| topology.members.values());
+    let by_name = members.filter(|member| member.name == name).map(|member| member.id).next();
+    let id = by_report.or(by_name);
+    let member = id.and_then(|id| facts.topology?.members.get(&id));
+    let zone = match member {
+        Some(member) => Some(member.zone.clone()),
+        None => facts.known_zone(pod),
+    };
+    let (state, message) = state(facts, pod, id);
+    NodeStatus {
+        name: name.to_owned(),
+        id,
+        datacenter: pod.datacenter.as_ref().map(ToString::to_string).unwrap_or_default(),
+        zone: zone.map(|zone| zone.to_string()),
+        state,
+        message: message.map(|message| limited(&message, NODE_MESSAGE_LENGTH_MAX)),
+    }
+}
+
+fn state(facts: &Facts<'_>, pod: &PodFacts<'_>, id: Option<NodeId>) -> (NodeState, Option<String>) {
+    if pod.other_store {
+        return (NodeState::Unknown, Some("its volume belongs to another store".to_owned()));
+    }
+    if !pod.desired {
+        return (NodeState::Leaving, None);
+    }
+    let Some(report) = pod.report else {
+        return if pod.pod.is_none() || pod.is_not_running() || pod.is_ending() {
+            (NodeState::Pending, None)
+        } else {
+            (NodeState::Unknown, Some("does not answer the operator".to_owned()))
+        };
+    };
+    if let Some(damage) = &report.corrupt {
+        return (NodeState::Corrupt, Some(damage.clone()));
+    }
+    let is_member =
+        facts.topology.is_some_and(|topology| topology.members.contains_key(&report.node));
+    if !is_member {
+        return (NodeState::Joining, None);
+    }
+    let behind = id.map(|id| groups_behind(facts, id)).unwrap_or_default();
+    if !behind.is_empty() {
+        return (NodeState::CatchingUp, Some(format!("behind in {}", behind.join(", "))));
+    }
+    if !report.not_serving.is_empty() {
+        return (NodeState::NotServing, Some(report.not_serving.join("; ")));
+    }
+    (NodeState::CaughtUp, None)
+}
+
+/// Groups whose leader sees the node behind. Learners of the meta group do not count: nothing waits for them.
+fn groups_behind(facts: &Facts<'_>, node: NodeId) -> Vec<String> {
+    let groups = facts.groups.iter().filter(|(group, state)| {
+        let Some((_, leader)) = state.leader else { return false };
+        let voter = leader.voters.contains(&node);
+        let learner = leader.learners.contains(&node) && **group != GroupId::Meta;
+        (voter || learner) && !state.is_caught_up(node)
+    });
+    groups.map(|(group, _)| group.to_string()).collect()
+}

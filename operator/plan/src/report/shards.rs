@@ -1,0 +1,73 @@
+//! What each shard is, for people, and the term behind which labels never go back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_api::{ShardHealth, ShardStatus};
+use quorate_model::{GroupId, ShardId, majority};
+
+use crate::plan::{
+    facts::{Facts, GroupFacts, shard_groups},
+    roles::{Leadership, leaderships},
+};
+
+pub(super) fn statuses(facts: &Facts<'_>) -> Vec<ShardStatus> {
+    if facts.topology.is_none() {
+        // Nobody who knows the store answers: what was last known, marked as such.
+        let before = facts.observed.status.shards.iter().cloned();
+        return before.map(|shard| ShardStatus { health: ShardHealth::Unknown, ..shard }).collect();
+    }
+    let leaderships = leaderships(facts);
+    shard_groups(facts).map(|(shard, group)| status(facts, shard, group, &leaderships)).collect()
+}
+
+fn status(
+    facts: &Facts<'_>,
+    shard: ShardId,
+    group: &GroupFacts<'_>,
+    leaderships: &BTreeMap<ShardId, Leadership>,
+) -> ShardStatus {
+    let leadership = &leaderships[&shard];
+    let voters = group.voters().unwrap_or(&group.wanted);
+    ShardStatus {
+        shard: i32::from(shard.0),
+        health: health(shard, group, leadership),
+        leader: leadership.pod.clone(),
+        term: i64::try_from(leadership.term.0).unwrap_or(i64::MAX),
+        voters: facts.pod_names(voters).into_iter().collect(),
+    }
+}
+
+fn health(shard: ShardId, group: &GroupFacts<'_>, leadership: &Leadership) -> ShardHealth {
+    let current = group.leader.filter(|(_, report)| report.term >= leadership.term);
+    let Some((_, leader)) = current else {
+        let silent = group.wanted.iter().filter(|node| !group.replicas.contains_key(node)).count();
+        // Who does not answer us may well lead a majority.
+        let all_say_no =
+            group.wanted.len() - silent > group.wanted.len() - majority(group.wanted.len());
+        return if all_say_no { ShardHealth::Unavailable } else { ShardHealth::Unknown };
+    };
+    let lagging = group.lagging();
+    if leader.voters.len() - lagging.len() < majority(leader.voters.len()) {
+        ShardHealth::Unavailable
+    } else if !lagging.is_empty() {
+        ShardHealth::Degraded
+    } else if !group.is_settled(GroupId::Shard(shard)) {
+        ShardHealth::Moving
+    } else {
+        ShardHealth::Healthy
+    }
+}
+
+/// The datacenters of leaders, the one with most first.
+pub(super) fn leader_datacenters(facts: &Facts<'_>, shards: &[ShardStatus]) -> Option<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for pod in shards.iter().filter_map(|shard| shard.leader.as_ref()) {
+        if let Some(datacenter) = facts.pods.get(pod).and_then(|pod| pod.datacenter.as_ref()) {
+            *counts.entry(datacenter.to_string()).or_default() += 1;
+        }
+    }
+    let ordered: BTreeSet<(std::cmp::Reverse<usize>, String)> =
+        counts.into_iter().map(|(name, count)| (std::cmp::Reverse(count), name)).collect();
+    let names: Vec<String> = ordered.into_iter().map(|(_, name)| name).collect();
+    (!names.is_empty()).then(|| names.join(","))
+}

@@ -1,0 +1,242 @@
+//! Nodes as `docs/contracts.md` describes them: leaders move their groups' configurations towards the topology.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_model::{
+    Addresses, GroupId, LogIndex, Name, NodeId, Topology,
+    admin::{CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role},
+    majority,
+};
+
+use super::world::{Group, View, World};
+use crate::{Reported, names};
+
+impl World {
+    pub(super) fn data_plane(&mut self) {
+        let Some(topology) = self.topology.clone() else { return };
+        let alive = self.alive();
+        for group in self.groups.keys().copied().collect::<Vec<_>>() {
+            let mut state = self.groups[&group].clone();
+            self.elect(&mut state, &alive);
+            if state.leader.is_some() {
+                self.catch_up(&mut state, &alive);
+                let wanted = match group {
+                    GroupId::Meta => topology.meta_voters.clone(),
+                    GroupId::Shard(shard) => topology.placement(shard).unwrap().voters.clone(),
+                };
+                if self.random.percent(70) {
+                    reconfigure(group, &mut state, &wanted, &alive);
+                }
+                if group == GroupId::Meta {
+                    let members = topology.members.keys().copied();
+                    state.learners = members.filter(|node| !state.voters.contains(node)).collect();
+                }
+            }
+            self.groups.insert(group, state);
+        }
+        self.spread_views(&topology, &alive);
+    }
+
+    fn elect(&mut self, group: &mut Group, alive: &BTreeSet<NodeId>) {
+        let voting = group.voters.iter().filter(|node| alive.contains(node)).count();
+        let electable: Vec<NodeId> = group
+            .voters
+            .iter()
+            .filter(|node| alive.contains(node) && group.caught_up.contains(node))
+            .copied()
+            .collect();
+        if voting < majority(group.voters.len()) || electable.is_empty() {
+            group.leader = None;
+            return;
+        }
+        let stays = group.leader.is_some_and(|leader| electable.contains(&leader));
+        if !stays || self.random.percent(2) {
+            group.leader = Some(electable[self.random.below(electable.len())]);
+            group.term = group.term.next();
+        }
+    }
+
+    fn catch_up(&mut self, group: &mut Group, alive: &BTreeSet<NodeId>) {
+        for node in group.voters.iter().chain(&group.learners).copied().collect::<Vec<_>>() {
+            if alive.contains(&node) && self.random.percent(50) {
+                group.caught_up.insert(node);
+            }
+        }
+    }
+
+    /// Nodes learn the topology and their groups' states, followers with delay. A replica that was let go forgets.
+    fn spread_views(&mut self, topology: &Topology, alive: &BTreeSet<NodeId>) {
+        let meta_leader = self.groups[&GroupId::Meta].leader;
+        for claim in self.volumes.keys().cloned().collect::<Vec<_>>() {
+            let node = self.volumes[&claim].node;
+            if !alive.contains(&node) {
+                continue;
+            }
+            let meta = &self.groups[&GroupId::Meta];
+            let reached = meta.voters.contains(&node) || meta.learners.contains(&node);
+            if meta_leader.is_some()
+                && reached
+                && (self.random.percent(80) || meta_leader == Some(node))
+            {
+                self.volumes.get_mut(&claim).unwrap().topology = Some(topology.clone());
+            }
+            for (group, state) in self.groups.clone() {
+                let part = state.voters.contains(&node) || state.learners.contains(&node);
+                if state.leader != Some(node) && self.random.percent(20) {
+                    continue;
+                }
+                let views = &mut self.volumes.get_mut(&claim).unwrap().views;
+                if part && state.leader.is_some() {
+                    let view = View {
+                        term: state.term,
+                        leader: state.leader,
+                        voters: state.voters.clone(),
+                        learners: state.learners.clone(),
+                    };
+                    views.insert(group, view);
+                } else if !part {
+                    views.remove(&group);
+                }
+            }
+        }
+    }
+
+    /// What the operator hears, silence included.
+    pub(super) fn reports(&mut self) -> BTreeMap<String, Reported> {
+        let mut reports = BTreeMap::new();
+        for pod in self.objects.pods.keys().cloned().collect::<Vec<_>>() {
+            let silent = self.random.percent(self.silence);
+            let reported = match self.running.get(&pod) {
+                Some(_) if !silent => {
+                    let age = if self.silence > 0 && self.random.percent(5) { 60 } else { 0 };
+                    let report = Box::new(self.report_of(&pod));
+                    Reported::Known { report, age: Duration::from_secs(age) }
+                }
+                Some(_) | None => Reported::Unknown { reason: "no answer".to_owned() },
+            };
+            reports.insert(pod, reported);
+        }
+        reports
+    }
+
+    fn report_of(&self, pod: &str) -> NodeReport {
+        let volume = &self.volumes[&names::claim(pod)];
+        let datacenter = pod.strip_prefix("orders-").unwrap().rsplit_once('-').unwrap().0;
+        let member = self.topology.as_ref().is_some_and(|t| t.members.contains_key(&volume.node));
+        let led = volume.views.keys().all(|group| self.groups[group].leader.is_some());
+        let healthy = volume.topology.is_some() && member && led;
+        NodeReport {
+            node: volume.node,
+            name: pod.to_owned(),
+            store: self.valid().id,
+            datacenter: Name::new(datacenter).unwrap(),
+            zone: None,
+            version: "1".to_owned(),
+            addresses: addresses(pod),
+            uptime_ms: 1,
+            topology: volume.topology.clone(),
+            replicas: volume.views.iter().map(|(g, v)| self.replica(volume.node, *g, v)).collect(),
+            not_serving: if healthy { vec![] } else { vec!["waits for the store".to_owned()] },
+            corrupt: volume.corrupt.then(|| "bad record".to_owned()),
+        }
+    }
+
+    fn replica(&self, node: NodeId, group: GroupId, view: &View) -> ReplicaReport {
+        let role = if view.leader == Some(node) {
+            Role::Leader
+        } else if view.voters.contains(&node) {
+            Role::Follower
+        } else {
+            Role::Learner
+        };
+        let alive = self.alive();
+        let state = &self.groups[&group];
+        let follower = |other: &NodeId| FollowerReport {
+            matched: LogIndex::ZERO,
+            phase: if state.caught_up.contains(other) {
+                CatchUpPhase::CaughtUp
+            } else {
+                CatchUpPhase::Probing
+            },
+            last_answer_ms: Some(if alive.contains(other) { 10 } else { 60_000 }),
+        };
+        let others = view.voters.iter().chain(&view.learners).filter(|other| **other != node);
+        let followers = if role == Role::Leader {
+            others.map(|other| (*other, follower(other))).collect()
+        } else {
+            BTreeMap::new()
+        };
+        ReplicaReport {
+            group,
+            role,
+            term: view.term,
+            leader: view.leader,
+            last: LogIndex::ZERO,
+            committed: LogIndex::ZERO,
+            applied: LogIndex::ZERO,
+            voters: view.voters.clone(),
+            learners: view.learners.clone(),
+            followers,
+            keys: 0,
+        }
+    }
+}
+
+pub(super) fn addresses(pod: &str) -> Addresses {
+    let at = |port: i32| format!("{pod}:{port}");
+    Addresses {
+        peer: at(names::PORT_PEER),
+        plain: at(names::PORT_PLAIN),
+        cluster: at(names::PORT_CLUSTER),
+        admin: at(names::PORT_ADMIN),
+    }
+}
+
+/// One change of configuration: a learner joins, or becomes a voter when caught up, or a superfluous voter goes.
+fn reconfigure(
+    id: GroupId,
+    group: &mut Group,
+    wanted: &BTreeSet<NodeId>,
+    alive: &BTreeSet<NodeId>,
+) {
+    let working = group.voters.iter().filter(|n| alive.contains(n) && group.caught_up.contains(n));
+    if working.count() < majority(group.voters.len()) {
+        return;
+    }
+    let missing = wanted.iter().find(|node| !group.voters.contains(node)).copied();
+    if let Some(node) = missing {
+        if group.learners.contains(&node)
+            && group.caught_up.contains(&node)
+            && alive.contains(&node)
+        {
+            group.learners.remove(&node);
+            group.voters.insert(node);
+        } else {
+            group.learners.insert(node);
+        }
+        return;
+    }
+    let learner = group.learners.iter().find(|node| !wanted.contains(node)).copied();
+    if let Some(node) = learner.filter(|_| id != GroupId::Meta) {
+        group.learners.remove(&node);
+        group.caught_up.remove(&node);
+        return;
+    }
+    let superfluous: Vec<NodeId> = group.voters.difference(wanted).copied().collect();
+    match superfluous.iter().find(|node| group.leader != Some(**node)) {
+        Some(node) => {
+            group.voters.remove(node);
+            group.caught_up.remove(node);
+        }
+        None if !superfluous.is_empty() => {
+            // The leader itself is superfluous: it hands over first.
+            let heir = wanted.iter().find(|n| alive.contains(n) && group.caught_up.contains(n));
+            if let Some(heir) = heir {
+                group.leader = Some(*heir);
+                group.term = group.term.next();
+            }
+        }
+        None => {}
+    }
+}

@@ -1,0 +1,306 @@
+//! Lives of stores: each scenario alone, and many at random.
+
+use std::collections::BTreeSet;
+
+use quorate_api::{Phase, ReclaimPolicy, labels};
+use quorate_model::{GroupId, NodeId};
+use serde_json::json;
+
+use super::World;
+use crate::{Next, Plan, fixtures::three_datacenters, names, plan};
+
+const ROUNDS_MAX: usize = 3_000;
+
+impl World {
+    fn tick(&mut self) -> Option<Next> {
+        self.clock += 5;
+        self.kubernetes();
+        self.data_plane();
+        self.assert_nothing_is_lost();
+        let next = self.reconcile();
+        self.assert_nothing_is_lost();
+        next
+    }
+
+    /// Runs the world, undisturbed, until it is as asked for and nothing is written any more.
+    fn settle(&mut self) {
+        (self.silence, self.crashes) = (0, 0);
+        let mut quiet = 0;
+        let mut last = None;
+        for _ in 0..ROUNDS_MAX {
+            let writes = self.writes;
+            last = self.tick();
+            quiet =
+                if last == Some(Next::Settled) && self.writes == writes { quiet + 1 } else { 0 };
+            if quiet == 3 {
+                self.assert_as_asked_for();
+                return;
+            }
+        }
+        panic!("does not settle: {last:?}\n{:?}", self.status.conditions);
+    }
+
+    fn assert_as_asked_for(&self) {
+        let store = self.valid();
+        let topology = self.topology.as_ref().unwrap();
+        let members: BTreeSet<&String> = topology.members.values().map(|m| &m.name).collect();
+        let wanted: BTreeSet<String> = store
+            .datacenters
+            .iter()
+            .flat_map(|dc| (0..dc.nodes).map(|ordinal| names::pod(&store, &dc.name, ordinal)))
+            .collect();
+        assert_eq!(members, wanted.iter().collect());
+        assert_eq!(self.objects.pods.keys().collect::<BTreeSet<_>>(), wanted.iter().collect());
+        for (shard, placement) in topology.placements() {
+            assert_eq!(placement.voters.len(), store.replicas());
+            assert_eq!(self.groups[&GroupId::Shard(shard)].voters, placement.voters);
+            let datacenters: BTreeSet<_> =
+                placement.voters.iter().map(|node| &topology.members[node].datacenter).collect();
+            assert_eq!(datacenters.len(), store.replicas().min(store.datacenters.len()));
+        }
+        assert_eq!(self.groups[&GroupId::Meta].voters, topology.meta_voters);
+        for pod in self.objects.pods.values() {
+            let image = pod.spec.as_ref().unwrap().containers[0].image.as_ref();
+            assert_eq!(image, Some(&store.image), "every pod runs what is asked for");
+            let name = pod.metadata.name.as_ref().unwrap();
+            let node = self.running[name];
+            let hosts = topology.shards.iter().any(|shard| shard.voters.contains(&node));
+            assert_eq!(pod.metadata.labels.as_ref().unwrap().contains_key(labels::ROLE), hosts);
+        }
+        assert_eq!(self.status.phase, Some(Phase::Ready), "{:?}", self.status);
+        assert!(self.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
+    }
+
+    fn node_of(&self, pod: &str) -> NodeId {
+        self.running[pod]
+    }
+}
+
+fn settled(seed: u64, nodes: i32) -> World {
+    let mut world = World::new(seed, three_datacenters(nodes));
+    world.settle();
+    world
+}
+
+#[test]
+fn a_store_begins_and_a_settled_store_is_left_alone() {
+    let world = settled(1, 3);
+    assert_eq!(world.status.ready.as_deref(), Some("3/3"));
+    assert_eq!(world.status.shards_healthy.as_deref(), Some("3/3"));
+}
+
+#[test]
+fn a_store_grows_from_three_to_six_nodes_and_back() {
+    let mut world = settled(2, 3);
+    world.change_spec(|spec| spec.nodes = 6);
+    world.settle();
+    assert_eq!(world.objects.pods.len(), 6);
+    world.change_spec(|spec| spec.nodes = 3);
+    world.settle();
+    assert_eq!(world.objects.pods.len(), 3);
+    assert_eq!(world.objects.claims.len(), 6, "claims are retained");
+}
+
+#[test]
+fn claims_of_removed_nodes_go_when_the_policy_says_so() {
+    let mut world = settled(3, 6);
+    world.change_spec(|spec| {
+        spec.nodes = 3;
+        spec.storage.reclaim_policy = ReclaimPolicy::Delete;
+    });
+    world.settle();
+    assert_eq!(world.objects.claims.len(), 3);
+}
+
+#[test]
+fn a_new_image_is_rolled_one_pod_at_a_time() {
+    let mut world = settled(4, 6);
+    let before: BTreeSet<_> = world.objects.pods.values().map(|p| p.metadata.uid.clone()).collect();
+    world.change_spec(|spec| spec.image = "node:2".to_owned());
+    let mut restarted = 0;
+    for _ in 0..ROUNDS_MAX {
+        if let Some(Next::Act(crate::Action::RestartPod { .. })) = world.tick() {
+            restarted += 1;
+        }
+        let away =
+            world.objects.pods.values().filter(|pod| pod.metadata.deletion_timestamp.is_some());
+        assert!(away.count() <= 1);
+    }
+    world.settle();
+    let after: BTreeSet<_> = world.objects.pods.values().map(|p| p.metadata.uid.clone()).collect();
+    assert_eq!(before.intersection(&after).count(), 0);
+    assert_eq!(restarted, 6);
+}
+
+#[test]
+fn a_bad_image_stops_the_roll_and_a_good_one_goes_on() {
+    let mut world = settled(5, 3);
+    world.change_spec(|spec| spec.image = "bad".to_owned());
+    for _ in 0..200 {
+        world.tick();
+    }
+    let down = world.objects.pods.len() - world.running.len();
+    assert_eq!(down, 1, "the roll stops at the first pod that does not come back");
+    assert_eq!(world.status.phase, Some(Phase::Degraded));
+    world.change_spec(|spec| spec.image = "node:3".to_owned());
+    world.settle();
+}
+
+#[test]
+fn a_wiped_volume_is_replaced_and_its_old_identity_removed() {
+    let mut world = settled(6, 3);
+    let old = world.node_of("orders-dc-b-0");
+    world.wipe("orders-dc-b-0");
+    world.settle();
+    assert_ne!(world.node_of("orders-dc-b-0"), old);
+    assert!(!world.topology.as_ref().unwrap().members.contains_key(&old));
+}
+
+#[test]
+fn a_corrupt_node_is_rebuilt_only_with_consent() {
+    let mut world = settled(7, 3);
+    let node = world.node_of("orders-dc-c-0");
+    world.volumes.get_mut("data-orders-dc-c-0").unwrap().corrupt = true;
+    for _ in 0..100 {
+        world.tick();
+    }
+    assert_eq!(world.node_of("orders-dc-c-0"), node);
+    assert!(world.status.conditions.iter().any(|c| {
+        c.type_ == "StorageHealthy" && c.status == "False" && c.reason == "CorruptLog"
+    }));
+    let annotations = world.resource.metadata.annotations.get_or_insert_default();
+    annotations.insert(labels::REPLACE_NODE.to_owned(), node.to_string());
+    world.settle();
+    assert_ne!(world.node_of("orders-dc-c-0"), node);
+}
+
+#[test]
+fn a_datacenter_is_added_and_another_removed() {
+    let mut world = settled(8, 3);
+    world.change_spec(|spec| {
+        spec.nodes = 3;
+        spec.datacenters.remove(0);
+        spec.datacenters.push(quorate_api::DatacenterSpec {
+            name: "dc-d".to_owned(),
+            ..quorate_api::DatacenterSpec::default()
+        });
+    });
+    world.settle();
+    assert!(!world.objects.stateful_sets.contains_key("orders-dc-a"));
+}
+
+#[test]
+fn more_replicas_are_added_one_by_one() {
+    let mut world = settled(9, 6);
+    world.change_spec(|spec| {
+        let single = spec.single_leader.get_or_insert_default();
+        single.replicas = 5;
+    });
+    world.settle();
+    assert_eq!(world.topology.as_ref().unwrap().meta_voters.len(), 5);
+    world.change_spec(|spec| spec.single_leader.as_mut().unwrap().replicas = 3);
+    world.settle();
+}
+
+#[test]
+fn a_paused_store_is_left_alone() {
+    let mut world = settled(10, 3);
+    world.change_spec(|spec| {
+        spec.paused = true;
+        spec.nodes = 6;
+    });
+    for _ in 0..50 {
+        world.tick();
+    }
+    assert_eq!(world.objects.pods.len(), 3);
+    assert_eq!(world.status.phase, Some(Phase::Paused));
+    world.change_spec(|spec| spec.paused = false);
+    world.settle();
+}
+
+#[test]
+fn a_store_of_one_node_begins_and_restarts() {
+    let one = json!({"nodes": 1, "image": "node:1", "singleLeader": {"replicas": 1}, "datacenters": [{"name": "dc-a"}]});
+    let mut world = World::new(11, one);
+    world.settle();
+    world.change_spec(|spec| spec.image = "node:2".to_owned());
+    world.settle();
+}
+
+#[test]
+fn nothing_is_decided_about_a_store_that_does_not_answer() {
+    let mut world = settled(12, 6);
+    world.change_spec(|spec| {
+        spec.nodes = 3;
+        spec.storage.reclaim_policy = ReclaimPolicy::Delete;
+        spec.image = "node:2".to_owned();
+    });
+    world.silence = 100;
+    for _ in 0..50 {
+        let observed = world.observe();
+        let Plan { next, .. } = plan(&world.valid(), &observed);
+        assert!(!matches!(next, Next::Act(_)), "{next:?}");
+        world.tick();
+    }
+    assert_eq!(world.status.phase, Some(Phase::Unknown));
+    world.settle();
+}
+
+/// Random events on a random store, reconciles cut off and nodes silent, then peace.
+fn life(seed: u64) {
+    let mut world = World::new(seed, three_datacenters(3));
+    world.change_spec(|spec| {
+        spec.shards = i32::try_from(seed % 5).unwrap() + 1;
+        if seed.is_multiple_of(3) {
+            spec.storage.reclaim_policy = ReclaimPolicy::Delete;
+        }
+    });
+    (world.silence, world.crashes) = (10, 10);
+    for round in 0..400 {
+        if world.random.percent(4) {
+            disturb(&mut world, round);
+        }
+        world.tick();
+    }
+    world.change_spec(|spec| spec.image = "node:last".to_owned());
+    world.settle();
+}
+
+fn disturb(world: &mut World, round: usize) {
+    let pods: Vec<String> = world.running.keys().cloned().collect();
+    let Some(pod) = (!pods.is_empty()).then(|| pods[world.random.below(pods.len())].clone()) else {
+        return;
+    };
+    let node = world.running[&pod];
+    match world.random.below(6) {
+        0 => {
+            let nodes = [3, 4, 6, 7][world.random.below(4)];
+            world.change_spec(|spec| spec.nodes = nodes);
+        }
+        1 => world.change_spec(|spec| spec.image = format!("node:{round}")),
+        2 if world.can_spare(node) && world.topology.is_some() => world.wipe(&pod),
+        3 if world.can_spare(node) => world.delete_pod(&pod),
+        4 if world.can_spare(node) => drop(world.running.remove(&pod)),
+        _ => {
+            // A member got a new address: the meta leader raises the epoch by itself.
+            if let Some(topology) = &mut world.topology {
+                topology.epoch = topology.epoch.next();
+            }
+        }
+    }
+}
+
+#[test]
+fn random_lives_settle_and_lose_nothing() {
+    let (first, count) = match std::env::var("QUORATE_PLAN_SEED") {
+        Ok(seed) => (seed.parse().unwrap(), 1),
+        Err(_) => (1000, 100),
+    };
+    for seed in first..first + count {
+        let caught = std::panic::catch_unwind(|| life(seed));
+        if let Err(panic) = caught {
+            println!("QUORATE_PLAN_SEED={seed} cargo test -p quorate-plan random_lives");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
