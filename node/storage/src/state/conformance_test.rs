@@ -17,7 +17,7 @@ pub(super) trait Harness {
     fn flush(&mut self);
     /// Loses what is not flushed.
     fn crash(&mut self);
-    /// Carries out every deletion of ranges.
+    /// Flushes, and carries out every deletion of ranges.
     fn delete_ranges(&mut self);
 }
 
@@ -42,6 +42,7 @@ impl Harness for ModelHarness {
     }
 
     fn delete_ranges(&mut self) {
+        self.flush();
         self.0.carry_out_deletions();
     }
 }
@@ -78,6 +79,7 @@ impl Harness for LsmHarness {
     }
 
     fn delete_ranges(&mut self) {
+        self.flush();
         until(|| self.store().pending_deletions() == 0);
     }
 }
@@ -220,6 +222,15 @@ fn a_range_deletion_survives_a_crash(mut harness: impl Harness) {
     assert_eq!(all(harness.store()), pairs(&[("a", "new"), ("c", "1")]));
 }
 
+fn a_range_deletion_that_was_not_flushed_never_was(mut harness: impl Harness) {
+    apply(harness.store(), [put("a", "1"), put("b", "1")]);
+    harness.flush();
+    apply(harness.store(), [delete_range("a", "c")]);
+    harness.crash();
+    harness.delete_ranges();
+    assert_eq!(all(harness.store()), pairs(&[("a", "1"), ("b", "1")]));
+}
+
 fn random_histories_match_a_map<H: Harness>(make: impl Fn() -> H, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let mut dice = Dice(seed);
@@ -235,6 +246,7 @@ fn random_histories_match_a_map<H: Harness>(make: impl Fn() -> H, seeds: std::op
                 }
                 1 => {
                     harness.delete_ranges();
+                    flushed = rows.clone();
                     views.push((harness.store().view(), rows.clone()));
                 }
                 2 if dice.below(4) == 0 => {
@@ -305,6 +317,7 @@ conformance!(
         a_crash_goes_back_to_the_last_complete_flush,
         a_deleted_range_spares_what_is_put_later,
         a_range_deletion_survives_a_crash,
+        a_range_deletion_that_was_not_flushed_never_was,
     ]
 );
 
@@ -319,5 +332,6 @@ conformance!(
         a_crash_goes_back_to_the_last_complete_flush,
         a_deleted_range_spares_what_is_put_later,
         a_range_deletion_survives_a_crash,
+        a_range_deletion_that_was_not_flushed_never_was,
     ]
 );

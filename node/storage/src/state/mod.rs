@@ -30,7 +30,7 @@ pub enum Change {
         row: Bytes,
     },
     /// Every row from `from` on and below `to` that was there before this batch. For ranges that nobody reads any more: it is
-    /// carried out in the background, and until then the rows may still be read. A row that this batch or a later one puts
+    /// carried out in the background after the next flush, and until then the rows may still be read. A row that this batch or a later one puts
     /// stays. What was begun goes on after a restart, once it was flushed; giving it again does no harm.
     DeleteRange {
         from: Bytes,
@@ -90,6 +90,9 @@ pub trait StateStore: Rows + Clone {
     fn view(&self) -> Self::View;
 
     /// Asks for a flush in the background. Flushes complete in order.
+    ///
+    /// The caller asks only when its log holds everything durably that was applied: the store on the disk is never ahead
+    /// of the log on the disk.
     fn start_flush(&self) -> FlushId;
 
     /// The newest flush that is complete, if any.

@@ -77,10 +77,13 @@ fn compact(shared: &Shared) -> lsm_tree::Result<()> {
         shared.publish();
         shared.measure_pressure();
         shared.changed.notify_all();
-        let work = lock(&shared.work);
         // A flush in between also makes a new version: then one more round finds nothing to do.
-        let done = shared.tree.current_version().id() == before;
-        if done || work.ending || !work.deletions.is_empty() {
+        if shared.tree.current_version().id() == before {
+            return Ok(());
+        }
+        let mut work = lock(&shared.work);
+        if work.ending || work.next_deletion().is_some() {
+            work.compaction_due = true;
             return Ok(());
         }
     }
@@ -103,8 +106,12 @@ impl Shared {
 }
 
 impl Work {
+    fn next_deletion(&self) -> Option<&deletion::Deletion> {
+        self.deletions.front().filter(|deletion| deletion.is_durable(self.flushed))
+    }
+
     fn next_tidying(&mut self) -> Option<Tidying> {
-        if let Some(deletion) = self.deletions.front() {
+        if let Some(deletion) = self.next_deletion() {
             return Some(Tidying::Delete(deletion.clone()));
         }
         std::mem::take(&mut self.compaction_due).then_some(Tidying::Compact)

@@ -1,5 +1,8 @@
 //! Deleting ranges in the background.
 //!
+//! Nothing is deleted before a flush made the batch durable that asked for it: dropping a table cannot be undone, and a
+//! store that goes back to its last flush must find there what the log's replay from that flush will read.
+//!
 //! What is to be deleted stands in a row of the engine's own from the batch that asked for it until it is done, so that a
 //! restart goes on with it. A row is deleted when the batch that put it is older than the one that asked; that is
 //! checked under the writer's lock, so that no row put meanwhile is touched.
@@ -11,7 +14,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use lsm_tree::{AbstractTree, AnyTree, Guard, SeqNo, Slice};
 
-use super::super::{RESERVED, below_reserved};
+use super::super::{FlushId, RESERVED, below_reserved};
 use super::{Shared, lock};
 
 /// How many rows are deleted under one hold of the writer's lock.
@@ -25,13 +28,32 @@ pub(super) struct Deletion {
     number: u32,
     from: Bytes,
     to: Bytes,
+    /// The flush that makes it durable; `None` when it came from the disk.
+    durable_with: Option<FlushId>,
+}
+
+/// What asks for a deletion: a batch, and which of its changes.
+pub(super) struct Origin {
+    pub(super) batch: SeqNo,
+    pub(super) number: usize,
+    /// The flush that the batch will be in.
+    pub(super) flush: FlushId,
 }
 
 impl Deletion {
-    pub(super) fn new(before: SeqNo, number: usize, from: &[u8], to: &[u8]) -> Self {
-        let number = u32::try_from(number).expect("a batch has fewer changes");
-        let (from, to) = (Bytes::copy_from_slice(from), Bytes::copy_from_slice(below_reserved(to)));
-        Self { before, number, from, to }
+    pub(super) fn new(origin: &Origin, from: &[u8], to: &[u8]) -> Self {
+        Self {
+            before: origin.batch,
+            number: u32::try_from(origin.number).expect("a batch has fewer changes"),
+            from: Bytes::copy_from_slice(from),
+            to: Bytes::copy_from_slice(below_reserved(to)),
+            durable_with: Some(origin.flush),
+        }
+    }
+
+    /// Whether it may begin.
+    pub(super) fn is_durable(&self, flushed: Option<FlushId>) -> bool {
+        self.durable_with.is_none_or(|needed| flushed >= Some(needed))
     }
 
     /// Writes down what is to be done, with the batch that asks for it.
@@ -61,7 +83,7 @@ impl Deletion {
             return None;
         }
         let from = value.split_to(from_bytes);
-        Some(Self { before, number, from, to: value })
+        Some(Self { before, number, from, to: value, durable_with: None })
     }
 }
 

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumberCounter, Slice};
 
 use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
-use deletion::Deletion;
+use deletion::{Deletion, Origin};
 
 /// A value of this size and more is kept as the slice that it came in; smaller ones are copied, so that no row keeps a whole
 /// network buffer in memory.
@@ -178,18 +178,18 @@ impl StateStore for Store {
                     shared.tree.remove(copied(&row), number);
                 }
                 Change::DeleteRange { from, to } => {
-                    let deletion = Deletion::new(number, deletions.len(), &from, &to);
+                    let flush = FlushId(writer.next_flush);
+                    let origin = Origin { batch: number, number: deletions.len(), flush };
+                    let deletion = Deletion::new(&origin, &from, &to);
                     deletion.note(&shared.tree);
                     deletions.push(deletion);
                 }
             }
         }
         shared.visible.store(number + 1, Ordering::Release);
+        // Under the writer's lock, so that they are queued in the order of their batches. They wait for a flush.
+        lock(&shared.work).deletions.extend(deletions);
         drop(writer);
-        if !deletions.is_empty() {
-            lock(&shared.work).deletions.extend(deletions);
-            shared.changed.notify_all();
-        }
     }
 
     fn view(&self) -> View {
