@@ -26,7 +26,7 @@ async fn every_lever_breaks_and_heals() -> Result<()> {
             namespace.apply(WORKLOAD).await?;
             namespace.wait_for_ready_pods("app=echo", 3, MINUTE).await?;
             let pods = Pods::find(namespace).await?;
-            network_levers(namespace, &pods).await?;
+            network_levers(namespace, &pods)?;
             process_levers(namespace, &pods).await?;
             machine_levers(namespace, &pods).await
         })
@@ -77,7 +77,7 @@ async fn await_reach(from: &str, to: &(String, String), wanted: bool) -> Result<
     .await
 }
 
-async fn network_levers(namespace: &Namespace<'_>, pods: &Pods) -> Result<()> {
+fn network_levers(namespace: &Namespace<'_>, pods: &Pods) -> Result<()> {
     let faults = namespace.connected().cluster.local()?.faults();
     ensure!(reaches("dc-a", &pods.b)? && reaches("dc-b", &pods.c)?, "nothing is broken yet");
 
@@ -154,7 +154,10 @@ async fn machine_levers(namespace: &Namespace<'_>, pods: &Pods) -> Result<()> {
 
     let process = faults.process_of(namespace.name(), &pods.c.0, None)?;
     faults.stop_api_server()?;
-    ensure!(namespace.kubectl(["get", "pods", "--request-timeout=2s"]).await.is_err(), "it is gone");
+    ensure!(
+        namespace.kubectl(["get", "pods", "--request-timeout=2s"]).await.is_err(),
+        "it is gone"
+    );
     await_reach("dc-a", &pods.c, true).await?;
     process.kill()?;
     // The kubelet needs nobody to start a container again.

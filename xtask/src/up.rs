@@ -63,9 +63,11 @@ pub(crate) fn install(cluster: &Cluster, progress: &Progress) -> Result<Images> 
     images.load(cluster, progress)?;
     let kubectl = cluster.kubectl()?;
     install_chart(&kubectl, &images, progress)?;
-    progress.wait("the operator", OPERATOR_LIMIT, || operator_state(&kubectl)).inspect_err(|_| {
-        explain_failure(&kubectl, NAMESPACE, progress);
-    })?;
+    progress.wait("the operator", OPERATOR_LIMIT, || operator_state(&kubectl)).inspect_err(
+        |_| {
+            explain_failure(&kubectl, NAMESPACE, progress);
+        },
+    )?;
     Ok(images)
 }
 
@@ -148,8 +150,7 @@ fn create_store(cluster: &Cluster, images: &Images, progress: &Progress) -> Resu
     let example = example.replace(EXAMPLE_IMAGE, exact_reference(&images.node));
     let apply = ["apply", "--server-side", "--force-conflicts", "--filename", "-"];
     kubectl.output_of_input(apply, &example)?;
-    let waited = progress
-        .wait(&format!("store {STORE}"), STORE_LIMIT, || store_state(&kubectl));
+    let waited = progress.wait(&format!("store {STORE}"), STORE_LIMIT, || store_state(&kubectl));
     waited.inspect_err(|_| explain_failure(&kubectl, "default", progress))
 }
 

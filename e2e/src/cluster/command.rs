@@ -13,10 +13,8 @@ use anyhow::{Context, Result, bail};
 /// The standard output of a command that must succeed.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = show(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
     checked(&shown, &output)
 }
 
@@ -51,10 +49,8 @@ pub fn succeeds(command: &mut Command) -> bool {
 /// Runs a command whose output the user should see as it comes.
 pub fn visible(command: &mut Command) -> Result<()> {
     let shown = show(command);
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status =
+        command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }

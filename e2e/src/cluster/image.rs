@@ -47,12 +47,10 @@ pub enum Base {
 /// The archive of an image called `name` that runs `program`. An archive in `folder` that was
 /// made from this very file is taken as it is.
 pub fn archive(name: &str, program: &Path, base: Base, folder: &Path) -> Result<Archive> {
-    let meta =
-        program.metadata().with_context(|| format!("there is no {}", program.display()))?;
+    let meta = program.metadata().with_context(|| format!("there is no {}", program.display()))?;
     let modified = meta.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
     let length = meta.len();
-    let source =
-        format!("{RECIPE_VERSION} {base:?} {} {length} {modified}", program.display());
+    let source = format!("{RECIPE_VERSION} {base:?} {} {length} {modified}", program.display());
     let note = folder.join(format!("{name}.json"));
     let known: Option<(String, Archive)> =
         fs::read(&note).ok().and_then(|content| serde_json::from_slice(&content).ok());

@@ -93,10 +93,8 @@ impl Kind {
     /// Inside the network namespace of the control plane's container; needs root.
     pub fn command_in_network(&self, program: &Path) -> Result<Command> {
         let container = format!("{NAME}-control-plane");
-        let pid = output(&mut command(
-            "docker",
-            ["inspect", "--format", "{{.State.Pid}}", &container],
-        ))?;
+        let pid =
+            output(&mut command("docker", ["inspect", "--format", "{{.State.Pid}}", &container]))?;
         let pid: u32 = pid.trim().parse().context("docker answers with a process id")?;
         let mut inside = command("nsenter", [format!("--net=/proc/{pid}/ns/net"), "--".into()]);
         inside.arg(program);

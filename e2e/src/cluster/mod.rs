@@ -111,7 +111,9 @@ impl Cluster {
     pub fn local(&self) -> Result<&Local> {
         match self {
             Self::Local(local) => Ok(local),
-            Self::Kind(_) => bail!("only the local cluster has fault levers: QUORATE_CLUSTER=local"),
+            Self::Kind(_) => {
+                bail!("only the local cluster has fault levers: QUORATE_CLUSTER=local")
+            }
         }
     }
 

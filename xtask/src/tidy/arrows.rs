@@ -13,10 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("quorate-replication", &["quorate-model"]),
     ("quorate-storage", &["quorate-model"]),
     ("quorate-group", &["quorate-replication", "quorate-storage", "quorate-model"]),
-    (
-        "quorate-node",
-        &["quorate-group", "quorate-replication", "quorate-storage", "quorate-model"],
-    ),
+    ("quorate-node", &["quorate-group", "quorate-replication", "quorate-storage", "quorate-model"]),
     ("quorate-api", &["quorate-model"]),
     ("quorate-plan", &["quorate-api", "quorate-model"]),
     ("quorate-operator", &["quorate-plan", "quorate-api", "quorate-model"]),
@@ -39,13 +36,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that decide and therefore never see a runtime, a socket or an API, not through others
 /// either. (The types of a resource come with `kube`'s core, which is neither.)
-const PURE: &[&str] = &[
-    "quorate-model",
-    "quorate-replication",
-    "quorate-storage",
-    "quorate-group",
-    "quorate-plan",
-];
+const PURE: &[&str] =
+    &["quorate-model", "quorate-replication", "quorate-storage", "quorate-group", "quorate-plan"];
 const NOT_PURE: &[&str] = &["tokio", "tokio-util", "mio", "kube-client", "kube-runtime"];
 const NOT_PURE_DIRECTLY: &[&str] = &["tokio", "kube"];
 
@@ -69,7 +61,9 @@ pub(super) fn check() -> Result<Vec<String>> {
 fn check_member(member: &Member) -> Vec<String> {
     let name = &member.name;
     let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| known == name) else {
-        return vec![format!("{name} is a new crate: say in xtask/src/tidy/arrows.rs what it uses")];
+        return vec![format!(
+            "{name} is a new crate: say in xtask/src/tidy/arrows.rs what it uses"
+        )];
     };
     let ours: BTreeSet<&str> = ARROWS.iter().map(|(known, _)| *known).collect();
     let impure = |used: &str| PURE.contains(&name.as_str()) && NOT_PURE_DIRECTLY.contains(&used);

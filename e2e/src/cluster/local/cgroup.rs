@@ -62,8 +62,7 @@ pub(super) fn container_processes(node: &str, container: &str) -> Vec<i32> {
 pub(super) fn kill_all(node: &str) -> Result<()> {
     let what = format!("the end of the processes in pods of {node}");
     Progress::quiet().wait(&what, REMOVAL_LIMIT, || {
-        let alive: Vec<Identity> =
-            processes(node).into_iter().filter_map(Identity::of).collect();
+        let alive: Vec<Identity> = processes(node).into_iter().filter_map(Identity::of).collect();
         for process in &alive {
             process.signal(rustix::process::Signal::KILL)?;
         }
@@ -135,7 +134,8 @@ fn collect(group: &Path, found: &mut Vec<i32>) {
 
 fn search(group: &Path, name: &str) -> Option<PathBuf> {
     let children = children(group);
-    if let Some(child) = children.iter().find(|child| child.file_name().is_some_and(|n| n == name)) {
+    if let Some(child) = children.iter().find(|child| child.file_name().is_some_and(|n| n == name))
+    {
         return Some(child.clone());
     }
     children.iter().find_map(|child| search(child, name))

@@ -306,7 +306,10 @@ fn apply_network(cluster: &Local, broken: &Broken) -> Result<()> {
         iptables.args(args);
         iptables
     };
-    output_of_input(&mut command("nsenter", [enter.as_str(), "iptables-restore", "--noflush"]), &rules)?;
+    output_of_input(
+        &mut command("nsenter", [enter.as_str(), "iptables-restore", "--noflush"]),
+        &rules,
+    )?;
     for hook in ["INPUT", "OUTPUT", "FORWARD"] {
         if !succeeds(&mut iptables(["--check", hook, "--jump", CHAIN])) {
             output(&mut iptables(["--insert", hook, "--jump", CHAIN]))?;
@@ -380,8 +383,18 @@ fn apply_delays(cluster: &Local, broken: &Broken) -> Result<()> {
             for to in topology.cidrs_of(&link.to) {
                 // Only what comes from the node: what comes out of the router goes its way.
                 ip(&[
-                    "-n", HUB_NAMESPACE, "rule", "add", "pref", ROUTER_TABLE, "iif",
-                    &node.link(), "to", &to, "lookup", ROUTER_TABLE,
+                    "-n",
+                    HUB_NAMESPACE,
+                    "rule",
+                    "add",
+                    "pref",
+                    ROUTER_TABLE,
+                    "iif",
+                    &node.link(),
+                    "to",
+                    &to,
+                    "lookup",
+                    ROUTER_TABLE,
                 ])?;
             }
         }
@@ -456,9 +469,11 @@ mod tests {
         let link =
             FaultyLink { from: "dc-b".to_owned(), to: "dc-c".to_owned(), fault: LinkFault::Cut };
         let rules = rules_of(&Broken { links: vec![link], ..Broken::default() });
-        assert!(rules.contains(
-            &"-A QUORATE-FAULTS -s 10.244.3.0/24 -d 10.244.4.0/24 -j DROP".to_owned()
-        ));
+        assert!(
+            rules.contains(
+                &"-A QUORATE-FAULTS -s 10.244.3.0/24 -d 10.244.4.0/24 -j DROP".to_owned()
+            )
+        );
         assert!(!rules.iter().any(|rule| rule.contains("-s 10.244.4.0/24")));
     }
 }

@@ -31,9 +31,9 @@ use super::packages;
 use super::progress::{Probe, Progress};
 use super::tools::Tools;
 pub use faults::{Faults, Loss};
+pub use pods::PodProcess;
 use process::Ensured;
 use state::State;
-pub use pods::PodProcess;
 pub use topology::{Node, Topology};
 
 const COREDNS: &str = include_str!("../../../local/manifests/coredns.yaml");
@@ -92,7 +92,8 @@ impl Local {
         let kubectl = super::Kubectl::new(tools.component("kubectl"), self.kubeconfig());
         let mut stale = addons::last_reports(&kubectl)?;
         progress.step("Kubernetes nodes: containerd, images, kubelet, kube-proxy");
-        let ensured = self.on_every_node(|node| node::ensure(&self.state, &tools, node, &images))?;
+        let ensured =
+            self.on_every_node(|node| node::ensure(&self.state, &tools, node, &images))?;
         for (node, ensured) in self.topology.nodes.iter().zip(ensured) {
             if ensured == Ensured::Unchanged {
                 stale.remove(&node.name);
@@ -171,9 +172,7 @@ impl Local {
     fn base_images(&self, tools: &Tools) -> Result<Vec<Archive>> {
         [("pause", &tools.pause), ("coredns", &tools.coredns), ("toolbox", &tools.toolbox)]
             .into_iter()
-            .map(|(name, program)| {
-                image::archive(name, program, Base::Empty, &self.image_folder())
-            })
+            .map(|(name, program)| image::archive(name, program, Base::Empty, &self.image_folder()))
             .collect()
     }
 

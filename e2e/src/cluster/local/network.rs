@@ -73,8 +73,18 @@ fn ensure_node(node: &Node) -> Result<()> {
     ensure_namespace(&namespace)?;
     if ip(&["-n", HUB_NAMESPACE, "link", "show", &link]).is_err() {
         ip(&[
-            "-n", HUB_NAMESPACE, "link", "add", &link, "type", "veth", "peer", "name", "eth0",
-            "netns", &namespace,
+            "-n",
+            HUB_NAMESPACE,
+            "link",
+            "add",
+            &link,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &namespace,
         ])?;
     }
     let (gateway, address) = (format!("{}/24", node.gateway()), format!("{}/24", node.address()));

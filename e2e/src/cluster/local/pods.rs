@@ -43,10 +43,8 @@ impl PodProcess {
         if id.is_empty() {
             bail!("the container of pod {pod} was never started");
         }
-        let processes: Vec<Identity> = cgroup::container_processes(node, id)
-            .into_iter()
-            .filter_map(Identity::of)
-            .collect();
+        let processes: Vec<Identity> =
+            cgroup::container_processes(node, id).into_iter().filter_map(Identity::of).collect();
         if processes.is_empty() {
             bail!("the container of pod {pod} does not run");
         }

@@ -81,8 +81,7 @@ impl Default for Topology {
 
 impl Topology {
     pub fn datacenters(&self) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.nodes.iter().map(|node| node.datacenter.as_str()).collect();
+        let mut names: Vec<&str> = self.nodes.iter().map(|node| node.datacenter.as_str()).collect();
         names.dedup();
         names
     }
