@@ -1,26 +1,66 @@
 //! Everything that a node replicates: all its groups, its log and its state store, driven by one caller.
 //!
 //! # Contract
-//! 1. Give it an input with [`Host::step`]; `now` never goes back. Drain [`Host::pop_output`] afterwards.
+//! 1. Give it an input with [`Host::step`]; `now` never goes back. Drain [`Host::pop_output`] afterwards, also after
+//!    [`Host::start`].
 //! 2. Disk completions come back as [`Input::Disk`]; at [`Host::deadline`] at the latest, step with [`Input::Tick`].
-//! 3. A request is answered exactly once, by [`Output::Reply`] with its id. What the answer says is true: a write that
-//!    was not acknowledged says whether it may still take effect.
+//! 3. A request is answered exactly once, by [`Output::Reply`] with its id (INV-54). What the answer says is true: a write
+//!    that was not acknowledged says whether it may still take effect (INV-23).
+//! 4. After [`Output::Fatal`] the process ends; nothing is done any more (INV-40).
+//!
+//! # Rooms
+//! `turn` runs one group's tasks; `executing`, `reading`, `waiting`, `applying`, `expiry` and `snapshotting` are what a
+//! turn does. `following`, `retiring`, `bootstrap`, `handover`, `retention` and `repair` are the node's own concerns;
+//! `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
+//! nothing here costs a look at every group while the groups are idle.
 
-use std::collections::VecDeque;
-
-use quorate_model::{GroupId, NodeId, StoreId, Time, Topology, WallTime};
-use quorate_storage::disk::Disk;
-use quorate_storage::state::{StateError, StateStore};
-
+mod applying;
+mod arriving;
+mod bootstrap;
+mod executing;
+mod expiry;
+mod following;
+mod group;
+mod handover;
 mod input;
 mod output;
+mod persisting;
+mod reading;
+mod recovery;
+mod repair;
 mod report;
+mod requests;
+mod retention;
+mod retiring;
+mod rows;
 mod settings;
+mod shared;
+mod snapshotting;
+mod timers;
+mod topology;
+mod turn;
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use quorate_model::{GroupId, NodeId, StoreId, Time, Topology, WallTime};
+use quorate_replication::single_leader;
+use quorate_storage::disk::Disk;
+use quorate_storage::log::OpenError;
+use quorate_storage::state::{StateError, StateStore};
 
 pub use input::{Input, PeerMessage, ReadLevel, Request, RequestId};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
 pub use settings::Settings;
+
+use group::{Group, Task};
+use persisting::describe;
+use requests::Stage;
+use shared::Shared;
+use timers::Timer;
+use turn::Turn;
 
 /// Who the host is and when it starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,21 +76,22 @@ pub struct Start {
 /// Why a host cannot start. A damaged log is no reason: see [`Status::damaged`].
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot read the log")]
-    Log(#[source] std::io::Error),
+    #[error("cannot open the log")]
+    Log(#[from] OpenError),
     #[error("cannot read the state store")]
     State(#[from] StateError),
+    #[error("cannot load the topology")]
+    Topology(#[from] topology::LoadError),
+    #[error("the state store holds the standing of a group that cannot be")]
+    Row,
     #[error("{group}: {what}")]
     Format { group: GroupId, what: String },
 }
 
 /// Everything that a node replicates. See the module for its contract.
 pub struct Host<D: Disk, S: StateStore> {
-    start: Start,
-    settings: Settings,
-    disk: D,
-    state: S,
-    outputs: VecDeque<Output>,
+    groups: BTreeMap<GroupId, Group<S::View>>,
+    shared: Shared<D, S>,
 }
 
 impl<D: Disk, S: StateStore> Host<D, S> {
@@ -59,35 +100,171 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// # Errors
     /// See [`StartError`].
     pub fn start(start: Start, disk: D, state: S, settings: Settings) -> Result<Self, StartError> {
-        Ok(Self { start, settings, disk, state, outputs: VecDeque::new() })
+        recovery::start(start, disk, state, settings)
     }
 
     /// Takes one input. `now` never goes back.
-    pub fn step(&mut self, _now: Time, _input: Input) {}
+    pub fn step(&mut self, now: Time, input: Input) {
+        assert!(now >= self.shared.now, "time goes back");
+        if self.shared.stopped {
+            return;
+        }
+        self.shared.now = now;
+        self.take(input);
+        self.run();
+    }
 
     pub fn pop_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.shared.outputs.pop_front()
     }
 
     /// When to step with [`Input::Tick`] at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        None
+        let (timer, request) = (self.shared.timers.next(), self.shared.requests.next_deadline());
+        match (timer, request) {
+            (Some(timer), Some(request)) => Some(timer.min(request)),
+            (Some(one), None) | (None, Some(one)) => Some(one),
+            (None, None) => None,
+        }
     }
 
+    /// The newest topology that is durable on this node: what it routes by (INV-51).
     #[must_use]
-    pub fn status(&self) -> Status {
-        Status::default()
-    }
-
-    /// The newest topology that this node holds.
-    #[must_use]
-    pub fn topology(&self) -> Option<&Topology> {
-        None
+    pub const fn topology(&self) -> Option<&Topology> {
+        self.shared.following.announced()
     }
 
     #[must_use]
     pub const fn node(&self) -> NodeId {
-        self.start.node
+        self.shared.start.node
+    }
+
+    /// The first outputs, after everything was restored.
+    fn begin(&mut self) {
+        if let Some(topology) = self.shared.following.announced() {
+            let topology = Box::new(topology.clone());
+            self.shared.outputs.push_back(Output::Topology(topology));
+        }
+        self.repaired_all();
+        self.run();
+    }
+
+    /// Until there is nothing left to do at this time.
+    fn run(&mut self) {
+        loop {
+            self.run_timers();
+            self.tend_flushes();
+            self.tend_handovers();
+            self.run_persisted();
+            if self.shared.stopped {
+                return;
+            }
+            if !self.follow_topology() && !self.shared.leadership_changed {
+                break;
+            }
+        }
+        self.shared.persisting.submit(self.shared.now);
+        let stall = self.shared.settings.disk_stall;
+        let now = self.shared.now;
+        let stalled_at = self.shared.persisting.busy_since().map(|since| since.after(stall));
+        // Once it was due, it is due again that much later.
+        let due = stalled_at.map(|at| if at > now { at } else { now.after(stall) });
+        self.shared.timers.set(Timer::DiskStall, due);
+        if mem::take(&mut self.shared.status_changed) {
+            self.shared.outputs.push_back(Output::StatusChanged);
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.shared.now;
+        while let Some((id, waiting)) = self.shared.requests.pop_due(now) {
+            let reply = match &waiting.stage {
+                Stage::HandingOver { .. } => Ok(self.handed_over(&waiting.stage)),
+                Stage::Queued(_)
+                | Stage::Proposing { .. }
+                | Stage::Appended { .. }
+                | Stage::Confirming(_)
+                | Stage::Applying { .. }
+                | Stage::Counting { .. } => waiting.timed_out(),
+            };
+            self.shared.outputs.push_back(Output::Reply { id, reply });
+        }
+        while let Some(timer) = self.shared.timers.pop_due(now) {
+            self.timer_due(timer);
+        }
+    }
+
+    fn timer_due(&mut self, timer: Timer) {
+        match timer {
+            Timer::Replica(group) => self.with_group(group, |turn| {
+                turn.group.tasks.push_back(Task::Step(single_leader::Input::Tick));
+            }),
+            Timer::Queue(group) => self.with_group(group, |turn| turn.wake_queue()),
+            Timer::Expiry(group) => self.with_group(group, |turn| turn.expiry_due()),
+            Timer::Retire(group) => self.with_group(group, |turn| turn.retire_due()),
+            Timer::Outgoing(group, to) => self.with_group(group, |turn| turn.outgoing_due(to)),
+            Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
+            Timer::FlushAge => self.shared.flush(),
+            Timer::FlushPoll => {}
+            Timer::DiskStall => self.disk_stalled(),
+            Timer::Addresses => self.update_addresses(),
+            Timer::Handover(request) => self.handover_due(request),
+        }
+    }
+
+    /// A leader whose disk does not answer gives its leadership away.
+    fn disk_stalled(&mut self) {
+        let stall = self.shared.settings.disk_stall;
+        let Some(since) = self.shared.persisting.busy_since() else { return };
+        if self.shared.now.since(since) < stall {
+            return;
+        }
+        let node = self.shared.node();
+        let led: Vec<GroupId> = self
+            .groups
+            .values()
+            .filter(|group| group.leadership.leader == Some(node))
+            .map(|group| group.id)
+            .collect();
+        for group in led {
+            self.with_group(group, |turn| {
+                let stalled = single_leader::Input::DiskStalled;
+                turn.group.tasks.push_back(Task::Step(stalled));
+            });
+        }
+    }
+
+    /// Tells every group what became durable.
+    fn run_persisted(&mut self) {
+        loop {
+            let done = self.shared.persisting.take_done();
+            if done.is_empty() {
+                return;
+            }
+            let mut newest = BTreeMap::new();
+            for (group, id) in done {
+                newest.insert(group, id);
+            }
+            for (group, id) in newest {
+                self.with_group(group, |turn| turn.persisted(id));
+            }
+        }
+    }
+
+    /// Does something with a group that is hosted, then runs what follows from it.
+    fn with_group(&mut self, group: GroupId, act: impl FnOnce(&mut Turn<'_, D, S>)) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            let mut turn = Turn { group, shared: &mut self.shared };
+            act(&mut turn);
+            turn.run();
+        }
+    }
+
+    fn completed(&mut self, completion: quorate_storage::disk::Completion) {
+        if let Err(error) = self.shared.persisting.completed(completion) {
+            // INV-40.
+            self.shared.fatal(describe(&error));
+        }
     }
 }

@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 
 use quorate_model::admin::{CatchUpPhase, Role};
-use quorate_model::{GroupId, LogIndex, NodeId, Term};
-use quorate_replication::single_leader::Configuration;
+use quorate_model::{GroupId, LogIndex, NodeId, Term, Time};
+use quorate_replication::single_leader::{Configuration, FollowerPhase, FollowerView};
+use quorate_storage::disk::Disk;
+use quorate_storage::state::StateStore;
+
+use super::Host;
+use super::group::Group;
+use super::rows::Health;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Status {
@@ -29,6 +35,10 @@ pub struct ReplicaStatus {
     /// On the leader.
     pub followers: BTreeMap<NodeId, Progress>,
     pub keys: u64,
+    /// Leads and answers: what a router may send requests to.
+    pub leading: bool,
+    /// Takes part in nothing until a snapshot repaired it.
+    pub damaged: bool,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -36,4 +46,57 @@ pub struct Progress {
     pub matched: LogIndex,
     pub phase: CatchUpPhase,
     pub last_answer_ms: Option<u64>,
+}
+
+impl<D: Disk, S: StateStore> Host<D, S> {
+    /// Everything at once: of the order of the number of replicas.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = &self.shared;
+        Status {
+            replicas: self.groups.values().map(|group| replica_status(group, shared.now)).collect(),
+            damaged: shared.damaged.clone(),
+            log_bytes: shared.persisting.log_bytes(),
+            syncs: shared.persisting.syncs(),
+            requests_waiting: shared.requests.len(),
+        }
+    }
+}
+
+fn replica_status<V>(group: &Group<V>, now: Time) -> ReplicaStatus {
+    let replica = &group.replica;
+    let followers = replica.followers();
+    ReplicaStatus {
+        group: group.id,
+        role: replica.role(),
+        term: replica.term(),
+        leader: replica.leader(),
+        last: replica.last().index,
+        committed: replica.committed(),
+        applied: group.standing.applied.index,
+        configuration: replica.configuration().clone(),
+        followers: followers
+            .into_iter()
+            .map(|(node, view)| (node, progress(group, node, view, now)))
+            .collect(),
+        keys: group.standing.keys,
+        leading: group.leadership.leading,
+        damaged: group.standing.health == Health::Damaged || replica.is_damaged(),
+    }
+}
+
+fn progress<V>(group: &Group<V>, node: NodeId, view: FollowerView, now: Time) -> Progress {
+    let phase = match view.phase {
+        FollowerPhase::Probing => CatchUpPhase::Probing,
+        FollowerPhase::Snapshot => match group.outgoing.get(&node) {
+            Some(outgoing) => outgoing.phase(),
+            None => CatchUpPhase::Snapshot { bytes_sent: 0, bytes_total: 0 },
+        },
+        FollowerPhase::Log { entries_behind } => CatchUpPhase::Log { entries_behind },
+        FollowerPhase::CaughtUp => CatchUpPhase::CaughtUp,
+    };
+    let last_answer_ms = view
+        .last_answer
+        .map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
+    Progress { matched: view.matched, phase, last_answer_ms }
 }

@@ -1,0 +1,150 @@
+//! One group on this node: the protocol's replica, where its rows stand, and what waits for it.
+//!
+//! Only data and what follows from it: what is done with it is in the rooms beside this one, each on a [`super::Turn`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use quorate_model::{GroupId, LogIndex, NodeId, Position, Term};
+use quorate_replication::single_leader::{self, Message, PersistId, ProposalId, ReadId, Replica};
+
+use super::RequestId;
+use super::expiry::Watch;
+use super::retention::Points;
+use super::retiring::Doubt;
+use super::rows::{Health, Prefix, Standing};
+use super::snapshotting::{Incoming, Outgoing};
+use crate::keyspace::{Effects, Overlay};
+
+pub(super) struct Group<V> {
+    pub(super) id: GroupId,
+    pub(super) replica: Replica,
+    /// What to do before the group's turn ends, in order.
+    pub(super) tasks: VecDeque<Task>,
+    pub(super) standing: Standing,
+    /// Generations are never used twice while the process lives.
+    pub(super) next_generation: u32,
+    pub(super) leadership: Leadership,
+    /// Everything that the replica issued through here is durable.
+    pub(super) persisted: PersistId,
+    /// Messages that wait for a persist, in the order of their persists' issue.
+    pub(super) held: VecDeque<Held>,
+    pub(super) writes: Writes,
+    pub(super) reads: Reads,
+    /// Snapshots on their way to others.
+    pub(super) outgoing: BTreeMap<NodeId, Outgoing<V>>,
+    pub(super) incoming: Option<Incoming>,
+    pub(super) points: Points,
+    pub(super) expiry: Watch,
+    pub(super) doubt: Option<Doubt>,
+}
+
+#[derive(Debug)]
+pub(super) enum Task {
+    Step(single_leader::Input),
+    /// A request's work, from its begin.
+    Run(RequestId),
+    /// A request has all that it waited for.
+    Finish(RequestId),
+}
+
+/// The protocol's newest word on who leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Leadership {
+    pub(super) term: Term,
+    pub(super) leader: Option<NodeId>,
+    pub(super) leading: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) until: PersistId,
+    pub(super) to: NodeId,
+    pub(super) message: Message,
+}
+
+/// What a leader proposed, and what waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pub(super) overlay: Overlay,
+    pub(super) newest: Position,
+    /// Between a proposal and the protocol's word on it.
+    pub(super) proposals: BTreeMap<ProposalId, Proposal>,
+    /// Whose request stands where. Two terms at one index are two fates.
+    pub(super) appended: BTreeMap<(LogIndex, Term), RequestId>,
+    /// Requests that wait for a leader, oldest first.
+    pub(super) queue: VecDeque<RequestId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Proposal {
+    /// `None` for what the host itself proposes.
+    pub(super) request: Option<RequestId>,
+    /// `None` in the meta group.
+    pub(super) effects: Option<Effects>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    pub(super) confirming: BTreeMap<ReadId, RequestId>,
+    pub(super) applying: BTreeSet<(LogIndex, RequestId)>,
+    pub(super) counting: BTreeSet<RequestId>,
+}
+
+/// Whether requests can be done here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Readiness {
+    Leading,
+    Elsewhere(NodeId),
+    /// No leader is known, or this replica leads and has not applied an entry of its term.
+    Waiting,
+    /// The only replica, and its log is damaged: no leader will come.
+    Lost,
+}
+
+impl<V> Group<V> {
+    pub(super) fn new(id: GroupId, replica: Replica, standing: Standing, points: Points) -> Self {
+        assert_ne!(standing.health, Health::Retired, "a retired replica is not hosted");
+        Self {
+            id,
+            replica,
+            tasks: VecDeque::new(),
+            next_generation: standing.generation + 1,
+            standing,
+            leadership: Leadership::default(),
+            persisted: PersistId(0),
+            held: VecDeque::new(),
+            writes: Writes::default(),
+            reads: Reads::default(),
+            outgoing: BTreeMap::new(),
+            incoming: None,
+            points,
+            expiry: Watch::default(),
+            doubt: None,
+        }
+    }
+
+    pub(super) fn prefix(&self) -> Prefix {
+        Prefix::new(self.id, self.standing.generation)
+    }
+
+    pub(super) fn readiness(&self, node: NodeId) -> Readiness {
+        match self.leadership.leader {
+            Some(leader) if leader != node => Readiness::Elsewhere(leader),
+            Some(_) if self.leadership.leading => Readiness::Leading,
+            Some(_) | None => {
+                let voters = &self.standing.configuration.voters;
+                let alone = voters.len() == 1 && voters.contains(&node);
+                if self.standing.health == Health::Damaged && alone {
+                    Readiness::Lost
+                } else {
+                    Readiness::Waiting
+                }
+            }
+        }
+    }
+
+    /// The leader, when it is another node.
+    pub(super) fn leader_elsewhere(&self, node: NodeId) -> Option<NodeId> {
+        self.leadership.leader.filter(|leader| *leader != node)
+    }
+}

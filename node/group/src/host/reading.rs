@@ -1,0 +1,177 @@
+//! Reads: confirmed by the protocol, then evaluated on what is applied.
+//!
+//! A linearizable read is evaluated when its index is applied (INV-22). An answer of a write that changed nothing is a
+//! read of what was proposed before it: it waits for that as well, and fails when the leader lost that leadership.
+
+use quorate_model::{LogIndex, Position};
+use quorate_replication::single_leader::{Dropped, Input, ReadId};
+use quorate_storage::disk::Disk;
+use quorate_storage::state::StateStore;
+
+use super::group::Task;
+use super::requests::{Stage, Then, Work};
+use super::rows::Health;
+use super::{Failure, Reply, RequestId, Turn};
+use crate::Read;
+use crate::keyspace::{self, Expired, ReadOutcome, View};
+
+impl<D: Disk, S: StateStore> Turn<'_, D, S> {
+    /// What this replica has applied, whatever its role.
+    pub(super) fn read_local(&mut self, read: &Read) -> Result<Reply, Failure> {
+        let group = self.group.id;
+        let standing = &self.group.standing;
+        if standing.health == Health::Damaged {
+            let why = self.shared.damaged.clone().unwrap_or_else(|| "it is being repaired".into());
+            return Err(Failure::Damaged(why));
+        }
+        if standing.applied == Position::ZERO && self.group.leadership.leader.is_none() {
+            // Blank, or just begun: it does not know what it does not have.
+            return Err(Failure::NoLeader { group });
+        }
+        match self.read_applied(read, Expired::Hide) {
+            Some(ReadOutcome::Value(value)) => Ok(Reply::Value { value, position: None }),
+            Some(ReadOutcome::Expired(_)) => unreachable!("a local read hides what expired"),
+            None => Err(Failure::TimedOut { group }),
+        }
+    }
+
+    /// Asks the protocol for a read index, on behalf of a request.
+    pub(super) fn confirm(&mut self, id: RequestId, then: Then) {
+        let Some(stage) = self.shared.requests.stage_mut(id) else { return };
+        *stage = Stage::Confirming(then);
+        let read = self.shared.read_id();
+        self.group.reads.confirming.insert(read, id);
+        self.step(Input::Read { id: read });
+    }
+
+    pub(super) fn read_ready(&mut self, read: ReadId, index: LogIndex) {
+        let id = self.group.reads.confirming.remove(&read).expect("only what was asked is answered");
+        let Some(stage) = self.shared.requests.stage_mut(id) else { return };
+        let Stage::Confirming(then) = stage.take() else {
+            unreachable!("a read that is confirmed was confirming")
+        };
+        let index = match &then {
+            Then::Value { after: Some(after), .. } => index.max(after.index),
+            Then::Index => {
+                self.shared.answer(id, Ok(Reply::Index(index)));
+                return;
+            }
+            Then::Value { after: None, .. } | Then::Read(_) | Then::Topology | Then::Done => index,
+        };
+        *stage = Stage::Applying { index, then };
+        self.await_applied(id, index);
+    }
+
+    /// The request, which is at `Stage::Applying`, goes on when `index` is applied.
+    pub(super) fn await_applied(&mut self, id: RequestId, index: LogIndex) {
+        if index <= self.group.standing.applied.index {
+            self.group.tasks.push_back(Task::Finish(id));
+        } else {
+            self.group.reads.applying.insert((index, id));
+        }
+    }
+
+    pub(super) fn read_dropped(&mut self, read: ReadId, why: Dropped) {
+        let id = self.group.reads.confirming.remove(&read).expect("only what was asked is answered");
+        let group = self.group.id;
+        let Some(stage) = self.shared.requests.stage_mut(id) else { return };
+        let Stage::Confirming(then) = stage.take() else {
+            unreachable!("a read that is dropped was confirming")
+        };
+        let work = match then {
+            Then::Read(read) => Work::Read(read),
+            Then::Topology => Work::ReadTopology,
+            Then::Index => Work::ReadIndex,
+            Then::Value { .. } | Then::Done => {
+                // Its evaluation is void, and nothing was changed.
+                let leader = self.group.leader_elsewhere(self.shared.node());
+                let failure = match why {
+                    Dropped::Overloaded => Failure::Overloaded,
+                    Dropped::NotLeader { .. } | Dropped::Transferring => {
+                        Failure::NotLeader { group, leader }
+                    }
+                };
+                self.shared.answer(id, Err(failure));
+                return;
+            }
+        };
+        *stage = Stage::Queued(work);
+        self.dropped(id, why);
+    }
+
+    /// Everything through `applied` is applied: whoever waited for that goes on.
+    pub(super) fn release_applied(&mut self) {
+        let applied = self.group.standing.applied.index;
+        while let Some((index, id)) = self.group.reads.applying.first().copied()
+            && index <= applied
+        {
+            self.group.reads.applying.pop_first();
+            self.group.tasks.push_back(Task::Finish(id));
+        }
+    }
+
+    pub(super) fn finish_request(&mut self, id: RequestId) {
+        let Some(stage) = self.shared.requests.stage_mut(id) else { return };
+        let Stage::Applying { index, then } = stage.take()
+        else {
+            unreachable!("what is finished waited for an index")
+        };
+        // INV-22: a read sees everything through its index.
+        assert!(self.group.standing.applied.index >= index);
+        match then {
+            Then::Read(read) => self.finish_read(id, read),
+            Then::Value { value, after } => {
+                let group = self.group.id;
+                let leadership = self.group.leadership;
+                let valid = leadership.leading
+                    && after.is_none_or(|after| after.term == leadership.term);
+                self.shared.answer(
+                    id,
+                    if valid {
+                        Ok(Reply::Value { value, position: None })
+                    } else {
+                        let leader = self.group.leader_elsewhere(self.shared.start.node);
+                        Err(Failure::NotLeader { group, leader })
+                    },
+                );
+            }
+            Then::Topology => {
+                let reply = match self.shared.following.topology() {
+                    Some(topology) => Ok(Reply::Topology(Box::new(topology.clone()))),
+                    None => Err(Failure::NotHosted { group: self.group.id }),
+                };
+                self.shared.answer(id, reply);
+            }
+            Then::Done => self.shared.answer(id, Ok(Reply::Done)),
+            Then::Index => unreachable!("an index is answered as soon as it is known"),
+        }
+    }
+
+    fn finish_read(&mut self, id: RequestId, read: Read) {
+        match self.read_applied(&read, Expired::Report) {
+            None => {}
+            Some(ReadOutcome::Value(value)) => {
+                self.shared.answer(id, Ok(Reply::Value { value, position: None }));
+            }
+            Some(ReadOutcome::Expired(keys)) => {
+                if let Some(stage) = self.shared.requests.stage_mut(id) {
+                    *stage = Stage::Queued(Work::ReadWithoutExpired { read, keys });
+                    self.run_request(id);
+                }
+            }
+        }
+    }
+
+    /// `None` when the state store failed: the host stops.
+    fn read_applied(&mut self, read: &Read, expired: Expired) -> Option<ReadOutcome> {
+        let prefix = self.group.prefix();
+        let view = View::applied(&self.shared.state, prefix.as_slice(), self.group.standing.keys);
+        match keyspace::read(read, self.group_time(), &view, expired) {
+            Ok(outcome) => Some(outcome),
+            Err(error) => {
+                self.shared.fatal(format!("{}: {error}", self.group.id));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A replica that is no longer wanted goes: asked for by nobody, excluded by its group, forgotten durably.
+//!
+//! Keeps INV-53. The topology alone does not say that a replica is out of its group, and the replica itself may never hear
+//! of its removal. So it asks, and only an answer to this very question counts, from a leader of a term that is not
+//! older than its own, and only while no leader has called it since: otherwise a late answer could cost a replica that came
+//! back what it has acknowledged since.
+
+use quorate_model::{GroupId, NodeId, Term};
+use quorate_replication::single_leader::Configuration;
+use quorate_storage::disk::Disk;
+use quorate_storage::state::{Batch, StateStore};
+
+use super::group::Group;
+use super::retention::Purpose;
+use super::rows::{Health, Prefix, Standing};
+use super::timers::Timer;
+use super::{Host, PeerMessage, Turn};
+
+/// The topology does not name this replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Doubt {
+    /// What was asked last, while nothing speaks against it.
+    nonce: Option<u64>,
+}
+
+impl<D: Disk, S: StateStore> Turn<'_, D, S> {
+    /// Asks everybody who may lead the group.
+    pub(super) fn retire_due(&mut self) {
+        let Some(doubt) = &mut self.group.doubt else { return };
+        let nonce = self.shared.nonce();
+        doubt.nonce = Some(nonce);
+        let group = self.group.id;
+        let mut asked = self.shared.following.voters(group);
+        asked.extend(self.group.replica.configuration().members());
+        asked.extend(self.group.leadership.leader);
+        asked.remove(&self.shared.node());
+        for node in asked {
+            self.shared.send(node, group, PeerMessage::MembershipQuery { nonce });
+        }
+        let again = self.shared.now.after(self.shared.settings.retire_after);
+        self.timer(Timer::Retire(group), again);
+    }
+
+    /// A leader that has caught up with itself, and whose group is done with the asker, says so.
+    pub(super) fn membership_asked(&mut self, from: NodeId, nonce: u64) {
+        let applied = self.group.standing.configuration.contains(from);
+        let newest = self.group.replica.configuration().contains(from);
+        if self.group.leadership.leading && !applied && !newest {
+            let term = self.group.leadership.term;
+            self.shared.send(from, self.group.id, PeerMessage::NotMember { nonce, term });
+        }
+    }
+
+    /// A leader called: an answer on its way may be older than that.
+    pub(super) fn called_again(&mut self) {
+        if let Some(doubt) = &mut self.group.doubt {
+            doubt.nonce = None;
+        }
+    }
+}
+
+impl<V> Group<V> {
+    /// Whether this answer lets the replica go.
+    pub(super) fn may_go(&self, nonce: u64, term: Term) -> bool {
+        let asked = self.doubt.is_some_and(|doubt| doubt.nonce == Some(nonce));
+        asked && term >= self.replica.term()
+    }
+}
+
+impl<D: Disk, S: StateStore> Host<D, S> {
+    /// INV-53: out of the placement and out of the group's committed configuration.
+    pub(super) fn retire(&mut self, id: GroupId) {
+        self.with_group(id, |turn| turn.dissolve());
+        let Some(group) = self.groups.remove(&id) else { return };
+        assert!(group.doubt.is_some(), "only a replica in doubt goes");
+        self.shared.persisting.disown(id);
+        let generation = group.standing.generation;
+        let standing = Standing {
+            health: Health::Retired,
+            ..Standing::begin(generation, Configuration::default())
+        };
+        let changes = vec![Prefix::new(id, generation).clear(), standing.put(id)];
+        self.shared.state.apply(Batch { changes });
+        self.shared.following.retired.insert(id);
+        self.shared.following.settling.insert(id);
+        self.shared.flush_for(Purpose::Retire(id));
+        self.shared.status_changed = true;
+    }
+
+    /// It is durable that the group is gone: so may its log be.
+    pub(super) fn retired(&mut self, id: GroupId) {
+        self.shared.following.settling.remove(&id);
+        self.shared.persisting.forget(id);
+    }
+}

@@ -1,0 +1,213 @@
+//! Where a group's rows are in the shared state store, and the one row that says where the group stands.
+//!
+//! | row | value |
+//! | --- | --- |
+//! | group number(4) generation(4) row of the group | its value |
+//! | `0xfe` group number(4) | [`Standing`] |
+//!
+//! Numbers are big-endian. A generation is switched by writing the standing, so that a whole group's rows change at once:
+//! FLUSHALL and an installed snapshot do. Rows of other generations than the standing's are rubbish.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_model::{GroupId, Position, Term, WallTime};
+use quorate_replication::single_leader::Configuration;
+use quorate_storage::state::{self, Change, Rows, StateError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The last byte that is not the engines' own.
+const STANDINGS: u8 = state::RESERVED - 1;
+const VERSION: u8 = 1;
+/// Group numbers are small, so no group's rows begin like a standing.
+const GROUP_NUMBER_MAX: u32 = 0xfdff_ffff;
+
+/// What stands in front of every row of one generation of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Prefix([u8; 8]);
+
+/// Where a group stands on this node: written with every batch that is applied, in the batch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Standing {
+    /// Whose rows count. Only rises while there is a standing.
+    pub(super) generation: u32,
+    /// Everything through here is in the rows, and nothing after it.
+    pub(super) applied: Position,
+    /// The group's configuration at `applied`.
+    pub(super) configuration: Configuration,
+    pub(super) keys: u64,
+    /// The newest time that an applied entry carries.
+    pub(super) time: WallTime,
+    pub(super) health: Health,
+    /// The rows came by a snapshot, and nothing was applied since: the log may still be the one before.
+    pub(super) installed: bool,
+    /// No vote is given in this term or an earlier one by a replica whose log says nothing of votes.
+    pub(super) term_floor: Term,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Health {
+    Sound,
+    /// The log above these rows is damaged: no vote before a snapshot replaced them. Found at start, never stored.
+    Damaged,
+    /// The replica is gone from this node; the row stays so that it never starts from its genesis again.
+    Retired,
+}
+
+impl Prefix {
+    pub(super) fn new(group: GroupId, generation: u32) -> Self {
+        assert!(group.number() <= GROUP_NUMBER_MAX);
+        Self((u64::from(group.number()) << 32 | u64::from(generation)).to_be_bytes())
+    }
+
+    pub(super) const fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// `row` of this generation, as the state store knows it.
+    pub(super) fn row(&self, row: &[u8]) -> Bytes {
+        let mut whole = BytesMut::with_capacity(self.0.len() + row.len());
+        whole.put_slice(&self.0);
+        whole.put_slice(row);
+        whole.freeze()
+    }
+
+    /// The first row after this generation's.
+    pub(super) fn end(&self) -> Bytes {
+        let next = u64::from_be_bytes(self.0).checked_add(1).expect("below the standings");
+        Bytes::copy_from_slice(&next.to_be_bytes())
+    }
+
+    /// Removes every row of this generation.
+    pub(super) fn clear(&self) -> Change {
+        Change::DeleteRange { from: self.row(&[]), to: self.end() }
+    }
+}
+
+impl Standing {
+    /// Before the log, with the voters of the genesis or with nobody.
+    pub(super) fn begin(generation: u32, configuration: Configuration) -> Self {
+        Self {
+            generation,
+            applied: Position::ZERO,
+            configuration,
+            keys: 0,
+            time: WallTime(0),
+            health: Health::Sound,
+            installed: false,
+            term_floor: Term::ZERO,
+        }
+    }
+
+    pub(super) fn put(&self, group: GroupId) -> Change {
+        Change::Put { row: standing_row(group), value: encode(self) }
+    }
+}
+
+/// Removes every row of a group but those of `kept`: what a crash may have left.
+///
+/// # Errors
+/// [`StateError::Read`].
+pub(super) fn clear_others(
+    rows: &impl Rows,
+    group: GroupId,
+    kept: u32,
+) -> Result<Vec<Change>, StateError> {
+    let kept = Prefix::new(group, kept);
+    let first = Prefix::new(group, 0).row(&[]);
+    let end = Prefix::new(group, u32::MAX).end();
+    let mut changes = Vec::new();
+    for (from, to) in [(first, kept.row(&[])), (kept.end(), end)] {
+        if from < to && !rows.range(&from, &to, 1)?.is_empty() {
+            changes.push(Change::DeleteRange { from, to });
+        }
+    }
+    Ok(changes)
+}
+
+/// The first generation from `from` on without rows. Rows are removed in the background, so a generation that
+/// was left may still show some.
+///
+/// # Errors
+/// [`StateError::Read`].
+pub(super) fn empty_generation(
+    rows: &impl Rows,
+    group: GroupId,
+    from: u32,
+) -> Result<u32, StateError> {
+    let mut generation = from;
+    loop {
+        let prefix = Prefix::new(group, generation);
+        if rows.range(&prefix.row(&[]), &prefix.end(), 1)?.is_empty() {
+            return Ok(generation);
+        }
+        generation = generation.checked_add(1).expect("far fewer generations than numbers");
+    }
+}
+
+pub(super) fn standing_row(group: GroupId) -> Bytes {
+    let mut row = BytesMut::with_capacity(5);
+    row.put_u8(STANDINGS);
+    row.put_u32(group.number());
+    row.freeze()
+}
+
+/// The standings of all groups: from the first row to the second, which is excluded.
+pub(super) fn standings_range() -> (Bytes, Bytes) {
+    (Bytes::from_static(&[STANDINGS]), Bytes::from_static(&[STANDINGS + 1]))
+}
+
+pub(super) fn group_of_standing_row(row: &[u8]) -> Option<GroupId> {
+    let number: [u8; 4] = row.strip_prefix(&[STANDINGS])?.try_into().ok()?;
+    GroupId::from_number(u32::from_be_bytes(number))
+}
+
+/// A version byte and postcard: for what this room alone writes and reads.
+pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
+    let mut bytes = vec![VERSION];
+    bytes = postcard::to_extend(value, bytes).expect("these types always serialize to memory");
+    Bytes::from(bytes)
+}
+
+/// # Errors
+/// A sentence for bytes that no version so far wrote.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => {
+            postcard::from_bytes(body).map_err(|error| format!("cannot be decoded: {error}"))
+        }
+        Some((version, _)) => {
+            Err(format!("has format version {version}, this node knows {VERSION}"))
+        }
+        None => Err("is empty".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_model::ShardId;
+
+    use super::*;
+
+    #[test]
+    fn generations_and_groups_do_not_overlap() {
+        let group = GroupId::Shard(ShardId(3));
+        let this = Prefix::new(group, 7);
+        assert_eq!(this.end(), Prefix::new(group, 8).row(&[]));
+        assert!(this.row(&[0xff; 9]) < this.end());
+        let next = GroupId::Shard(ShardId(4));
+        assert_eq!(Prefix::new(group, u32::MAX).end(), Prefix::new(next, 0).row(&[]));
+        assert!(Prefix::new(GroupId::Shard(ShardId(u16::MAX)), u32::MAX).end() < standings_range().0);
+    }
+
+    #[test]
+    fn standing_survives_its_row() {
+        let standing = Standing::begin(0, Configuration::default());
+        let group = GroupId::Shard(ShardId(9));
+        let Change::Put { row, value } = standing.put(group) else { panic!("a put") };
+        assert_eq!(group_of_standing_row(&row), Some(group));
+        assert_eq!(decode::<Standing>(&value).unwrap(), standing);
+        let (from, to) = standings_range();
+        assert!(from <= row && row < to);
+        assert!(decode::<Standing>(&[9, 9]).unwrap_err().contains("format version 9"));
+    }
+}

@@ -1,0 +1,116 @@
+//! What all groups of a node share: the log, the state store, the clocks, the requests and the way out.
+
+use std::collections::VecDeque;
+
+use quorate_model::{GroupId, NodeId, Time, WallTime};
+use quorate_replication::single_leader::{ProposalId, ReadId};
+use quorate_storage::disk::Disk;
+use quorate_storage::state::StateStore;
+
+use super::following::Following;
+use super::persisting::Persisting;
+use super::requests::Requests;
+use super::retention::Retention;
+use super::timers::Timers;
+use super::{Failure, Output, PeerMessage, Reply, RequestId, Settings, Start};
+
+pub(super) struct Shared<D: Disk, S: StateStore> {
+    pub(super) start: Start,
+    pub(super) settings: Settings,
+    pub(super) now: Time,
+    pub(super) wall: WallTime,
+    pub(super) state: S,
+    pub(super) persisting: Persisting<D>,
+    pub(super) requests: Requests,
+    pub(super) timers: Timers,
+    pub(super) retention: Retention,
+    pub(super) following: Following,
+    /// Snapshots being sent, over all groups.
+    pub(super) streams: usize,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) status_changed: bool,
+    /// Who leads what may have changed: handovers look again.
+    pub(super) leadership_changed: bool,
+    /// Set by a fatal output: nothing is done any more.
+    pub(super) stopped: bool,
+    /// Why the log is damaged, until every group is repaired.
+    pub(super) damaged: Option<String>,
+    /// Every group is repaired; that becomes durable before the damaged log goes.
+    pub(super) starting_over: bool,
+    numbers: u64,
+}
+
+impl<D: Disk, S: StateStore> Shared<D, S> {
+    pub(super) fn new(
+        start: Start,
+        settings: Settings,
+        persisting: Persisting<D>,
+        state: S,
+        following: Following,
+    ) -> Self {
+        let written = persisting.log_bytes();
+        Self {
+            start,
+            now: start.now,
+            wall: start.wall,
+            state,
+            persisting,
+            requests: Requests::new(settings.requests_max),
+            timers: Timers::default(),
+            retention: Retention::new(written),
+            following,
+            streams: 0,
+            outputs: VecDeque::new(),
+            status_changed: false,
+            leadership_changed: false,
+            stopped: false,
+            damaged: None,
+            starting_over: false,
+            numbers: 0,
+            settings,
+        }
+    }
+
+    pub(super) const fn node(&self) -> NodeId {
+        self.start.node
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: PeerMessage) {
+        assert_ne!(to, self.start.node, "nobody sends to itself");
+        self.outputs.push_back(Output::Send { to, group, message });
+    }
+
+    /// Answers a request that is still waiting; one that was cancelled or timed out is not answered again.
+    pub(super) fn answer(&mut self, id: RequestId, reply: Result<Reply, Failure>) {
+        if self.requests.remove(id).is_some() {
+            self.outputs.push_back(Output::Reply { id, reply });
+        }
+    }
+
+    /// Nothing is done after this.
+    pub(super) fn fatal(&mut self, reason: String) {
+        if !self.stopped {
+            self.stopped = true;
+            self.outputs.push_back(Output::Fatal { reason });
+        }
+    }
+
+    pub(super) const fn proposal_id(&mut self) -> ProposalId {
+        ProposalId(self.number())
+    }
+
+    pub(super) const fn read_id(&mut self) -> ReadId {
+        ReadId(self.number())
+    }
+
+    /// Unlikely to be used by another process of this node, before or after.
+    pub(super) const fn nonce(&mut self) -> u64 {
+        let number = self.number();
+        self.start.seed.rotate_left(17) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    const fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+}
