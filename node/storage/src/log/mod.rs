@@ -218,6 +218,11 @@ impl<D: Disk> Log<D> {
     pub fn disk(&self) -> &D {
         &self.disk
     }
+
+    /// For [`Log::start_over`].
+    pub fn into_disk(self) -> D {
+        self.disk
+    }
 }
 
 impl Filling {
