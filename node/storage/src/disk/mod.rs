@@ -6,6 +6,8 @@
 //! in any combination.
 
 pub mod files;
+#[cfg(test)]
+mod files_test;
 pub mod simulated;
 
 use std::io;

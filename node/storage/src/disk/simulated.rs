@@ -31,12 +31,18 @@ pub enum Target {
 #[derive(Default)]
 struct State {
     files: BTreeMap<FileName, File>,
-    /// Files whose removal or creation would still be undone by a crash do not exist: both are durable at completion.
     queue: VecDeque<(OperationId, Operation)>,
-    failures: Vec<(Target, io::ErrorKind)>,
+    failures: Vec<Injected>,
     capacity_bytes: Option<u64>,
     stalled: bool,
     syncs: u64,
+}
+
+struct Injected {
+    target: Target,
+    kind: io::ErrorKind,
+    /// How many operations of the kind succeed before.
+    skip: u64,
 }
 
 #[derive(Default)]
@@ -78,7 +84,12 @@ impl Simulated {
 
     /// The next operation of this kind fails.
     pub fn fail_next(&self, target: Target, kind: io::ErrorKind) {
-        self.state().failures.push((target, kind));
+        self.fail_after(0, target, kind);
+    }
+
+    /// Of this kind, `skip` operations succeed and the next one fails.
+    pub fn fail_after(&self, skip: u64, target: Target, kind: io::ErrorKind) {
+        self.state().failures.push(Injected { target, kind, skip });
     }
 
     /// The disk is full (`StorageFull`) when its files would exceed this. `None`: it never is.
@@ -220,8 +231,16 @@ impl State {
             Target::Remove => matches!(operation, Operation::Remove { .. }),
             Target::Any => true,
         };
-        let found = self.failures.iter().position(|(target, _)| hit(*target))?;
-        Some(self.failures.remove(found).1)
+        for (at, failure) in self.failures.iter_mut().enumerate() {
+            if !hit(failure.target) {
+                continue;
+            }
+            if failure.skip == 0 {
+                return Some(self.failures.remove(at).kind);
+            }
+            failure.skip -= 1;
+        }
+        None
     }
 
     fn lose_power(&mut self, queue: VecDeque<(OperationId, Operation)>, dice: &mut Dice) {

@@ -5,6 +5,8 @@
 //!
 //! Records are appended to a batch; one batch at a time is written and synced, whole segments go when nothing in them
 //! counts any more. `recovery` tells a torn tail from damage; why it can is in `batch`.
+//!
+//! Keeps INV-19, INV-40, INV-41, INV-43 and INV-44, and its part of INV-45.
 
 mod batch;
 mod codec;
@@ -109,6 +111,7 @@ impl<D: Disk> Log<D> {
     /// # Panics
     /// When the record does not fit its group's log (see [`Body`]), is longer than [`RECORD_BYTES_MAX`], or the log is damaged.
     pub fn append(&mut self, record: Record) -> BatchId {
+        // INV-41
         assert_ne!(self.condition, Condition::Damaged, "a damaged log is never appended to");
         let bytes = codec::record_bytes(&record);
         assert!(bytes <= RECORD_BYTES_MAX, "the host bounds records");
@@ -153,6 +156,7 @@ impl<D: Disk> Log<D> {
         }
         let outcome = writer::completed(self, completion);
         if outcome.is_err() {
+            // INV-40
             self.condition = Condition::Stopped;
         }
         outcome
@@ -217,6 +221,15 @@ impl<D: Disk> Log<D> {
 
     pub fn disk(&self) -> &D {
         &self.disk
+    }
+
+    /// Ends the log, for [`Log::start_over`].
+    ///
+    /// # Panics
+    /// When something is under way.
+    pub fn into_disk(self) -> D {
+        assert!(!self.writer.is_writing(), "a batch is under way");
+        self.disk
     }
 
     /// For [`Log::start_over`].

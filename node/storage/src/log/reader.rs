@@ -1,4 +1,5 @@
-//! Reading entries back: from memory while they are not on the disk, else from their segments.
+//! Reading entries back: from memory while they are not on the disk, else from their segments, where every record's checksum
+//! is verified again (INV-44).
 
 use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, Position};

@@ -1,4 +1,4 @@
-//! Giving segments back.
+//! Giving segments back (INV-43).
 //!
 //! A segment goes when nothing in it counts any more. So that one cold group cannot hold the log, the few records that
 //! still count in the oldest segment are appended again: hard states and starts one by one, a group's entries all

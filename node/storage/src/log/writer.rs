@@ -130,6 +130,7 @@ impl Writer {
 
     /// Nothing before `oldest` counts any more. Answers whether that is news.
     pub(super) fn needs_from(&mut self, oldest: SegmentNumber) -> bool {
+        // INV-43
         assert!(oldest >= self.oldest, "what counts in a segment that was given up");
         let news = oldest > self.oldest;
         self.oldest = oldest;
@@ -187,6 +188,7 @@ pub(super) fn submit<D: Disk>(log: &mut Log<D>) -> Option<BatchId> {
     };
     let batch = log.take_batch();
     let id = batch.id;
+    // INV-19
     assert_eq!(id, log.writer.durable.next(), "batches are written in order, one at a time");
     write(log, room, batch);
     prepare_next(log, false);
@@ -282,6 +284,7 @@ fn place<D>(log: &mut Log<D>, current: Current, batch: &Filling) -> UnderWay {
 
 fn batch_durable<D: Disk>(log: &mut Log<D>) -> Result<BatchId, LogError> {
     let under_way = log.writer.under_way.take().expect("a sync belongs to the batch under way");
+    // INV-19
     assert_eq!(under_way.id, log.writer.durable.next(), "batches become durable in order");
     log.writer.durable = under_way.id;
     for group in &under_way.groups {

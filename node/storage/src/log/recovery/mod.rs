@@ -1,4 +1,4 @@
-//! Opening a log: what is there, and whether it is all that was ever durable.
+//! Opening a log: what is there, and whether it is all that was ever durable (INV-41, INV-45).
 //!
 //! At most one batch was under way when the process died, and everything before it was durable. So in the order of their
 //! sequences the batches on the disk are: whole ones, then perhaps one of which any units are there and the others zeros, then
@@ -84,8 +84,8 @@ pub(super) fn open<D: Disk>(disk: D, settings: Settings) -> Result<(Log<D>, Reco
 
 pub(super) fn start_over<D: Disk>(mut disk: D, settings: Settings) -> Result<Log<D>, OpenError> {
     let segments = scan::segments(&disk)?;
-    // Newest first: should this be interrupted, what is left is still a log with missing entries, or none.
-    for number in segments.into_iter().rev() {
+    // Oldest first: should this be interrupted, what is left lacks segments that it names, so it is still damaged.
+    for number in segments {
         prepare(&mut disk, Operation::Remove { file: number.file() })?;
     }
     let (log, recovered) = open(disk, settings)?;
