@@ -5,6 +5,7 @@
 use quorate_model::{LogIndex, NodeId, Position};
 
 use super::replica::{Replica, Role};
+use super::leading::NO_ROUND;
 use super::{AppendResult, Configuration, Entry, Message};
 
 impl Replica {
@@ -69,10 +70,11 @@ impl Replica {
         }
     }
 
-    /// A leader of an earlier term is told of the present one.
-    pub(super) fn refuse_stale_leader(&mut self, from: NodeId, round: u64) {
-        let hint = Position::ZERO;
-        self.answer(from, round, AppendResult::Mismatch { hint });
+    /// A leader of an earlier term is told of the present one, and of nothing else: by now it may lead the present term,
+    /// of which the round that it asks in says nothing (INV-24).
+    pub(super) fn refuse_stale_leader(&mut self, from: NodeId) {
+        let result = AppendResult::Mismatch { hint: Position::ZERO };
+        self.answer(from, NO_ROUND, result);
     }
 
     /// The sender leads the present term.

@@ -21,6 +21,8 @@
 //!
 //! Invariants kept here: see `docs/protocol.md`.
 
+#[cfg(test)]
+mod cluster_test;
 mod configurations;
 mod durability;
 mod electing;

@@ -313,8 +313,8 @@ impl Replica {
     fn receive_in_term(&mut self, from: NodeId, message: Message) {
         let stale = message.term() < self.kernel.term();
         match message {
-            Message::Append { round, .. } | Message::SnapshotOffer { round, .. } if stale => {
-                self.refuse_stale_leader(from, round);
+            Message::Append { .. } | Message::SnapshotOffer { .. } if stale => {
+                self.refuse_stale_leader(from);
             }
             Message::AppendReply { .. }
             | Message::VoteReply { .. }

@@ -26,6 +26,9 @@ use transferring::Transfer;
 /// How much sooner than the next heartbeat an idle follower is told what is committed.
 const COMMIT_NOTICES_PER_HEARTBEAT: u32 = 10;
 
+/// The round of an answer that answers nothing but the term. Rounds count from 1.
+pub(super) const NO_ROUND: u64 = 0;
+
 #[derive(Debug)]
 pub(super) struct Leader {
     /// The index of this leader's first entry; nothing is committed by this leader before it (INV-16).

@@ -5,7 +5,7 @@
 
 use quorate_model::{LogIndex, NodeId, Position};
 
-use super::Leading;
+use super::{Leading, NO_ROUND};
 use super::progress::{Phase, Snapshot};
 use crate::single_leader::log::Lookup;
 use crate::single_leader::{AppendResult, Entry, Message, Output};
@@ -74,6 +74,9 @@ impl Leading<'_> {
         result: AppendResult,
     ) {
         let now = self.kernel.now;
+        if round == NO_ROUND {
+            return;
+        }
         // INV-24: a round that was never started cannot be answered.
         assert!(round <= self.kernel.round, "{from:?} answers round {round}");
         let Some(progress) = self.leader.followers.get_mut(&from) else { return };
@@ -108,7 +111,7 @@ impl Leading<'_> {
         &mut self,
         to: NodeId,
         from: LogIndex,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
     ) {
         let Some(progress) = self.leader.followers.get_mut(&to) else { return };
         if progress.loading != Some(from) {
@@ -120,6 +123,10 @@ impl Leading<'_> {
             if entries.is_empty() {
                 return self.need_snapshot(to);
             }
+            // The disk may lag behind a cut of this log, and this log may have been compacted since.
+            let known = entries.iter().take_while(|entry| self.kernel.log.contains(entry.position));
+            let known = known.count();
+            entries.truncate(known);
             self.send_entries(to, entries);
         }
         self.replicate(to);
@@ -178,7 +185,7 @@ impl Leading<'_> {
         let Some(progress) = self.leader.followers.get_mut(&to) else { return };
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         assert_eq!(first.index(), progress.next);
-        // INV-13: what was loaded from the disk is what this log holds.
+        // INV-13: only what this log holds is sent.
         assert!(entries.iter().all(|entry| self.kernel.log.contains(entry.position)));
         let Some(previous) = self.kernel.log.position_at(first.index().previous()) else {
             return self.need_snapshot(to);

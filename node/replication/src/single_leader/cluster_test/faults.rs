@@ -1,0 +1,173 @@
+//! What clients ask and what goes wrong, drawn from the seed every 10 ms.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use quorate_model::{LogIndex, NodeId};
+
+use super::world::{World, ms};
+use crate::single_leader::{Input, ProposalId, ReadId};
+
+impl World {
+    pub(super) fn turn(&mut self) {
+        self.ask();
+        self.flush();
+        if self.draws(self.faults.partition) {
+            self.partition();
+        }
+        if self.draws(self.faults.crash) {
+            self.crash_one();
+        }
+        if self.draws(self.faults.compact) {
+            self.compact();
+        }
+        if self.draws(self.faults.handover) {
+            let node = self.any_node();
+            let to = self.any_node();
+            let input = match self.random.next() % 3 {
+                0 => Input::DiskStalled,
+                1 => Input::Transfer { to: None },
+                _ => Input::Transfer { to: Some(to) },
+            };
+            self.give(node, input);
+        }
+        if self.draws(self.faults.retarget) {
+            self.retarget();
+        }
+    }
+
+    /// Writes and reads, wherever somebody believes to lead.
+    fn ask(&mut self) {
+        for node in self.ids() {
+            let leads = self.nodes[&node].replica.as_ref().is_some_and(|one| one.is_leading());
+            if leads && self.random.next() % 3 == 0 {
+                self.requests += 1;
+                let id = ProposalId(self.requests);
+                let size = usize::try_from(self.random.next() % 60).unwrap();
+                let mut command = self.requests.to_le_bytes().to_vec();
+                command.resize(8 + size, 0);
+                self.give(node, Input::Propose { id, command: Bytes::from(command) });
+            }
+            let leads = leads || self.random.next() % 50 == 0;
+            if leads && self.nodes[&node].replica.is_some() && self.random.next() % 4 == 0 {
+                self.requests += 1;
+                let id = ReadId(self.requests);
+                let floor = self.checks.acknowledged.0;
+                self.node(node).reads.insert(id, floor);
+                self.give(node, Input::Read { id });
+            }
+        }
+    }
+
+    /// The state stores flush now and then.
+    fn flush(&mut self) {
+        if self.random.next() % 10 == 0 {
+            let node = self.any_node();
+            let node = self.node(node);
+            // INV-42.
+            assert!(node.state.applied <= node.disk.last() || node.disk.damaged);
+            if !node.installing && node.replica.is_some() {
+                node.disk.flushed = node.state;
+            }
+        }
+    }
+
+    fn partition(&mut self) {
+        self.cuts.clear();
+        let (one, other) = (self.any_node(), self.any_node());
+        match self.random.next() % 5 {
+            // Healed.
+            0 => {}
+            1 => {
+                self.cuts.insert((one, other));
+            }
+            2 => self.cuts.extend([(one, other), (other, one)]),
+            3 => {
+                for peer in self.ids() {
+                    self.cuts.extend([(one, peer), (peer, one)]);
+                }
+            }
+            _ => {
+                for peer in self.ids() {
+                    self.cuts.insert((peer, one));
+                }
+            }
+        }
+    }
+
+    fn crash_one(&mut self) {
+        let node = self.any_node();
+        self.crash(node);
+        let after = ms(20 + self.random.next() % 2_000);
+        self.start_later(node, after);
+    }
+
+    pub(super) fn crash(&mut self, id: NodeId) {
+        let kept = usize::try_from(self.random.next() % 4).unwrap();
+        let damage = self.random.next() % 100 < self.faults.damage;
+        let place = usize::try_from(self.random.next() % 1_000).unwrap();
+        let others_whole = self.nodes.values().all(|node| !node.disk.damaged);
+        let enough = self.nodes[&id]
+            .replica
+            .as_ref()
+            .is_some_and(|replica| replica.configuration().voters.len() >= 3);
+        let node = self.node(id);
+        if node.replica.is_none() {
+            return;
+        }
+        node.crash(kept);
+        if damage && others_whole && enough {
+            node.disk.damage(place);
+        }
+        for peer in self.ids() {
+            if peer != id && self.random.next() % 4 != 0 {
+                let after = ms(1 + self.random.next() % 20);
+                self.give_later(peer, after, Input::PeerRefused { peer: id });
+            }
+        }
+    }
+
+    fn compact(&mut self) {
+        let node = self.any_node();
+        let kept = self.random.next() % 6;
+        let node = self.node(node);
+        let Some(replica) = &node.replica else { return };
+        let through = LogIndex(node.disk.flushed.applied.0.saturating_sub(kept));
+        let id = node.id;
+        let applied = replica.applied();
+        if node.disk.damaged || node.installing || through <= replica.base().index || through > applied
+        {
+            return;
+        }
+        let position = replica.position_at(through).unwrap();
+        let configuration = replica.configuration_at(through).clone();
+        node.disk.start(position, configuration.clone());
+        self.give(id, Input::Compacted { position, configuration });
+    }
+
+    fn retarget(&mut self) {
+        let all: Vec<NodeId> = self.ids();
+        let count = [1, 3, 3, 4, 5][usize::try_from(self.random.next() % 5).unwrap()];
+        let mut voters = BTreeSet::new();
+        while voters.len() < count.min(all.len()) {
+            voters.insert(self.any_node());
+        }
+        let mut learners: BTreeSet<NodeId> = BTreeSet::new();
+        if self.random.next() % 2 == 0 {
+            learners.insert(self.any_node());
+        }
+        let learners = learners.difference(&voters).copied().collect();
+        let preferred = self.any_node();
+        let preferred = Some(preferred).filter(|_| self.random.next() % 2 == 0);
+        self.set_target(voters, learners, preferred);
+    }
+
+    fn draws(&mut self, of_a_thousand: u64) -> bool {
+        self.random.next() % 1_000 < of_a_thousand
+    }
+
+    fn any_node(&mut self) -> NodeId {
+        let all = self.ids();
+        all[usize::try_from(self.random.next()).unwrap() % all.len()]
+    }
+}

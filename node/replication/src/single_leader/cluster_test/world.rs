@@ -1,0 +1,520 @@
+//! The world that the replicas live in: events in the order of their times, the network, and the faults.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_model::admin::Role;
+use quorate_model::{NodeId, Position, Term, Time};
+
+use super::checks::Checks;
+use super::disk::{Persist, State};
+use super::node::{Held, Node};
+use crate::single_leader::random::Random;
+use crate::single_leader::{
+    AppendResult, Configuration, Entry, Input, Message, Output, PersistId, Settings, When,
+};
+
+/// How often what goes wrong: the first three in a thousand messages, damage in a hundred
+/// crashes, the others in a thousand turns of 10 ms.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    pub(super) loss: u64,
+    pub(super) repeat: u64,
+    pub(super) slow: u64,
+    pub(super) partition: u64,
+    pub(super) crash: u64,
+    pub(super) stall: u64,
+    pub(super) retarget: u64,
+    pub(super) compact: u64,
+    pub(super) damage: u64,
+    pub(super) handover: u64,
+}
+
+pub(super) struct World {
+    pub(super) now: Time,
+    pub(super) faults: Faults,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    pub(super) checks: Checks,
+    pub(super) random: Random,
+    pub(super) settings: Settings,
+    events: BTreeMap<(Time, u64), Event>,
+    scheduled: u64,
+    pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
+    target: (BTreeSet<NodeId>, BTreeSet<NodeId>, Option<NodeId>),
+    pub(super) requests: u64,
+}
+
+#[derive(Debug)]
+enum Event {
+    Deliver { from: NodeId, to: NodeId, message: Message },
+    /// Given to a process, if it lives still.
+    Give { node: NodeId, incarnation: u64, input: Input },
+    Persisted { node: NodeId, incarnation: u64, id: PersistId },
+    Wake { node: NodeId, incarnation: u64 },
+    Snapshot(Snapshot),
+    Installed { node: NodeId, incarnation: u64, snapshot: Snapshot },
+    Start { node: NodeId },
+    /// The clients and the faults have their turn.
+    Turn,
+}
+
+#[derive(Clone, Debug)]
+struct Snapshot {
+    from: NodeId,
+    from_incarnation: u64,
+    to: NodeId,
+    position: Position,
+    configuration: Configuration,
+    state: State,
+}
+
+const TURN: Duration = Duration::from_millis(10);
+
+pub(super) const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+impl Faults {
+    pub(super) fn network() -> Self {
+        Self { loss: 30, repeat: 20, slow: 10, partition: 30, stall: 10, ..Self::default() }
+    }
+}
+
+impl World {
+    pub(super) fn new(
+        seed: u64,
+        settings: Settings,
+        genesis: BTreeSet<NodeId>,
+        all: BTreeSet<NodeId>,
+    ) -> Self {
+        let voters = Configuration { voters: genesis.clone(), learners: BTreeSet::new() };
+        let node = |id: &NodeId| Node::new(*id, genesis.contains(id).then(|| voters.clone()));
+        let mut world = Self {
+            now: Time::ZERO,
+            faults: Faults::default(),
+            nodes: all.iter().map(|id| (*id, node(id))).collect(),
+            checks: Checks::default(),
+            random: Random::new(seed),
+            settings,
+            events: BTreeMap::new(),
+            scheduled: 0,
+            cuts: BTreeSet::new(),
+            target: (genesis, BTreeSet::new(), None),
+            requests: 0,
+        };
+        for id in all {
+            world.start(id);
+        }
+        world.schedule(TURN, Event::Turn);
+        world
+    }
+
+    pub(super) fn run_for(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some(next) = self.events.first_entry()
+            && next.key().0 <= end
+        {
+            let ((at, _), event) = next.remove_entry();
+            self.now = at;
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    // What tests do.
+
+    /// Who leads the newest term, if it leads with a majority's consent as far as it knows.
+    pub(super) fn leader(&self) -> Option<(NodeId, Term)> {
+        let replicas = self.nodes.values().filter_map(|node| node.replica.as_ref());
+        let leaders = replicas.filter(|replica| replica.is_leading());
+        leaders.map(|replica| (replica.id(), replica.term())).max_by_key(|(_, term)| *term)
+    }
+
+    pub(super) fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cuts.insert((from, to));
+    }
+
+    pub(super) fn kill(&mut self, node: NodeId) {
+        self.crash(node);
+        for peer in self.ids() {
+            let after = ms(1 + self.random.next() % 20);
+            self.give_later(peer, after, Input::PeerRefused { peer: node });
+        }
+    }
+
+    pub(super) fn transfer(&mut self, node: NodeId, to: Option<NodeId>) {
+        self.give(node, Input::Transfer { to });
+    }
+
+    pub(super) fn set_target(
+        &mut self,
+        voters: BTreeSet<NodeId>,
+        learners: BTreeSet<NodeId>,
+        preferred: Option<NodeId>,
+    ) {
+        self.target = (voters, learners, preferred);
+        for node in self.ids() {
+            self.give_target(node);
+        }
+    }
+
+    pub(super) fn configuration(&self, node: NodeId) -> Configuration {
+        self.nodes[&node].replica.as_ref().unwrap().configuration().clone()
+    }
+
+    pub(super) fn is_member(&self, node: NodeId) -> bool {
+        self.nodes[&node].replica.as_ref().unwrap().is_member()
+    }
+
+    /// Ends all faults: everything runs, everything is reachable.
+    pub(super) fn heal(&mut self) {
+        self.faults = Faults::default();
+        self.cuts.clear();
+        for node in self.ids() {
+            if self.nodes[&node].replica.is_none() {
+                self.start(node);
+            }
+        }
+    }
+
+    /// INV-57: within `patience` a new write is acknowledged, a new read answered, the target reached, and every member
+    /// holds the same state.
+    pub(super) fn expect_agreement(&mut self, patience: Duration) {
+        let (begin, acknowledged) = (self.now, self.checks.acknowledged_count);
+        let reads = self.checks.reads_answered;
+        loop {
+            self.run_for(ms(100));
+            let answered = self.checks.acknowledged_count > acknowledged
+                && self.checks.reads_answered > reads;
+            let progress = (self.is_settled(), answered);
+            if progress == (true, true) {
+                return;
+            }
+            assert!(
+                self.now.since(begin) < patience,
+                "INV-57: {progress:?}, leader {:?}, target {:?}\n{:#?}",
+                self.leader(),
+                self.target,
+                self.nodes.values().map(|node| &node.replica).collect::<Vec<_>>(),
+            );
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let Some((leader, _)) = self.leader() else { return false };
+        let leading = &self.nodes[&leader];
+        let configuration = leading.replica.as_ref().unwrap().configuration();
+        let (voters, learners, _) = &self.target;
+        let wanted: BTreeSet<NodeId> = learners.difference(voters).copied().collect();
+        let behind = |node: &NodeId| {
+            let state = self.nodes[node].state;
+            let near = state.applied.0 + 20 >= leading.state.applied.0;
+            !near || (state.applied == leading.state.applied && state != leading.state)
+        };
+        configuration.voters == *voters
+            && configuration.learners == wanted
+            && !configuration.members().any(|node| behind(&node))
+    }
+
+    // Events.
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.scheduled += 1;
+        self.events.insert((self.now.after(after), self.scheduled), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, to, message } => {
+                let installing = self.nodes[&to].installing;
+                if !self.cuts.contains(&(from, to)) && !installing {
+                    self.give(to, Input::Message { from, message });
+                }
+            }
+            Event::Give { node, incarnation, input } if self.lives(node, incarnation) => {
+                self.give(node, input);
+            }
+            Event::Persisted { node, incarnation, id } if self.lives(node, incarnation) => {
+                self.persisted(node, id);
+            }
+            Event::Wake { node, incarnation } if self.lives(node, incarnation) => self.wake(node),
+            Event::Installed { node, incarnation, snapshot }
+                if self.lives(node, incarnation) =>
+            {
+                self.installed(node, snapshot);
+            }
+            Event::Installed { snapshot, .. } => self.snapshot_over(&snapshot, None),
+            Event::Give { .. } | Event::Persisted { .. } | Event::Wake { .. } => {}
+            Event::Snapshot(snapshot) => self.snapshot_arrives(snapshot),
+            Event::Start { node } => self.start(node),
+            Event::Turn => {
+                self.schedule(TURN, Event::Turn);
+                self.turn();
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, id: NodeId) {
+        let (now, seed, settings) = (self.now, self.random.next(), self.settings.clone());
+        let node = self.node(id);
+        if node.replica.is_none() {
+            node.start(settings, seed, now);
+            self.give_target(id);
+            self.schedule_wake(id);
+        }
+    }
+
+    pub(super) fn start_later(&mut self, node: NodeId, after: Duration) {
+        self.schedule(after, Event::Start { node });
+    }
+
+    fn give_target(&mut self, node: NodeId) {
+        let (voters, learners, preferred_leader) = self.target.clone();
+        self.give(node, Input::Target { voters, learners, preferred_leader });
+    }
+
+    fn lives(&self, node: NodeId, incarnation: u64) -> bool {
+        let node = &self.nodes[&node];
+        node.replica.is_some() && node.incarnation == incarnation
+    }
+
+    pub(super) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    fn wake(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.wake_at = None;
+        let due = node.replica.as_ref().is_some_and(|replica| replica.deadline().at <= self.now);
+        if due {
+            self.give(id, Input::Tick);
+        } else {
+            self.schedule_wake(id);
+        }
+    }
+
+    fn schedule_wake(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(replica) = &node.replica else { return };
+        let at = replica.deadline().at.max(now);
+        if node.wake_at.is_none_or(|planned| at < planned) {
+            node.wake_at = Some(at);
+            let incarnation = node.incarnation;
+            self.schedule(at.since(now), Event::Wake { node: id, incarnation });
+        }
+    }
+
+    /// Steps a replica and carries out what it wants.
+    pub(super) fn give(&mut self, id: NodeId, input: Input) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(replica) = &mut node.replica else { return };
+        let (term, committed) = (replica.term(), replica.committed());
+        let led = replica.role() == Role::Leader;
+        let configuration = led.then(|| replica.configuration().clone()).unwrap_or_default();
+        replica.step(now, input);
+        let leads = replica.role() == Role::Leader;
+        let mut outputs = Vec::new();
+        while let Some(output) = replica.pop_output() {
+            outputs.push(output);
+        }
+        if leads {
+            let replica = self.nodes[&id].replica.as_ref().unwrap();
+            self.checks.leads(replica);
+            if replica.committed() > committed && replica.term() == term {
+                Checks::commit_rose(replica);
+            }
+            self.checks.leader_commits(replica, &configuration, &self.nodes);
+        }
+        for output in outputs {
+            self.carry_out(id, output);
+        }
+        self.schedule_wake(id);
+    }
+
+    fn carry_out(&mut self, id: NodeId, output: Output) {
+        match output {
+            Output::Persist { id: persist, hard_state, truncate_from, entries } => {
+                self.persist(id, Persist { id: persist, hard_state, truncate_from, entries });
+            }
+            Output::Send { to, message, when } => self.hold_or_send(id, to, message, when),
+            Output::Apply { entries } => self.apply(id, &entries),
+            Output::Proposed { id: proposal, position } => {
+                self.node(id).proposals.insert(position, proposal);
+            }
+            Output::ReadReady { id: read, index } => {
+                let floor = self.node(id).reads.remove(&read).unwrap();
+                assert!(index.0 >= floor, "INV-24: read at {index}, acknowledged {floor}");
+                self.checks.reads_answered += 1;
+            }
+            Output::ReadDropped { id: read, .. } => {
+                self.node(id).reads.remove(&read);
+            }
+            Output::ProposalDropped { .. } | Output::Leadership { .. } => {}
+            Output::LoadEntries { to, from, bytes_max } => {
+                let entries = self.node(id).disk.load(from, bytes_max);
+                let after = Duration::from_micros(self.random.next() % 5_000);
+                self.give_later(id, after, Input::Loaded { to, from, entries });
+            }
+            Output::SendSnapshot { to } => self.send_snapshot(id, to),
+        }
+    }
+
+    pub(super) fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap()
+    }
+
+    pub(super) fn give_later(&mut self, node: NodeId, after: Duration, input: Input) {
+        let incarnation = self.nodes[&node].incarnation;
+        self.schedule(after, Event::Give { node, incarnation, input });
+    }
+
+    // The disk.
+
+    fn persist(&mut self, id: NodeId, persist: Persist) {
+        let takes = match self.random.next() % 10_000 {
+            draw if draw < self.faults.stall => ms(300 + self.random.next() % 1_500),
+            _ => Duration::from_micros(50 + self.random.next() % 3_000),
+        };
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).unwrap();
+        let replica = node.replica.as_ref().unwrap();
+        if let Some(first) = persist.entries.first() {
+            let before = replica.position_at(first.index().previous()).unwrap();
+            self.checks.appended(before, &persist.entries);
+        }
+        let (persisted, incarnation) = (persist.id, node.incarnation);
+        node.disk.pending.push_back(persist);
+        node.disk_free_at = node.disk_free_at.max(now).after(takes);
+        let after = node.disk_free_at.since(now);
+        self.schedule(after, Event::Persisted { node: id, incarnation, id: persisted });
+    }
+
+    fn persisted(&mut self, id: NodeId, persist: PersistId) {
+        let node = self.node(id);
+        node.disk.complete(persist);
+        for Held { to, message, stands_on, .. } in node.release(persist) {
+            Checks::leaves(&self.nodes[&id], to, &message, stands_on);
+            self.send(id, to, message);
+        }
+        self.give(id, Input::Persisted { id: persist });
+    }
+
+    fn apply(&mut self, id: NodeId, entries: &[Entry]) {
+        for entry in entries {
+            self.checks.applies(&self.nodes[&id], entry);
+            let node = self.node(id);
+            node.state.apply(entry);
+            if node.proposals.remove(&entry.position).is_some() {
+                self.checks.acknowledges(entry.position);
+            }
+        }
+        let index = self.nodes[&id].state.applied;
+        let after = Duration::from_micros(self.random.next() % 2_000);
+        self.give_later(id, after, Input::Applied { index });
+    }
+
+    // The network.
+
+    fn hold_or_send(&mut self, id: NodeId, to: NodeId, message: Message, when: When) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let acknowledged = match &message {
+            Message::AppendReply {
+                result: AppendResult::Matched(index), ..
+            } => Some(*index),
+            Message::PreVote { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Vote { .. }
+            | Message::VoteReply { .. }
+            | Message::Append { .. }
+            | Message::AppendReply { .. }
+            | Message::SnapshotOffer { .. }
+            | Message::TimeoutNow { .. } => None,
+        };
+        let replica = node.replica.as_ref().unwrap();
+        let stands_on = acknowledged.and_then(|index| replica.position_at(index));
+        match when {
+            When::Now => {
+                Checks::leaves(node, to, &message, stands_on);
+                self.send(id, to, message);
+            }
+            When::Persisted(until) => node.held.push(Held { until, to, message, stands_on }),
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if self.random.next() % 1_000 < self.faults.loss || !self.nodes.contains_key(&to) {
+            return;
+        }
+        if self.random.next() % 1_000 < self.faults.repeat {
+            let after = self.delay();
+            self.schedule(after, Event::Deliver { from, to, message: message.clone() });
+        }
+        let after = self.delay();
+        self.schedule(after, Event::Deliver { from, to, message });
+    }
+
+    fn delay(&mut self) -> Duration {
+        match self.random.next() % 1_000 {
+            draw if draw < self.faults.slow => ms(self.random.next() % 3_000),
+            _ => Duration::from_micros(200 + self.random.next() % 4_000),
+        }
+    }
+
+    // Snapshots.
+
+    fn send_snapshot(&mut self, from: NodeId, to: NodeId) {
+        let node = &self.nodes[&from];
+        let (state, from_incarnation) = (node.state, node.incarnation);
+        let replica = node.replica.as_ref().unwrap();
+        let position = replica.position_at(state.applied).expect("what is applied is in the log");
+        let configuration = replica.configuration_at(state.applied).clone();
+        let snapshot = Snapshot { from, from_incarnation, to, position, configuration, state };
+        let after = ms(5 + self.random.next() % 400);
+        self.schedule(after, Event::Snapshot(snapshot));
+    }
+
+    fn snapshot_arrives(&mut self, snapshot: Snapshot) {
+        let (from, to) = (snapshot.from, snapshot.to);
+        let lost = self.random.next() % 1_000 < 5 * self.faults.loss;
+        let cut = self.cuts.contains(&(from, to)) || lost;
+        let node = self.nodes.get_mut(&to).unwrap();
+        let accepted = node
+            .replica
+            .as_ref()
+            .is_some_and(|replica| !node.installing && replica.accepts_snapshot(snapshot.position));
+        if cut || !accepted {
+            return self.snapshot_over(&snapshot, None);
+        }
+        node.installing = true;
+        let (node, incarnation) = (to, node.incarnation);
+        let after = ms(1 + self.random.next() % 50);
+        self.schedule(after, Event::Installed { node, incarnation, snapshot });
+    }
+
+    fn installed(&mut self, id: NodeId, snapshot: Snapshot) {
+        // The disk works in order: what was submitted before is durable before.
+        if let Some(newest) = self.nodes[&id].disk.pending.back().map(|persist| persist.id) {
+            self.persisted(id, newest);
+        }
+        self.checks.snapshots += 1;
+        self.checks.repairs += u64::from(self.nodes[&id].disk.damaged);
+        let node = self.node(id);
+        assert!(snapshot.state.applied >= node.state.applied, "INV-33");
+        node.installing = false;
+        node.disk.start(snapshot.position, snapshot.configuration.clone());
+        node.disk.flushed = snapshot.state;
+        node.state = snapshot.state;
+        let (position, configuration) = (snapshot.position, snapshot.configuration.clone());
+        self.give(id, Input::SnapshotInstalled { position, configuration });
+        self.snapshot_over(&snapshot, Some(position));
+    }
+
+    fn snapshot_over(&mut self, snapshot: &Snapshot, position: Option<Position>) {
+        let (node, incarnation) = (snapshot.from, snapshot.from_incarnation);
+        let input = Input::SnapshotSent { to: snapshot.to, position };
+        let after = ms(self.random.next() % 10);
+        self.schedule(after, Event::Give { node, incarnation, input });
+    }
+}
