@@ -56,9 +56,13 @@ pub enum DataDirectoryError {
     },
     #[error("{0} is in use by another process")]
     InUse(PathBuf),
-    #[error("{path} belongs to the store {found}, not to {expected}: give this node an empty directory")]
+    #[error(
+        "{path} belongs to the store {found}, not to {expected}: give this node an empty directory"
+    )]
     OtherStore { path: PathBuf, found: StoreId, expected: StoreId },
-    #[error("{path} has format version {found}, this program knows versions up to {known}: run a newer one")]
+    #[error(
+        "{path} has format version {found}, this program knows versions up to {known}: run a newer one"
+    )]
     Newer { path: PathBuf, found: u32, known: u32 },
     #[error("{path} is not an identity: restore the file or give this node an empty directory")]
     Unreadable {
@@ -66,7 +70,9 @@ pub enum DataDirectoryError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("{0} holds data but no identity: restore identity.json or give this node an empty directory")]
+    #[error(
+        "{0} holds data but no identity: restore identity.json or give this node an empty directory"
+    )]
     NoIdentity(PathBuf),
 }
 
@@ -218,7 +224,9 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("new/data");
         let directory = open(&path, STORE, 1).unwrap();
-        assert!(directory.is_new() && directory.log_path().is_dir() && directory.state_path().is_dir());
+        assert!(
+            directory.is_new() && directory.log_path().is_dir() && directory.state_path().is_dir()
+        );
         drop(directory);
         let directory = open(&path, STORE, 2).unwrap();
         assert!(!directory.is_new());
@@ -240,7 +248,10 @@ mod tests {
         let path = tempfile::tempdir().unwrap();
         drop(open(path.path(), STORE, 1).unwrap());
         let refused = open(path.path(), StoreId(8), 1).unwrap_err();
-        assert!(matches!(refused, DataDirectoryError::OtherStore { found: STORE, .. }), "{refused}");
+        assert!(
+            matches!(refused, DataDirectoryError::OtherStore { found: STORE, .. }),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -248,7 +259,10 @@ mod tests {
         let path = tempfile::tempdir().unwrap();
         fs::write(path.path().join(IDENTITY), r#"{"format": 2, "nodes": []}"#).unwrap();
         let refused = open(path.path(), STORE, 1).unwrap_err();
-        assert!(matches!(refused, DataDirectoryError::Newer { found: 2, known: 1, .. }), "{refused}");
+        assert!(
+            matches!(refused, DataDirectoryError::Newer { found: 2, known: 1, .. }),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, NodeId, Position, ShardId, Term};
 
 use super::*;
-use crate::disk::simulated::{Dice, Simulated};
+use crate::disk::simulated::{Dice, Simulated, Target};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct ModelGroup {
@@ -162,9 +162,19 @@ impl History {
         let durable = self.log.durable();
         let seed = self.dice.roll();
         if power_is_lost {
-            self.disk.crash(seed)
+            self.disk.crash(seed);
         } else {
-            self.disk.restart(seed)
+            self.disk.restart(seed);
+        }
+        while self.dice.coin() {
+            // Opening fails in its middle, and power is lost in that moment.
+            let kind = std::io::ErrorKind::Other;
+            self.disk.fail_after(self.dice.below(4), Target::Any, kind);
+            match Log::open(self.disk.clone(), self.settings) {
+                Ok((_, recovered)) => assert_eq!(recovered.damage, None),
+                Err(error) => assert!(matches!(error, OpenError::Prepare { .. })),
+            }
+            self.disk.crash(self.dice.roll());
         }
         let (log, recovered) = open(&self.disk, self.settings);
         assert_eq!(recovered.damage, None, "a crash is never taken for damage");

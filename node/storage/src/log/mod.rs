@@ -231,11 +231,6 @@ impl<D: Disk> Log<D> {
         assert!(!self.writer.is_writing(), "a batch is under way");
         self.disk
     }
-
-    /// For [`Log::start_over`].
-    pub fn into_disk(self) -> D {
-        self.disk
-    }
 }
 
 impl Filling {
