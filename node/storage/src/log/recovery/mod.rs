@@ -111,12 +111,6 @@ fn resume<D: Disk>(
         prepare(&mut disk, Operation::Remove { file: number.file() })?;
         segments.remove(&number);
     }
-    let released: Vec<SegmentNumber> =
-        segments.keys().copied().filter(|number| *number < tail.oldest).collect();
-    for number in released {
-        prepare(&mut disk, Operation::Remove { file: number.file() })?;
-        segments.remove(&number);
-    }
     let mut ready = None;
     match tail.current {
         Some(current) => {
@@ -131,6 +125,13 @@ fn resume<D: Disk>(
             segments.insert(number, bytes);
             ready = Some(number);
         }
+    }
+    // Only after the sync: the batch that no longer names them may have stood in the page cache alone (INV-43).
+    let released: Vec<SegmentNumber> =
+        segments.keys().copied().filter(|number| *number < tail.oldest).collect();
+    for number in released {
+        prepare(&mut disk, Operation::Remove { file: number.file() })?;
+        segments.remove(&number);
     }
     let resume = Resume {
         current: tail.current,
