@@ -140,6 +140,17 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shared.start.node
     }
 
+    /// The groups of which this node hosts a replica.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.groups.keys().copied()
+    }
+
+    /// The protocol's state of one of them, to look at.
+    #[must_use]
+    pub fn replica(&self, group: GroupId) -> Option<&single_leader::Replica> {
+        self.groups.get(&group).map(|group| &group.replica)
+    }
+
     /// The first outputs, after everything was restored.
     fn begin(&mut self) {
         if let Some(topology) = self.shared.following.announced() {
