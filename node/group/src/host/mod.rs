@@ -41,6 +41,9 @@ mod topology;
 mod turn;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::mem;
 
@@ -118,9 +121,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shared.outputs.pop_front()
     }
 
-    /// When to step with [`Input::Tick`] at the latest.
+    /// When to step with [`Input::Tick`] at the latest. Never, once the host has stopped.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        if self.shared.stopped {
+            return None;
+        }
         let (timer, request) = (self.shared.timers.next(), self.shared.requests.next_deadline());
         match (timer, request) {
             (Some(timer), Some(request)) => Some(timer.min(request)),

@@ -1,0 +1,105 @@
+//! A log that does not hold what it held: nothing is touched, and the peers repair it.
+
+use std::time::Duration;
+
+use quorate_model::{GroupId, NodeId};
+
+use super::super::{Failure, ReadLevel};
+use super::cluster::{Cluster, SHARD, bulk, get, node};
+
+const GROUP: GroupId = GroupId::Shard(SHARD);
+
+/// Flips a bit in the middle of what the log holds.
+fn damage(cluster: &mut Cluster, id: NodeId) {
+    cluster.crash(id);
+    let disk = cluster.machines[&id].disk.clone();
+    let (file, _) = disk.lengths().into_iter().next().unwrap();
+    assert!(disk.flip_bit(&file, 1024, 3), "the first segment reaches that far");
+}
+
+#[test]
+fn a_damaged_log_is_repaired_by_the_peers() {
+    let mut cluster = Cluster::bootstrapped(1, 3, 3);
+    for number in 0..30 {
+        cluster.write(&format!("key-{number}"), "value");
+    }
+    damage(&mut cluster, node(2));
+    let files = cluster.machines[&node(2)].disk.lengths();
+    cluster.start(node(2));
+    let status = cluster.host(node(2)).status();
+    assert!(status.damaged.is_some());
+    assert!(status.replicas.iter().all(|replica| replica.damaged));
+    assert_eq!(cluster.machines[&node(2)].disk.lengths(), files, "nothing is touched");
+    let read = cluster.execute(node(2), SHARD, get("key-1"), ReadLevel::Local);
+    assert!(matches!(read, Err(Failure::Damaged(_))), "{read:?}");
+    cluster.until("it is repaired", |cluster| {
+        let status = cluster.host(node(2)).status();
+        status.damaged.is_none() && status.replicas.iter().all(|replica| !replica.damaged)
+    });
+    cluster.write("after", "repair");
+    let other = [1, 3].map(node).into_iter().find(|id| cluster.leader(GROUP) != Some(*id)).unwrap();
+    cluster.crash(other);
+    // Every majority needs the repaired one.
+    for number in 0..30 {
+        assert_eq!(cluster.read(&format!("key-{number}")), bulk("value"));
+    }
+    assert_eq!(cluster.read("after"), bulk("repair"));
+    cluster.restart(node(2));
+    assert!(cluster.host(node(2)).status().damaged.is_none());
+    assert_eq!(cluster.read("after"), bulk("repair"));
+}
+
+#[test]
+fn a_repair_that_dies_is_done_again() {
+    for delay in 0..10 {
+        let mut cluster = Cluster::bootstrapped(20 + delay, 3, 2);
+        for number in 0..10 {
+            cluster.write(&format!("key-{number}"), "value");
+        }
+        damage(&mut cluster, node(1));
+        cluster.start(node(1));
+        cluster.run_for(Duration::from_millis(5 * delay + 1));
+        cluster.restart(node(1));
+        cluster.until("it is repaired", |cluster| {
+            let status = cluster.host(node(1)).status();
+            status.damaged.is_none() && status.replicas.iter().all(|replica| !replica.damaged)
+        });
+        cluster.write("after", "repair");
+        assert_eq!(cluster.read("key-9"), bulk("value"));
+    }
+}
+
+#[test]
+fn the_only_replica_stays_down_and_says_why() {
+    let mut cluster = Cluster::bootstrapped(2, 1, 1);
+    cluster.write("key", "value");
+    damage(&mut cluster, node(1));
+    let files = cluster.machines[&node(1)].disk.lengths();
+    cluster.start(node(1));
+    let read = cluster.execute(node(1), SHARD, get("key"), ReadLevel::Linearizable);
+    let Err(Failure::Damaged(why)) = read else { panic!("{read:?}") };
+    assert!(why.contains("damaged"), "{why}");
+    cluster.run_for(Duration::from_secs(10));
+    assert!(cluster.host(node(1)).status().damaged.is_some());
+    assert_eq!(cluster.machines[&node(1)].disk.lengths(), files, "nothing is touched");
+}
+
+#[test]
+fn a_state_store_ahead_of_its_log_is_damage() {
+    let mut cluster = Cluster::bootstrapped(3, 3, 1);
+    cluster.settings.flush_bytes = 1;
+    cluster.restart(node(3));
+    for number in 0..10 {
+        cluster.write(&format!("key-{number}"), "value");
+    }
+    cluster.run_for(Duration::from_secs(1));
+    cluster.crash(node(3));
+    cluster.machines[&node(3)].disk.wipe();
+    cluster.start(node(3));
+    assert!(cluster.host(node(3)).status().damaged.is_some());
+    cluster.until("it is repaired", |cluster| {
+        cluster.host(node(3)).status().damaged.is_none()
+    });
+    cluster.write("after", "repair");
+    assert!(cluster.replica(node(3), GROUP).is_some());
+}

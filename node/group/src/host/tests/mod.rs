@@ -1,0 +1,8 @@
+//! Hosts against each other: one scenario per test, awaited conditions, no sleeps.
+
+mod cluster;
+mod damage_test;
+mod failover_test;
+mod membership_test;
+mod requests_test;
+mod snapshot_test;
