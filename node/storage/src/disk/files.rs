@@ -39,8 +39,10 @@ struct Lanes {
 #[derive(Clone)]
 struct OpenFiles {
     directory: PathBuf,
-    files: Arc<Mutex<Vec<(FileName, Arc<File>)>>>,
+    files: Arc<Mutex<Vec<OpenFile>>>,
 }
+
+type OpenFile = (FileName, Arc<File>);
 
 /// How many files stay open.
 const OPEN_FILES_MAX: usize = 16;

@@ -75,7 +75,7 @@ fn a_create_fills_the_file_with_zeros() {
         completion.result.unwrap();
     }
     assert_eq!(files.read(&file, 6, 8).unwrap(), b"\0onetwo\0".as_slice());
-    assert_eq!(files.list().unwrap(), [file.clone()]);
+    assert_eq!(files.list().unwrap(), std::slice::from_ref(&file));
     files.submit(OperationId(4), Operation::Remove { file: file.clone() });
     completions.recv_timeout(DEADLINE).unwrap().result.unwrap();
     assert!(files.read(&file, 0, 1).is_err());

@@ -117,7 +117,8 @@ pub(super) fn decode(bytes: &Bytes) -> Result<(Stored, usize), Malformed> {
     let mut head = Fields(bytes);
     let length = usize::try_from(head.u32().map_err(|_| Malformed::Length)?)
         .map_err(|_| Malformed::Length)?;
-    if length < HEAD_BYTES + CHECKSUM_BYTES || length > RECORD_BYTES_MAX || length > bytes.len() {
+    let bounds = HEAD_BYTES + CHECKSUM_BYTES..=RECORD_BYTES_MAX.min(bytes.len());
+    if !bounds.contains(&length) {
         return Err(Malformed::Length);
     }
     let checked = length - CHECKSUM_BYTES;

@@ -221,7 +221,7 @@ fn apply(model: &mut Model, group: GroupId, body: &Body) {
 
 #[test]
 fn a_crash_keeps_what_was_durable_and_no_batch_in_part() {
-    for seed in 0..300 {
+    for seed in 0..120 {
         let mut history = History::new(seed);
         for _ in 0..600 {
             history.step();
@@ -233,7 +233,7 @@ fn a_crash_keeps_what_was_durable_and_no_batch_in_part() {
 
 #[test]
 fn a_flipped_bit_is_always_reported() {
-    for seed in 0..400 {
+    for seed in 0..250 {
         let mut history = History::new(1_000_000 + seed);
         for _ in 0..200 {
             history.step();

@@ -176,6 +176,20 @@ fn a_record_larger_than_a_segment_has_one_to_itself() {
 }
 
 #[test]
+fn what_fails_its_checksum_is_never_given_out() {
+    let (disk, log) = filled(5, 100);
+    for offset in 512..2 * 512 + 172 {
+        if log.read(SHARD, LogIndex(2), 1).is_err() {
+            break;
+        }
+        assert!(disk.flip_bit(&SegmentNumber::FIRST.file(), offset, 3));
+    }
+    let refused = log.read(SHARD, LogIndex(1), usize::MAX).unwrap_err();
+    assert!(matches!(refused, LogError::Damaged { .. }), "{refused}");
+    assert_eq!(indexes(&log, 3), [3, 4, 5]);
+}
+
+#[test]
 fn a_missing_segment_is_damage() {
     for missing in [1, 2] {
         let (mut disk, log) = filled(30, 1000);

@@ -10,8 +10,11 @@ use lsm_tree::{AbstractTree, compaction::Leveled};
 
 use super::{Shared, Work, deletion, lock};
 
+/// What a thread does until the store is closed.
+type Run = fn(&Shared);
+
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
-    let work: [(&str, fn(&Shared)); 2] =
+    let work: [(&str, Run); 2] =
         [("state-flush", flush_until_ending), ("state-compact", tidy_until_ending)];
     work.into_iter()
         .map(|(name, run)| {

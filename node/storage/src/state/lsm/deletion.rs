@@ -178,3 +178,19 @@ fn delete_some(
     shared.publish();
     Ok(Some(next.freeze()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_begins_when_the_flush_with_its_batch_is_complete() {
+        let origin = Origin { batch: 7, number: 0, flush: FlushId(1) };
+        let deletion = Deletion::new(&origin, b"a", b"b");
+        assert!(!deletion.is_durable(None) && !deletion.is_durable(Some(FlushId(0))));
+        assert!(deletion.is_durable(Some(FlushId(1))));
+        let value = Slice::from([0, 0, 0, 1, b'a', b'b']);
+        let read = Deletion::read(&deletion.row(), &value).unwrap();
+        assert!(read.is_durable(None), "what is found at start was flushed");
+    }
+}
