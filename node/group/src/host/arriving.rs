@@ -32,6 +32,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if from == self.shared.node() {
             return;
         }
+        self.shared.hear(from);
         if !self.groups.contains_key(&group) && !(is_call(&message) && self.called(group)) {
             return;
         }

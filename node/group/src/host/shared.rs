@@ -1,6 +1,6 @@
 //! What all groups of a node share: the log, the state store, the clocks, the requests and the way out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use quorate_model::{GroupId, NodeId, Time, WallTime};
 use quorate_replication::single_leader::{ProposalId, ReadId};
@@ -14,6 +14,9 @@ use super::retention::Retention;
 use super::timers::Timers;
 use super::{Failure, Output, PeerMessage, Reply, RequestId, Settings, Start};
 
+/// Of how many nodes it is remembered when they were heard. Forgetting one delays a snapshot a little.
+const PEERS_MAX: usize = 4096;
+
 pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) start: Start,
     pub(super) settings: Settings,
@@ -25,6 +28,8 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) timers: Timers,
     pub(super) retention: Retention,
     pub(super) following: Following,
+    /// When anything came last from each node that sends anything.
+    pub(super) heard: BTreeMap<NodeId, Time>,
     /// Snapshots being sent, over all groups.
     pub(super) streams: usize,
     pub(super) outputs: VecDeque<Output>,
@@ -59,6 +64,7 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             timers: Timers::default(),
             retention: Retention::new(written),
             following,
+            heard: BTreeMap::new(),
             streams: 0,
             outputs: VecDeque::new(),
             status_changed: false,
@@ -78,6 +84,13 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
     pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: PeerMessage) {
         assert_ne!(to, self.start.node, "nobody sends to itself");
         self.outputs.push_back(Output::Send { to, group, message });
+    }
+
+    pub(super) fn hear(&mut self, from: NodeId) {
+        if self.heard.len() >= PEERS_MAX && !self.heard.contains_key(&from) {
+            self.heard.clear();
+        }
+        self.heard.insert(from, self.now);
     }
 
     /// Answers a request that is still waiting; one that was cancelled or timed out is not answered again.

@@ -21,8 +21,10 @@ use super::{Head, put_head, put_row};
 
 /// How many snapshots a node sends at once; others wait their turn.
 const STREAMS_MAX: usize = 4;
-/// How often a snapshot that waits looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often a snapshot that waits for a stream looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// And one whose receiver is not heard.
+const LISTEN_AGAIN: Duration = Duration::from_millis(250);
 /// After how long without an answer chunks are sent again.
 const RESEND: Duration = Duration::from_millis(500);
 /// After how long without an answer the stream is given up.
@@ -31,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAGE_ROWS_MAX: usize = 1024;
 
 pub(in crate::host) enum Outgoing<V> {
-    /// Until a stream is free.
+    /// Until a stream is free and the receiver's node is heard: who is dead takes no stream from the living.
     Waiting,
     Streaming(Box<Stream<V>>),
 }
@@ -151,7 +153,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Some(Outgoing::Waiting) => {
                 // A leader has applied something before a follower can be behind its log.
                 assert!(self.group.standing.applied.index > LogIndex::ZERO);
-                if self.shared.streams < STREAMS_MAX {
+                let patience = self.shared.settings.replication.election_timeout;
+                let heard = self.shared.heard.get(&to);
+                if heard.is_none_or(|heard| now.since(*heard) > patience) {
+                    self.timer(timer, now.after(LISTEN_AGAIN));
+                } else if self.shared.streams < STREAMS_MAX {
                     self.start_stream(to);
                 } else {
                     self.timer(timer, now.after(LOOK_AGAIN));

@@ -60,7 +60,8 @@ fn a_shard_moves_to_new_voters() {
     for id in 1..=3 {
         assert!(cluster.replica(node(id), GroupId::Shard(ShardId(1))).is_some());
     }
-    // What was forgotten stays forgotten.
+    // What was forgotten stays forgotten, once that is durable.
+    cluster.run_for(Duration::from_millis(100));
     for id in 1..=3 {
         cluster.restart(node(id));
         assert!(cluster.replica(node(id), GROUP).is_none());

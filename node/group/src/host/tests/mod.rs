@@ -1,5 +1,6 @@
 //! Hosts against each other: one scenario per test, awaited conditions, no sleeps.
 
+mod chaos_test;
 mod cluster;
 mod damage_test;
 mod failover_test;

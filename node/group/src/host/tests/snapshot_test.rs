@@ -50,7 +50,8 @@ fn a_follower_behind_the_log_catches_up_by_snapshot() {
     fill(&mut cluster, 0, 200);
     let leader_log = cluster.host(cluster.leader(GROUP).unwrap()).status().log_bytes;
     assert!(leader_log < 200 << 10, "{leader_log} bytes of log are kept");
-    assert_eq!(cluster.chunks, 0);
+    // At most one window is streamed to a node that says nothing.
+    assert!(cluster.chunks <= 4);
     cluster.start(behind);
     caught_up(&mut cluster, behind);
     assert!(cluster.chunks > 10, "{} chunks", cluster.chunks);
