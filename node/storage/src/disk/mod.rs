@@ -9,6 +9,8 @@ pub mod files;
 #[cfg(test)]
 mod files_test;
 pub mod simulated;
+#[cfg(test)]
+mod simulated_test;
 
 use std::io;
 

@@ -133,6 +133,28 @@ impl Simulated {
         true
     }
 
+    /// Flips a bit, as the seed decides, of what was written and is durable: where. `None` when nothing is.
+    #[must_use]
+    pub fn flip_any_bit(&self, seed: u64) -> Option<(FileName, u64)> {
+        let mut dice = Dice(seed);
+        let mut units = Vec::new();
+        for (name, file) in &self.state().files {
+            for (unit, content) in file.durable.chunks(UNIT_BYTES).enumerate() {
+                let overwritten = file.volatile.contains_key(&(unit as u64));
+                if !overwritten && content.iter().any(|byte| *byte != 0) {
+                    units.push((name.clone(), (unit * UNIT_BYTES) as u64, content.len() as u64));
+                }
+            }
+        }
+        let (file, begin, bytes) = match units.len() as u64 {
+            0 => return None,
+            count => units.swap_remove(usize::try_from(dice.below(count)).ok()?),
+        };
+        let offset = begin + dice.below(bytes);
+        let bit = u8::try_from(dice.below(8)).ok()?;
+        self.flip_bit(&file, offset, bit).then_some((file, offset))
+    }
+
     /// The files and how long each is.
     #[must_use]
     pub fn lengths(&self) -> BTreeMap<FileName, u64> {
@@ -347,14 +369,15 @@ impl File {
 
     fn read(&self, offset: usize, bytes_max: usize) -> Bytes {
         let end = offset.saturating_add(bytes_max).min(self.length);
-        let mut out = Vec::with_capacity(end.saturating_sub(offset));
-        let mut at = offset;
-        while at < end {
-            let (unit, within) = (at / UNIT_BYTES, at % UNIT_BYTES);
-            let content = self.unit(unit);
-            let now = (UNIT_BYTES - within).min(end - at);
-            out.extend_from_slice(&content[within..within + now]);
-            at += now;
+        let begin = offset.min(end);
+        let mut out =
+            self.durable.get(begin..end.min(self.durable.len())).unwrap_or_default().to_vec();
+        out.resize(end - begin, 0);
+        let units = (begin / UNIT_BYTES) as u64..end.div_ceil(UNIT_BYTES) as u64;
+        for (unit, content) in self.volatile.range(units) {
+            let at = usize::try_from(*unit).unwrap_or(usize::MAX) * UNIT_BYTES;
+            let (from, to) = (at.max(begin), (at + UNIT_BYTES).min(end));
+            out[from - begin..to - begin].copy_from_slice(&content[from - at..to - at]);
         }
         out.into()
     }
