@@ -1,0 +1,125 @@
+//! What a node says of itself, built from what it holds at one moment. Pure.
+
+use quorate_group::host::{Progress, ReplicaStatus, Status};
+use quorate_model::admin::{FollowerReport, NodeReport, ReplicaReport};
+use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
+
+use crate::clock::Clock;
+use crate::router::View;
+
+/// Who the node is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct About {
+    pub node: NodeId,
+    pub name: String,
+    pub store: StoreId,
+    pub datacenter: Datacenter,
+    pub zone: Option<Zone>,
+    pub addresses: Addresses,
+}
+
+pub(super) fn report(
+    about: &About,
+    clock: &Clock,
+    view: &View,
+    status: &Status,
+    not_serving: Vec<String>,
+) -> NodeReport {
+    let About { node, name, store, datacenter, zone, addresses } = about.clone();
+    let mut replicas: Vec<ReplicaReport> = status.replicas.iter().map(replica).collect();
+    replicas.sort_by_key(|replica| replica.group);
+    NodeReport {
+        node,
+        name,
+        store,
+        datacenter,
+        zone,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        addresses,
+        uptime_ms: clock.uptime_ms(),
+        topology: view.topology.as_deref().cloned(),
+        replicas,
+        not_serving,
+        corrupt: status.damaged.clone(),
+    }
+}
+
+fn replica(status: &ReplicaStatus) -> ReplicaReport {
+    let follower = |progress: &Progress| FollowerReport {
+        matched: progress.matched,
+        phase: progress.phase.clone(),
+        last_answer_ms: progress.last_answer_ms,
+    };
+    ReplicaReport {
+        group: status.group,
+        role: status.role,
+        term: status.term,
+        leader: status.leader,
+        last: status.last,
+        committed: status.committed,
+        applied: status.applied,
+        voters: status.configuration.voters.clone(),
+        learners: status.configuration.learners.clone(),
+        followers: status.followers.iter().map(|(node, p)| (*node, follower(p))).collect(),
+        keys: status.keys,
+    }
+}
+
+/// Why the node cannot answer clients, one sentence each.
+pub(super) fn not_serving(view: &View, status: &Status, me: NodeId) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Some(damage) = &status.damaged {
+        reasons.push(format!("the log is damaged: {damage}"));
+    }
+    let Some(topology) = &view.topology else {
+        reasons.push("the node is blank: it belongs to no store yet".to_owned());
+        return reasons;
+    };
+    if !topology.members.contains_key(&me) {
+        reasons.push("the node is not a member of the store".to_owned());
+    }
+    let leaderless: Vec<String> = (0..)
+        .map(ShardId)
+        .zip(&view.routing.shards)
+        .filter(|(_, route)| route.leader.is_none())
+        .map(|(shard, _)| GroupId::Shard(shard).to_string())
+        .collect();
+    if !leaderless.is_empty() {
+        reasons.push(format!("no leader is known for {}", listed(&leaderless)));
+    }
+    reasons
+}
+
+/// Why not every replica that the node should host is a caught-up voter.
+pub(super) fn not_caught_up(view: &View, status: &Status) -> Vec<String> {
+    let me = view.routing.node;
+    let Some(topology) = &view.topology else { return Vec::new() };
+    let placed = topology
+        .placements()
+        .filter(|(_, placement)| placement.voters.contains(&me))
+        .map(|(shard, _)| GroupId::Shard(shard));
+    let missing: Vec<String> = placed
+        .filter(|group| !status.replicas.iter().any(|r| r.group == *group && is_caught_up(r, me)))
+        .map(|group| group.to_string())
+        .collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("not yet a caught-up voter of {}", listed(&missing))]
+}
+
+fn is_caught_up(replica: &ReplicaStatus, me: NodeId) -> bool {
+    replica.configuration.voters.contains(&me)
+        && replica.leader.is_some()
+        && replica.applied >= replica.committed
+}
+
+/// Names the first few.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}

@@ -1,0 +1,66 @@
+//! The first topology of a store on one machine: even, and spread over the datacenters. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::{Datacenter, Epoch, Member, Name, NodeId, ShardPlacement, Topology};
+
+use super::layout::Layout;
+use crate::node::Announcement;
+
+const META_VOTERS_MAX: usize = 3;
+const ZONE: &str = "local";
+
+pub(super) fn topology(layout: &Layout, nodes: &[Announcement]) -> Topology {
+    assert_eq!(nodes.len(), usize::from(layout.nodes()));
+    let members = nodes.iter().map(|node| (node.node, member(node))).collect::<BTreeMap<_, _>>();
+    let ids: Vec<NodeId> = nodes.iter().map(|node| node.node).collect();
+    let shards = (0..layout.shards())
+        .map(|shard| placement(&ids, usize::from(shard), usize::from(layout.replicas())))
+        .collect();
+    Topology {
+        store: layout.store(),
+        epoch: Epoch(1),
+        members,
+        meta_voters: ids.iter().take(META_VOTERS_MAX).copied().collect(),
+        shards,
+    }
+}
+
+/// Nodes are in the datacenters in turn, so that consecutive nodes are in different ones.
+fn placement(ids: &[NodeId], shard: usize, replicas: usize) -> ShardPlacement {
+    let voters: BTreeSet<NodeId> =
+        (0..replicas).map(|replica| ids[(shard + replica) % ids.len()]).collect();
+    assert_eq!(voters.len(), replicas);
+    ShardPlacement {
+        genesis: voters.clone(),
+        voters,
+        preferred_leader: Some(ids[shard % ids.len()]),
+    }
+}
+
+fn member(node: &Announcement) -> Member {
+    Member {
+        id: node.node,
+        name: node.name.clone(),
+        datacenter: Datacenter::new(node.datacenter.clone())
+            .expect("the node was started with it, and announces what it parsed"),
+        zone: Name::new(ZONE).expect("a DNS label"),
+        addresses: node.addresses.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_and_their_leaders_are_even() {
+        let ids: Vec<NodeId> = (1..=5).map(NodeId).collect();
+        let placements: Vec<_> = (0..10).map(|shard| placement(&ids, shard, 3)).collect();
+        for id in &ids {
+            let hosts = placements.iter().filter(|p| p.voters.contains(id)).count();
+            let leads = placements.iter().filter(|p| p.preferred_leader == Some(*id)).count();
+            assert_eq!((hosts, leads), (6, 2));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The only caller of the host: one thread of its own that owns it, between an inbox and a few outlets.
+//!
+//! It takes everything that waits, steps it all, then carries the outputs out: what arrives together is made durable
+//! together. It never waits for a socket or a disk. An output that says "fatal" ends the process before anything
+//! else is written.
+
+mod gate;
+mod inbox;
+mod replies;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quorate_group::host::{Host, Input, Output, PeerMessage, Request, Status};
+use quorate_model::{GroupId, NodeId, Time, Topology};
+use quorate_storage::disk::Disk;
+use quorate_storage::state::StateStore;
+
+pub use gate::{SOURCE_HERE, Stream};
+pub use inbox::{AnswerTo, Asked, Event, Inbox};
+
+use crate::clock::{self, Clock};
+use replies::Replies;
+pub use replies::may_be_sent_again;
+
+/// The host wants the wall clock at least this often.
+const WALL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a changed status is shown at most: building it costs as much as there are groups.
+const STATUS_INTERVAL: Duration = Duration::from_millis(5);
+/// How often an unchanged one is: ages and counters in it move by themselves.
+const STATUS_INTERVAL_IDLE: Duration = Duration::from_millis(500);
+
+/// Where outputs go. Nothing here may block.
+pub trait Outlets {
+    fn send(&mut self, to: NodeId, group: GroupId, message: PeerMessage);
+    fn topology(&mut self, topology: Topology);
+    fn status(&mut self, status: Arc<Status>);
+    /// The process must end, without another write.
+    fn fatal(&mut self, reason: &str);
+    /// One turn of the loop: how many events it took and how long it was.
+    fn turned(&mut self, events: usize, took: Duration);
+}
+
+/// Shows that the driver makes progress.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// When it last took events, as the driver's clock counts.
+    at: AtomicU64,
+}
+
+pub struct Driver<D: Disk, S: StateStore, O> {
+    host: Host<D, S>,
+    inbox: Arc<Inbox>,
+    outlets: O,
+    clock: Clock,
+    pulse: Arc<Pulse>,
+    replies: Replies,
+    shown_at: Time,
+    status_changed: bool,
+}
+
+impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
+    pub fn new(
+        host: Host<D, S>,
+        inbox: Arc<Inbox>,
+        outlets: O,
+        clock: Clock,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        Self {
+            host,
+            inbox,
+            outlets,
+            clock,
+            pulse,
+            replies: Replies::default(),
+            shown_at: Time::ZERO,
+            status_changed: true,
+        }
+    }
+
+    /// Drives the host until it is told to stop. Drops the host then, which waits for its disk.
+    pub fn run(mut self) {
+        if let Some(topology) = self.host.topology().cloned() {
+            self.outlets.topology(topology);
+        }
+        self.carry_out();
+        self.show_status(self.clock.now());
+        let mut events = Vec::new();
+        loop {
+            let deadline = self.deadline();
+            self.inbox.take(self.clock.instant(deadline), &mut events);
+            let began = self.clock.now();
+            self.pulse.at.store(began.0, Ordering::Relaxed);
+            self.host.step(began, Input::Wall(clock::wall()));
+            let count = events.len();
+            for event in events.drain(..) {
+                if matches!(event, Event::Stop) {
+                    self.stop();
+                    return;
+                }
+                self.take(event);
+            }
+            self.host.step(self.clock.now(), Input::Tick);
+            self.carry_out();
+            let ended = self.clock.now();
+            self.maybe_show_status(ended);
+            self.outlets.turned(count, ended.since(began));
+        }
+    }
+
+    fn deadline(&self) -> Time {
+        let now = self.clock.now();
+        let mut deadline = now.after(WALL_INTERVAL);
+        if self.status_changed {
+            deadline = deadline.min(self.shown_at.after(STATUS_INTERVAL));
+        }
+        self.host.deadline().map_or(deadline, |at| deadline.min(at))
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::Input(input) => self.host.step(now, input),
+            Event::Message { from, group, message, bytes: _ } => {
+                self.host.step(now, Input::Peer { from, group, message });
+            }
+            Event::Request(asked) => {
+                let Asked { id, request, stream, answer } = *asked;
+                let group = group_of(&request);
+                if self.replies.expect(id, group, stream, answer) {
+                    self.host.step(now, Input::Request { id, request });
+                }
+            }
+            Event::Cancel(id) => {
+                if self.replies.cancel(id) {
+                    self.host.step(now, Input::Cancel { id });
+                }
+            }
+            Event::SourceGone(source) => self.replies.forget(source),
+            Event::Stop => {}
+        }
+        // Answers that are there already go out, and close their streams, before the next request is looked at.
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.host.pop_output() {
+            match output {
+                Output::Send { to, group, message } => self.outlets.send(to, group, message),
+                Output::Reply { id, reply } => self.replies.answer(id, reply),
+                Output::Topology(topology) => self.outlets.topology(*topology),
+                Output::StatusChanged => self.status_changed = true,
+                Output::Fatal { reason } => self.outlets.fatal(&reason),
+            }
+        }
+    }
+
+    fn maybe_show_status(&mut self, now: Time) {
+        let since = now.since(self.shown_at);
+        if (self.status_changed && since >= STATUS_INTERVAL) || since >= STATUS_INTERVAL_IDLE {
+            self.show_status(now);
+        }
+    }
+
+    fn show_status(&mut self, now: Time) {
+        self.status_changed = false;
+        self.shown_at = now;
+        self.outlets.status(Arc::new(self.host.status()));
+    }
+
+    /// Whoever still waits is told that nothing is known.
+    fn stop(self) {
+        let left = self.inbox.stop();
+        for event in left {
+            if let Event::Request(asked) = event {
+                replies::refuse_unseen(asked.answer);
+            }
+        }
+        self.replies.give_up();
+    }
+}
+
+impl Pulse {
+    /// How long ago the driver last took events; `None` while it has yet to start, which a long replay may delay.
+    #[must_use]
+    pub fn age(&self, clock: &Clock) -> Option<Duration> {
+        match self.at.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(clock.now().since(Time(at))),
+        }
+    }
+}
+
+fn group_of(request: &Request) -> GroupId {
+    match request {
+        Request::Execute { shard, .. }
+        | Request::Wait { shard, .. }
+        | Request::ReadIndex { shard }
+        | Request::AwaitApplied { shard, .. } => GroupId::Shard(*shard),
+        Request::Bootstrap { .. }
+        | Request::ProposeTopology { .. }
+        | Request::Handover
+        | Request::ReadTopology => GroupId::Meta,
+    }
+}

@@ -1,0 +1,250 @@
+//! Metrics that are read off the node's status when they are asked for.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use quorate_group::host::{ReplicaStatus, Status};
+use quorate_model::admin::{CatchUpPhase, Role};
+
+use crate::peer::{Lane, Links};
+
+/// Where the observed metrics come from.
+#[derive(Clone)]
+pub struct Observed {
+    pub status: Arc<ArcSwap<Status>>,
+    pub links: Links,
+    /// Set once clients are served.
+    pub clients: Arc<OnceLock<AskClients>>,
+}
+
+/// Asked at every scrape.
+pub type AskClients = Box<dyn Fn() -> Clients + Send + Sync>;
+
+/// What client connections hold and did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Clients {
+    pub connected: u64,
+    pub bytes_held: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+    pub commands: u64,
+    pub failed: u64,
+    pub redirected: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Observed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let status = self.status.load_full();
+        for metric in REPLICA_METRICS {
+            per_replica(&mut encoder, &status, metric)?;
+        }
+        followers(&mut encoder, &status)?;
+        node(&mut encoder, &status)?;
+        clients(&mut encoder, self.clients.get().map(|ask| ask()).unwrap_or_default())?;
+        links(&mut encoder, &self.links)
+    }
+}
+
+struct ReplicaMetric {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&ReplicaStatus) -> u64,
+}
+
+const REPLICA_METRICS: &[ReplicaMetric] = &[
+    ReplicaMetric {
+        name: "replica_leader",
+        help: "1 where this node leads the group",
+        value: |r| u64::from(r.role == Role::Leader),
+    },
+    ReplicaMetric {
+        name: "replica_has_leader",
+        help: "1 where the replica knows a leader",
+        value: |r| u64::from(r.leader.is_some()),
+    },
+    ReplicaMetric { name: "replica_term", help: "The replica's term", value: |r| r.term.0 },
+    ReplicaMetric {
+        name: "replica_log_last",
+        help: "Index of the last entry of the log",
+        value: |r| r.last.0,
+    },
+    ReplicaMetric {
+        name: "replica_log_committed",
+        help: "Index of the last committed entry",
+        value: |r| r.committed.0,
+    },
+    ReplicaMetric {
+        name: "replica_log_applied",
+        help: "Index of the last applied entry",
+        value: |r| r.applied.0,
+    },
+    ReplicaMetric { name: "replica_keys", help: "Keys in the group", value: |r| r.keys },
+    ReplicaMetric {
+        name: "replica_voters",
+        help: "Voters of the group as the replica holds it",
+        value: |r| r.configuration.voters.len() as u64,
+    },
+];
+
+fn per_replica(
+    encoder: &mut DescriptorEncoder<'_>,
+    status: &Status,
+    metric: &ReplicaMetric,
+) -> fmt::Result {
+    let mut family =
+        encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Gauge)?;
+    for replica in &status.replicas {
+        let group = replica.group.to_string();
+        gauge((metric.value)(replica)).encode(family.encode_family(&[("group", group)])?)?;
+    }
+    Ok(())
+}
+
+fn followers(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(
+        "follower_entries_behind",
+        "On the leader: how many entries a follower has yet to confirm",
+        None,
+        MetricType::Gauge,
+    )?;
+    for replica in &status.replicas {
+        for (node, progress) in &replica.followers {
+            let labels = [("group", replica.group.to_string()), ("follower", node.to_string())];
+            let behind = replica.last.0.saturating_sub(progress.matched.0);
+            gauge(behind).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let mut family = encoder.encode_descriptor(
+        "follower_snapshot_sent",
+        "On the leader: bytes of a snapshot under way that were sent to a follower",
+        Some(&Unit::Bytes),
+        MetricType::Gauge,
+    )?;
+    for replica in &status.replicas {
+        for (node, progress) in &replica.followers {
+            if let CatchUpPhase::Snapshot { bytes_sent, .. } = progress.phase {
+                let labels = [("group", replica.group.to_string()), ("follower", node.to_string())];
+                gauge(bytes_sent).encode(family.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn clients(encoder: &mut DescriptorEncoder<'_>, clients: Clients) -> fmt::Result {
+    let gauges = [
+        ("connections", "Open client connections", None, clients.connected),
+        (
+            "inflight",
+            "What client connections hold of requests that are not answered",
+            Some(&Unit::Bytes),
+            clients.bytes_held,
+        ),
+    ];
+    for (name, help, unit, value) in gauges {
+        let metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        gauge(value).encode(metric)?;
+    }
+    let counters = [
+        ("connections_accepted", "Client connections taken", None, clients.accepted),
+        ("connections_rejected", "Client connections refused", None, clients.rejected),
+        ("commands", "Commands of clients", None, clients.commands),
+        ("commands_failed", "Commands answered with an error", None, clients.failed),
+        ("commands_redirected", "Commands answered with MOVED or ASK", None, clients.redirected),
+        ("clients_in", "Bytes read from clients", Some(&Unit::Bytes), clients.bytes_in),
+        ("clients_out", "Bytes written to clients", Some(&Unit::Bytes), clients.bytes_out),
+    ];
+    for (name, help, unit, value) in counters {
+        let metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)?;
+    }
+    Ok(())
+}
+
+fn node(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    let gauges = [
+        ("log_size", "Size of the log on the disk", Some(&Unit::Bytes), status.log_bytes),
+        (
+            "requests_waiting",
+            "Requests that wait for an answer",
+            None,
+            status.requests_waiting as u64,
+        ),
+        (
+            "damaged",
+            "1 when the log has a hole or a bad record",
+            None,
+            u64::from(status.damaged.is_some()),
+        ),
+    ];
+    for (name, help, unit, value) in gauges {
+        let metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        gauge(value).encode(metric)?;
+    }
+    let metric = encoder.encode_descriptor(
+        "log_syncs",
+        "Times that the log was made durable",
+        None,
+        MetricType::Counter,
+    )?;
+    ConstCounter::new(status.syncs).encode(metric)
+}
+
+fn links(encoder: &mut DescriptorEncoder<'_>, links: &Links) -> fmt::Result {
+    let states = links.states();
+    let labels = |state: &crate::peer::LinkState| {
+        let lane = match state.lane {
+            Lane::Replication => "replication",
+            Lane::Bulk => "bulk",
+            Lane::Requests => "requests",
+        };
+        [("peer", state.peer.to_string()), ("lane", lane.to_owned())]
+    };
+    let mut family = encoder.encode_descriptor(
+        "link_up",
+        "1 while there is a connection to the peer",
+        None,
+        MetricType::Gauge,
+    )?;
+    for state in &states {
+        gauge(u64::from(state.up)).encode(family.encode_family(&labels(state))?)?;
+    }
+    let mut family = encoder.encode_descriptor(
+        "link_waiting",
+        "What waits to be sent to the peer",
+        Some(&Unit::Bytes),
+        MetricType::Gauge,
+    )?;
+    for state in &states {
+        gauge(state.waiting_bytes as u64).encode(family.encode_family(&labels(state))?)?;
+    }
+    let mut family = encoder.encode_descriptor(
+        "link_dropped",
+        "Messages that were dropped since the link was full",
+        None,
+        MetricType::Counter,
+    )?;
+    for state in &states {
+        ConstCounter::new(state.dropped).encode(family.encode_family(&labels(state))?)?;
+    }
+    Ok(())
+}
+
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,171 @@
+//! What nodes say to each other beside the groups' own messages: the handshake, who leads, forwarded requests.
+//!
+//! Plain data. The encoding is positional: fields and variants are only ever added at the end.
+
+use quorate_group::Operation;
+use quorate_group::host::{Failure, ReadLevel, Reply, Request};
+use quorate_model::{
+    Addresses, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
+};
+use serde::{Deserialize, Serialize};
+
+/// What a connection is for. Each has a connection of its own, so that none waits behind another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Lane {
+    /// Replication: votes, appends, heartbeats, in their order.
+    Replication,
+    /// Snapshots.
+    Bulk,
+    /// Requests forwarded to a leader, and their answers.
+    Requests,
+}
+
+/// The first frame on a connection, from the side that dials.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    pub store: StoreId,
+    pub from: NodeId,
+    /// Whom the dialler means to reach; `None` when it knows an address only.
+    pub to: Option<NodeId>,
+    pub addresses: Addresses,
+    pub lane: Lane,
+    /// Drawn at every start of the process.
+    pub boot: u64,
+}
+
+/// The answer to a [`Hello`] that is accepted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    pub node: NodeId,
+    pub addresses: Addresses,
+    pub boot: u64,
+}
+
+/// The answer to a [`Hello`] that is not accepted; the connection is closed after it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    #[error("it belongs to another store")]
+    OtherStore,
+    #[error("another node is there: {actual}")]
+    OtherNode { actual: NodeId },
+    #[error("this node dialled itself")]
+    Yourself,
+    #[error("it has too many connections")]
+    TooMany,
+}
+
+/// What a node itself leads. A hint: the truth is the group's answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Leaders {
+    pub leads: Vec<(GroupId, Term)>,
+}
+
+/// A request for the leader of a group, sent on by a node that is not.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Forwarded {
+    /// Unique on its connection; the answer carries it.
+    pub number: u64,
+    /// Set for writes that must not overtake one another: see `driver::gate`.
+    pub generation: Option<u64>,
+    pub request: Remote,
+}
+
+/// The requests that may be forwarded.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Remote {
+    Execute { shard: ShardId, operation: Operation, level: ReadLevel },
+    Wait { shard: ShardId, position: Position, replicas: u32, timeout_ms: u64 },
+    ProposeTopology { expected: Epoch, topology: Topology },
+    ReadTopology,
+    ReadIndex { shard: ShardId },
+    AwaitApplied { shard: ShardId, index: LogIndex },
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    pub number: u64,
+    pub result: Result<Reply, Failure>,
+}
+
+impl From<Remote> for Request {
+    fn from(remote: Remote) -> Self {
+        match remote {
+            Remote::Execute { shard, operation, level } => {
+                Self::Execute { shard, operation, level }
+            }
+            Remote::Wait { shard, position, replicas, timeout_ms } => {
+                Self::Wait { shard, position, replicas, timeout_ms }
+            }
+            Remote::ProposeTopology { expected, topology } => {
+                Self::ProposeTopology { expected, topology }
+            }
+            Remote::ReadTopology => Self::ReadTopology,
+            Remote::ReadIndex { shard } => Self::ReadIndex { shard },
+            Remote::AwaitApplied { shard, index } => Self::AwaitApplied { shard, index },
+        }
+    }
+}
+
+impl Remote {
+    /// The group that the request is for.
+    #[must_use]
+    pub const fn group(&self) -> GroupId {
+        match self {
+            Self::Execute { shard, .. }
+            | Self::Wait { shard, .. }
+            | Self::ReadIndex { shard }
+            | Self::AwaitApplied { shard, .. } => GroupId::Shard(*shard),
+            Self::ProposeTopology { .. } | Self::ReadTopology => GroupId::Meta,
+        }
+    }
+
+    /// Whether it can change something: such a request is never sent twice once it may have been received.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        match self {
+            Self::Execute { operation, .. } => matches!(operation, Operation::Write(_)),
+            Self::ProposeTopology { .. } => true,
+            Self::Wait { .. }
+            | Self::ReadTopology
+            | Self::ReadIndex { .. }
+            | Self::AwaitApplied { .. } => false,
+        }
+    }
+
+    /// Roughly what it takes in memory and on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Execute { operation, .. } => 64 + operation_bytes(operation),
+            Self::ProposeTopology { topology, .. } => {
+                256 * topology.members.len() + 64 * topology.shards.len()
+            }
+            Self::Wait { .. }
+            | Self::ReadTopology
+            | Self::ReadIndex { .. }
+            | Self::AwaitApplied { .. } => 64,
+        }
+    }
+}
+
+fn operation_bytes(operation: &Operation) -> usize {
+    use quorate_group::Write;
+    let keys: usize = operation.keys().iter().map(|key| 8 + key.len()).sum();
+    let Operation::Write(write) = operation else { return keys };
+    keys + match write {
+        Write::Set { value, .. } => value.len(),
+        Write::SetMany { pairs, .. } => pairs.iter().map(|(_, value)| 8 + value.len()).sum(),
+        Write::Append { suffix, .. } => suffix.len(),
+        Write::SetRange { bytes, .. } => bytes.len(),
+        Write::IncrementFloat { .. }
+        | Write::GetDelete { .. }
+        | Write::GetExpire { .. }
+        | Write::Increment { .. }
+        | Write::Delete { .. }
+        | Write::RemoveIfExpired { .. }
+        | Write::Expire { .. }
+        | Write::Persist { .. }
+        | Write::Flush
+        | Write::RemoveExpired { .. } => 0,
+    }
+}

@@ -1,0 +1,155 @@
+//! Has requests done wherever their group's leader is.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use quorate_group::host::{Failure, Reply};
+use quorate_model::{GroupId, ShardId};
+
+use super::lane::{Lane, hear};
+use super::table::Table;
+use super::wires::Wires;
+use crate::driver::may_be_sent_again;
+use crate::peer::{Lost, Remote};
+
+const PAUSE_FIRST: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Over that many refusals in a row without a pause, hints are taken to run in a circle.
+const HINTS_MAX: usize = 3;
+
+/// Cloning is cheap.
+#[derive(Clone)]
+pub struct Requester {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    table: Arc<Table>,
+    wires: Wires,
+    timeout: Duration,
+    lanes: ArcSwap<Vec<Arc<Lane<Wires>>>>,
+    growing: Mutex<()>,
+}
+
+impl Requester {
+    #[must_use]
+    pub fn new(table: Arc<Table>, wires: Wires, timeout: Duration) -> Self {
+        let shared =
+            Shared { table, wires, timeout, lanes: ArcSwap::default(), growing: Mutex::new(()) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.shared.table
+    }
+
+    #[must_use]
+    pub fn wires(&self) -> &Wires {
+        &self.shared.wires
+    }
+
+    /// When a request that comes now is answered at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.timeout
+    }
+
+    /// A write of a shard. Its place in the shard's order is the one of this call.
+    pub fn write(
+        &self,
+        shard: ShardId,
+        request: Remote,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send + 'static + use<> {
+        self.lane(shard).write(request, self.deadline())
+    }
+
+    /// Anything whose order against others does not matter. What writes is sent once only if it may have arrived.
+    ///
+    /// # Errors
+    /// What the leader says, or that none was found by `deadline`.
+    pub async fn ask(&self, request: Remote, deadline: Instant) -> Result<Reply, Failure> {
+        let group = request.group();
+        let mut changes = self.shared.table.changes();
+        let mut pause = PAUSE_FIRST;
+        let mut attempt = 0;
+        let mut hints = 0;
+        loop {
+            changes.mark_unchanged();
+            let hinted = match self.attempt(&request, deadline, attempt).await {
+                Attempt::Done(result) => return result,
+                Attempt::Refused { hinted } => hinted,
+            };
+            attempt += 1;
+            if Instant::now() >= deadline {
+                return Err(Failure::NoLeader { group });
+            }
+            hints = if hinted { hints + 1 } else { 0 };
+            if hinted && hints <= HINTS_MAX {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                _ = changes.changed(), if hints <= HINTS_MAX => {}
+            }
+        }
+    }
+
+    async fn attempt(&self, request: &Remote, deadline: Instant, attempt: usize) -> Attempt {
+        let group = request.group();
+        let table = &self.shared.table;
+        let Some(target) = table.view().target(group, attempt) else {
+            return Attempt::Refused { hinted: false };
+        };
+        let outcome = match self.shared.wires.send(target, request.clone(), None) {
+            Ok(sent) => {
+                let until = tokio::time::Instant::from_std(deadline);
+                tokio::time::timeout_at(until, sent.outcome()).await
+            }
+            Err(lost) => Ok(Err(lost)),
+        };
+        match outcome {
+            Ok(Ok(Ok(reply))) => Attempt::Done(Ok(reply)),
+            Ok(Ok(Err(failure))) if may_be_sent_again(&failure) => {
+                hear(table, group, target, &failure);
+                let hinted = matches!(failure, Failure::NotLeader { leader: Some(_), .. });
+                Attempt::Refused { hinted }
+            }
+            Ok(Ok(Err(Failure::Unknown)) | Err(Lost::Broken)) | Err(_) if request.writes() => {
+                Attempt::Done(Err(Failure::Unknown))
+            }
+            Ok(Ok(Err(Failure::Unknown)) | Err(Lost::Broken | Lost::NotSent)) | Err(_) => {
+                Attempt::Refused { hinted: false }
+            }
+            Ok(Ok(Err(failure))) => Attempt::Done(Err(failure)),
+            Ok(Err(Lost::Overloaded)) => Attempt::Done(Err(Failure::Overloaded)),
+        }
+    }
+
+    fn lane(&self, shard: ShardId) -> Arc<Lane<Wires>> {
+        let at = usize::from(shard.0);
+        if let Some(lane) = self.shared.lanes.load().get(at) {
+            return Arc::clone(lane);
+        }
+        let _held = self.shared.growing.lock();
+        let mut lanes = Vec::clone(&self.shared.lanes.load());
+        for shard in (0..=shard.0).map(ShardId).skip(lanes.len()) {
+            let (table, wires) = (Arc::clone(&self.shared.table), self.shared.wires.clone());
+            lanes.push(Lane::new(GroupId::Shard(shard), table, wires));
+        }
+        let lane = Arc::clone(&lanes[at]);
+        self.shared.lanes.store(Arc::new(lanes));
+        lane
+    }
+}
+
+enum Attempt {
+    Done(Result<Reply, Failure>),
+    /// Surely not done. `hinted` when the refusal names who leads.
+    Refused {
+        hinted: bool,
+    },
+}

@@ -1,0 +1,113 @@
+//! The node as client sessions see it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use quorate_group::Operation;
+use quorate_group::host::{Failure, ReadLevel, Reply, Request, Status};
+use quorate_model::{Position, ShardId};
+
+use super::requester::Requester;
+use crate::metrics::{Metrics, Way};
+use crate::peer::Remote;
+use crate::session::{Answer, Execute, Reach, Routing, Store};
+
+/// Cloning is cheap.
+#[derive(Clone)]
+pub struct NodeStore {
+    requester: Requester,
+    status: Arc<ArcSwap<Status>>,
+    metrics: Metrics,
+}
+
+impl NodeStore {
+    #[must_use]
+    pub fn new(requester: Requester, status: Arc<ArcSwap<Status>>, metrics: Metrics) -> Self {
+        Self { requester, status, metrics }
+    }
+}
+
+/// Where an operation goes, decided and under way before `execute` returns.
+enum Begun<W, R> {
+    Here(Result<super::wires::Here, Failure>),
+    Write(W),
+    Read(R),
+}
+
+impl Store for NodeStore {
+    fn execute(
+        &self,
+        request: Execute,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
+        let Execute { shard, operation, level, reach } = request;
+        let began = Instant::now();
+        let way = Way::of(&operation);
+        let metrics = self.metrics.clone();
+        let here = reach == Reach::Here || level == ReadLevel::Local;
+        let begun = if here {
+            let request = Request::Execute { shard, operation, level };
+            let sent = self.requester.wires().here(request, None);
+            Begun::Here(sent.map_err(|_| Failure::Overloaded))
+        } else if matches!(operation, Operation::Write(_)) {
+            let request = Remote::Execute { shard, operation, level };
+            Begun::Write(self.requester.write(shard, request))
+        } else {
+            let (requester, deadline) = (self.requester.clone(), self.requester.deadline());
+            let request = Remote::Execute { shard, operation, level };
+            Begun::Read(async move { requester.ask(request, deadline).await })
+        };
+        async move {
+            let result = match begun {
+                Begun::Here(Ok(here)) => here.outcome().await,
+                Begun::Here(Err(failure)) => Err(failure),
+                Begun::Write(answer) => answer.await,
+                Begun::Read(answer) => answer.await,
+            };
+            metrics.answered(way, began.elapsed(), &result);
+            let reply = result?;
+            let Reply::Value { value, position } = reply else { return Err(unexpected(&reply)) };
+            Ok(Answer { value, position })
+        }
+    }
+
+    fn wait(
+        &self,
+        shard: ShardId,
+        position: Position,
+        replicas: u32,
+        timeout_ms: u64,
+    ) -> impl Future<Output = Result<u32, Failure>> + Send + 'static {
+        let requester = self.requester.clone();
+        async move {
+            let deadline = requester.deadline() + Duration::from_millis(timeout_ms);
+            let request = Remote::Wait { shard, position, replicas, timeout_ms };
+            let reply = requester.ask(request, deadline).await?;
+            let Reply::Waited { replicas } = reply else { return Err(unexpected(&reply)) };
+            Ok(replicas)
+        }
+    }
+
+    fn routing(&self) -> Arc<Routing> {
+        self.requester.table().routing()
+    }
+
+    fn status(&self) -> Arc<Status> {
+        self.status.load_full()
+    }
+}
+
+/// A node of another version answered with something else than was asked for.
+fn unexpected(reply: &Reply) -> Failure {
+    let kind = match reply {
+        Reply::Value { .. } => "a value",
+        Reply::Waited { .. } => "a count of replicas",
+        Reply::Proposed { .. } => "an epoch",
+        Reply::HandedOver { .. } => "a handover",
+        Reply::Topology(_) => "a topology",
+        Reply::Index(_) => "an index",
+        Reply::Done => "nothing",
+    };
+    Failure::Invalid(format!("the leader answered with {kind}"))
+}
