@@ -10,6 +10,8 @@ pub mod labels;
 mod mode;
 mod pod;
 mod schema;
+#[cfg(test)]
+mod schema_test;
 mod status;
 mod storage;
 mod store;

@@ -3,17 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use quorate_model::{GroupId, NodeId, Topology};
+use quorate_model::{GroupId, NodeId, ShardId, Topology};
 
 use super::{
     TopologyChange, WaitingOn,
-    facts::{Facts, GroupFacts, shard_groups},
+    facts::{Facts, GroupFacts, MemberState, shard_groups},
     topology::Change,
 };
 use crate::{
     ValidStore,
     placement::{self, Extent, Move, Sites, Standing, Step},
 };
+
+/// How many groups may be on their way at once.
+const MOVING_MAX: usize = 2;
 
 /// The meta group survives as many failures as a shard does, and at least one where there are three nodes.
 pub(super) fn meta_voters_wanted(store: &ValidStore, nodes: usize) -> usize {
@@ -27,54 +30,153 @@ pub(super) fn meta_voters_wanted(store: &ValidStore, nodes: usize) -> usize {
 
 pub(super) fn step(facts: &Facts<'_>, topology: &Topology) -> Change {
     let sites = facts.sites(topology);
+    let mut waiting = vec![];
+    for (group, state) in facts.groups.iter().filter(|(_, state)| is_stuck(state, &sites)) {
+        match unstick(topology, &sites, *group, state) {
+            Unstuck::Moves(moves) => return change(facts, topology, &sites, &moves),
+            Unstuck::Short { wanted, usable } => waiting.push(WaitingOn::Nodes { wanted, usable }),
+            Unstuck::Done => {}
+        }
+    }
     let moving = moving(facts, &sites);
-    let nodes = usize::try_from(facts.store.nodes()).unwrap_or(0);
-    let wanted = meta_voters_wanted(facts.store, nodes);
-    let calm = moving.is_empty() && everybody_is_well(facts).is_ok();
-    let meta = scope(facts, &sites, &[GroupId::Meta]);
-    let current = [topology.meta_voters.clone()];
-    let step = placement::next_step(&sites, wanted, &current, &meta, extent(calm));
-    let mut short = vec![];
-    match step {
-        Step::Moves(moves) => return meta_change(facts, topology, &moves),
-        Step::Short { wanted, usable } => short.push(WaitingOn::Nodes { wanted, usable }),
-        Step::Done => {}
+    let many_move = moving.len() >= MOVING_MAX;
+    waiting.extend(moving);
+    let under_way = !waiting.is_empty();
+    // While a replica moves, only what is lost is replaced: redundancy does not wait for comfort.
+    let considered =
+        if under_way { keeping_leavers(facts, topology, &sites) } else { sites.clone() };
+    let extent = match everybody_is_well(facts) {
+        Ok(()) if !under_way => Extent::Full,
+        Ok(()) | Err(_) => Extent::Repair,
+    };
+    for scope in [Scope::Meta, Scope::Shards] {
+        let frozen = frozen(facts, scope, topology);
+        let current = scope.voters(topology);
+        match placement::next_step(&considered, scope.wanted(facts), &current, &frozen, extent) {
+            Step::Moves(_) if many_move => {}
+            Step::Moves(moves) => {
+                let moves = moves.into_iter().map(|change| scope.named(change)).collect::<Vec<_>>();
+                return change(facts, topology, &sites, &moves);
+            }
+            Step::Short { wanted, usable } => waiting.push(WaitingOn::Nodes { wanted, usable }),
+            Step::Done => {}
+        }
     }
-    let groups: Vec<GroupId> = topology.placements().map(|(s, _)| GroupId::Shard(s)).collect();
-    let frozen = scope(facts, &sites, &groups);
-    let current: Vec<_> = topology.shards.iter().map(|shard| shard.voters.clone()).collect();
-    // One move at a time: repairs of other groups wait too, except for what can never finish.
-    let repairs_wait = !moving.is_empty();
-    match placement::next_step(&sites, facts.store.replicas(), &current, &frozen, extent(calm)) {
-        Step::Moves(_) if repairs_wait => return Change::Wait(moving),
-        Step::Moves(moves) => return shard_change(facts, topology, &sites, &moves),
-        Step::Short { wanted, usable } => short.push(WaitingOn::Nodes { wanted, usable }),
-        Step::Done => {}
-    }
-    short.extend(moving);
-    if short.is_empty() { Change::None } else { Change::Wait(short) }
+    if waiting.is_empty() { Change::None } else { Change::Wait(waiting) }
 }
 
-const fn extent(calm: bool) -> Extent {
-    if calm { Extent::Full } else { Extent::Repair }
+/// The sites with those that merely leave as if they stayed: only lost ones are emptied.
+fn keeping_leavers(facts: &Facts<'_>, topology: &Topology, sites: &Sites) -> Sites {
+    let mut sites = sites.clone();
+    for (node, site) in &mut sites {
+        let lost = topology
+            .members
+            .get(node)
+            .is_none_or(|member| facts.member_state(member) == MemberState::Lost);
+        if site.standing == Standing::Leaves && !lost {
+            site.standing = Standing::Holds;
+        }
+    }
+    sites
 }
 
-/// The groups, by index, that must not be touched now: no leader is known, or they are on their way to a node that
-/// can still come.
-fn scope(facts: &Facts<'_>, sites: &Sites, groups: &[GroupId]) -> BTreeSet<usize> {
-    let frozen = groups.iter().enumerate().filter(|(_, group)| {
-        let state = &facts.groups[group];
-        state.leader.is_none() || (!state.is_settled(**group) && !is_stuck(state, sites))
-    });
-    frozen.map(|(index, _)| index).collect()
+/// The placements that are looked at together.
+#[derive(Clone, Copy)]
+enum Scope {
+    Meta,
+    Shards,
+}
+
+impl Scope {
+    fn voters(self, topology: &Topology) -> Vec<BTreeSet<NodeId>> {
+        match self {
+            Self::Meta => vec![topology.meta_voters.clone()],
+            Self::Shards => topology.shards.iter().map(|shard| shard.voters.clone()).collect(),
+        }
+    }
+
+    fn groups(self, topology: &Topology) -> Vec<GroupId> {
+        match self {
+            Self::Meta => vec![GroupId::Meta],
+            Self::Shards => topology.placements().map(|(s, _)| GroupId::Shard(s)).collect(),
+        }
+    }
+
+    fn wanted(self, facts: &Facts<'_>) -> usize {
+        match self {
+            Self::Meta => {
+                let nodes = usize::try_from(facts.store.nodes()).unwrap_or(0);
+                meta_voters_wanted(facts.store, nodes)
+            }
+            Self::Shards => facts.store.replicas(),
+        }
+    }
+
+    fn of(group: GroupId) -> (Self, usize) {
+        match group {
+            GroupId::Meta => (Self::Meta, 0),
+            GroupId::Shard(shard) => (Self::Shards, usize::from(shard.0)),
+        }
+    }
+
+    fn named(self, change: Move) -> (GroupId, Move) {
+        match self {
+            Self::Meta => (GroupId::Meta, change),
+            Self::Shards => {
+                let shard =
+                    u16::try_from(change.group).expect("a topology has at most 16,384 shards");
+                (GroupId::Shard(ShardId(shard)), change)
+            }
+        }
+    }
+}
+
+/// The groups, by index, that must not be touched now: no leader is known, or they have not settled.
+fn frozen(facts: &Facts<'_>, scope: Scope, topology: &Topology) -> BTreeSet<usize> {
+    let groups = scope.groups(topology).into_iter().enumerate();
+    groups
+        .filter(|(_, group)| !facts.groups[group].is_settled(*group))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 /// Waits for a replica on a node that is leaving: it would wait for ever.
 fn is_stuck(group: &GroupFacts<'_>, sites: &Sites) -> bool {
-    group
-        .joining()
-        .iter()
-        .any(|node| sites.get(node).is_none_or(|site| site.standing == Standing::Leaves))
+    let leaving = |node| {
+        sites.get(node).is_none_or(|site: &placement::Site| site.standing == Standing::Leaves)
+    };
+    group.leader.is_some() && group.joining().iter().any(leaving)
+}
+
+/// Sends the replica that was on its way to a leaving node elsewhere, perhaps back. The replicas that the group does
+/// have stay for the moment, even on leaving nodes: one change at a time.
+fn unstick(topology: &Topology, sites: &Sites, group: GroupId, state: &GroupFacts<'_>) -> Unstuck {
+    let mut sites = sites.clone();
+    for node in state.voters().into_iter().flatten() {
+        if let Some(site) = sites.get_mut(node)
+            && site.standing == Standing::Leaves
+        {
+            site.standing = Standing::Holds;
+        }
+    }
+    let (scope, index) = Scope::of(group);
+    let current = scope.voters(topology);
+    let others = (0..current.len()).filter(|other| *other != index).collect();
+    // Not fewer than it has: growth and shrinkage come later.
+    let count = current[index].len();
+    match placement::next_step(&sites, count, &current, &others, Extent::Repair) {
+        Step::Moves(moves) => {
+            Unstuck::Moves(moves.into_iter().map(|change| scope.named(change)).collect())
+        }
+        Step::Short { wanted, usable } => Unstuck::Short { wanted, usable },
+        Step::Done => Unstuck::Done,
+    }
+}
+
+enum Unstuck {
+    Moves(Vec<(GroupId, Move)>),
+    Short { wanted: usize, usable: usize },
+    Done,
 }
 
 /// The groups that are on their way.
@@ -105,38 +207,29 @@ pub(super) fn everybody_is_well(facts: &Facts<'_>) -> Result<(), WaitingOn> {
     Ok(())
 }
 
-fn meta_change(facts: &Facts<'_>, topology: &Topology, moves: &[Move]) -> Change {
-    if facts.groups[&GroupId::Meta].leader.is_none() {
-        return Change::Wait(vec![WaitingOn::Leader { group: GroupId::Meta }]);
+fn change(
+    facts: &Facts<'_>,
+    topology: &Topology,
+    sites: &Sites,
+    moves: &[(GroupId, Move)],
+) -> Change {
+    let mut next = topology.clone();
+    let mut meta = Scope::Meta.voters(topology);
+    let mut shards = Scope::Shards.voters(topology);
+    for (group, change) in moves {
+        match group {
+            GroupId::Meta => change.apply(&mut meta),
+            GroupId::Shard(_) => change.apply(&mut shards),
+        }
     }
-    let mut next = topology.clone();
-    let mut voters = [next.meta_voters];
-    moves.iter().for_each(|change| change.apply(&mut voters));
-    [next.meta_voters] = voters;
-    let why = moves
-        .iter()
-        .map(|change| TopologyChange::MoveReplica {
-            group: GroupId::Meta,
-            from: change.from,
-            to: change.to,
-        })
-        .collect();
-    Change::To(Box::new(next), why)
-}
-
-fn shard_change(facts: &Facts<'_>, topology: &Topology, sites: &Sites, moves: &[Move]) -> Change {
-    let mut next = topology.clone();
-    let mut voters: Vec<_> = next.shards.iter().map(|shard| shard.voters.clone()).collect();
-    moves.iter().for_each(|change| change.apply(&mut voters));
-    for (shard, voters) in next.shards.iter_mut().zip(voters) {
+    next.meta_voters = meta.into_iter().flatten().collect();
+    for (shard, voters) in next.shards.iter_mut().zip(shards) {
         shard.voters = voters;
     }
-    let groups = topology.placements().map(|(shard, _)| GroupId::Shard(shard));
-    let groups: Vec<GroupId> = groups.collect();
     let mut why: Vec<_> = moves
         .iter()
-        .map(|change| TopologyChange::MoveReplica {
-            group: groups[change.group],
+        .map(|(group, change)| TopologyChange::MoveReplica {
+            group: *group,
             from: change.from,
             to: change.to,
         })

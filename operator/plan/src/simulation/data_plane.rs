@@ -129,7 +129,7 @@ impl World {
         NodeReport {
             node: volume.node,
             name: pod.to_owned(),
-            store: self.valid().id,
+            store: crate::fixtures::UID.parse().unwrap(),
             datacenter: Name::new(datacenter).unwrap(),
             zone: None,
             version: "1".to_owned(),

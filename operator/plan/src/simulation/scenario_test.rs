@@ -293,8 +293,8 @@ fn disturb(world: &mut World, round: usize) {
 #[test]
 fn random_lives_settle_and_lose_nothing() {
     let (first, count) = match std::env::var("QUORATE_PLAN_SEED") {
-        Ok(seed) => (seed.parse().unwrap(), 1),
-        Err(_) => (1000, 100),
+        Ok(seed) => (seed.parse().unwrap(), lives(1)),
+        Err(_) => (1000, lives(20)),
     };
     for seed in first..first + count {
         let caught = std::panic::catch_unwind(|| life(seed));
@@ -303,4 +303,8 @@ fn random_lives_settle_and_lose_nothing() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+fn lives(default: u64) -> u64 {
+    std::env::var("QUORATE_PLAN_LIVES").map_or(default, |count| count.parse().unwrap())
 }
