@@ -52,7 +52,7 @@ pub(crate) struct Binaries {
 pub(crate) fn build_binaries(progress: &Progress) -> Result<Binaries> {
     progress.step("building quorate-node and quorate-operator (minutes when cold)");
     let packages = ["-p", "quorate-node", "-p", "quorate-operator"];
-    visible(cargo(["build", "--quiet", "--profile", "fast", "--bins"]).args(packages))?;
+    visible(cargo(["build", "--profile", "fast", "--bins"]).args(packages))?;
     let folder = target_dir()?.join("fast");
     Ok(Binaries { node: folder.join("quorate-node"), operator: folder.join("quorate-operator") })
 }

@@ -17,6 +17,7 @@ pub mod local;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use anyhow::{Result, bail};
 
@@ -142,7 +143,10 @@ impl PortForward {
             .spawn()?;
         let mut said = String::new();
         if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut said)?;
+            let mut reader = BufReader::new(stdout);
+            reader.read_line(&mut said)?;
+            // It says a line per connection, and would die of a closed pipe.
+            thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
         }
         // "Forwarding from 127.0.0.1:40123 -> 6379"
         let local = said

@@ -73,10 +73,13 @@ pub fn kubeconform(progress: &Progress) -> Result<PathBuf> {
     go_program("kubeconform", KUBECONFORM, progress)
 }
 
-/// Only kubectl, for clusters that others run.
+/// kubectl: our own when it was ever built, since it has the cluster's version; else any.
 pub fn kubectl(progress: &Progress) -> Result<PathBuf> {
-    let found = find("kubectl");
-    match found {
+    let ours = cache_dir().join("bin/kubectl");
+    if ours.exists() {
+        return Ok(ours);
+    }
+    match find("kubectl") {
         Some(path) => Ok(path),
         None => Ok(Tools::ensure(progress)?.component("kubectl")),
     }

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if includes(Level::Sim) {
         let mut simulation = sim::command("single-leader", args.seeds, 1);
-        stages.command("simulation: single leader", &mut simulation);
+        stages.tests("simulation: single leader", &mut simulation);
     }
     if includes(Level::E2e) {
         e2e::run(&mut stages, args.keep_cluster);

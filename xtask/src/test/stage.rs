@@ -112,13 +112,17 @@ fn count_tests(command: &mut Command) -> Result<Counts> {
     Ok(counts)
 }
 
-/// `test result: ok. 12 passed; 0 failed; …`
+/// What a test program (`test result: ok. 12 passed; 0 failed; …`) or the simulator
+/// (`2000 passed, 0 failed`) says last.
 fn result_line(line: &str) -> Option<Counts> {
-    let (_, rest) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let count = |word: &str| {
-        rest.split(';').find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+    let counts = match line.strip_prefix("test result: ") {
+        Some(result) => result.split_once(". ")?.1,
+        None => line,
     };
-    Some(Counts { passed: count("passed")?, failed: count("failed")? })
+    let mut parts = counts.split([';', ',']).map(str::trim);
+    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    Some(Counts { passed, failed })
 }
 
 #[cfg(test)]
@@ -129,6 +133,8 @@ mod tests {
     fn result_lines_are_counted_and_others_are_not() {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; finished in 0.1s";
         assert_eq!(result_line(line), Some(Counts { passed: 12, failed: 3 }));
+        let simulated = Some(Counts { passed: 2000, failed: 0 });
+        assert_eq!(result_line("2000 passed, 0 failed"), simulated);
         assert_eq!(result_line("test a ... ok"), None);
     }
 

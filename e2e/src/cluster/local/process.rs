@@ -110,6 +110,10 @@ impl Component {
 
     fn start(&self, state: &State, specification: String) -> Result<()> {
         let path = state.log(&self.name);
+        if path.exists() {
+            // Why the one before ended is often worth more than how this one starts.
+            fs::rename(&path, path.with_extension("previous.log"))?;
+        }
         let log = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
         // A session of its own: neither a closed terminal nor Ctrl-C reaches it.
         let mut command = Command::new("setsid");

@@ -4,6 +4,7 @@
 //! groups, a few fixed folders of theirs), which `down` removes by name.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -34,14 +35,18 @@ impl Default for State {
 
 impl State {
     pub(super) fn lock(&self, progress: &Progress) -> Result<Lock> {
-        let file = File::create(LOCK)
-            .with_context(|| format!("cannot write {LOCK}: the local cluster needs root"))?;
-        progress.wait("another run of this command", LOCK_WAIT, || match file.try_lock() {
-            Ok(()) => Ok(Probe::Ready(())),
-            Err(fs::TryLockError::WouldBlock) => Ok(Probe::Waiting("it holds the lock".into())),
-            Err(fs::TryLockError::Error(error)) => Err(error.into()),
-        })?;
-        Ok(Lock { _file: file })
+        progress.wait("another run of this command", LOCK_WAIT, || {
+            let file = File::create(LOCK)
+                .with_context(|| format!("cannot write {LOCK}: the local cluster needs root"))?;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, Path::new(LOCK)) => Ok(Probe::Ready(Lock { _file: file })),
+                // A `down` that just ended removed the file that we opened.
+                Ok(()) | Err(fs::TryLockError::WouldBlock) => {
+                    Ok(Probe::Waiting("it holds the lock".to_owned()))
+                }
+                Err(fs::TryLockError::Error(error)) => Err(error.into()),
+            }
+        })
     }
 
     /// Removes the lock's file: the last act of `down`.
@@ -87,6 +92,11 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), path.metadata()) else { return false };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
 }
 
 /// Writes a file whole or not at all, and only when its content differs.
