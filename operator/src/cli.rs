@@ -78,15 +78,15 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(error) if tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!("{error:#}");
-            // Without a subscriber (crds, probe) the log line above goes nowhere.
-            let mut stderr = std::io::stderr();
-            if writeln!(stderr, "quorate-operator: {error:#}").is_err() {
-                return ExitCode::from(3);
-            }
             ExitCode::FAILURE
         }
+        // The other commands have no log.
+        Err(error) => match writeln!(std::io::stderr(), "quorate-operator: {error:#}") {
+            Ok(()) => ExitCode::FAILURE,
+            Err(_) => ExitCode::from(3),
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 //! freshness and nothing else. It never holds what only it knows.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -37,6 +38,13 @@ pub struct Leaders {
     groups: BTreeMap<GroupId, (Term, NodeId)>,
 }
 
+/// A pod that is asked for reports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Watched {
+    pub name: String,
+    pub admin: SocketAddr,
+}
+
 #[derive(Default)]
 pub struct Memory {
     stores: Mutex<BTreeMap<StoreKey, Remembered>>,
@@ -52,7 +60,7 @@ struct Remembered {
 }
 
 struct Remembrance {
-    admin: SocketAddr,
+    watched: Watched,
     last: Option<Dated>,
 }
 
@@ -78,23 +86,26 @@ impl Leaders {
 }
 
 impl Memory {
-    /// The pods that a reconcile found, with the address at which each is asked. Others are forgotten.
-    pub fn set_pods(&self, store: &StoreKey, pods: &BTreeMap<PodUid, SocketAddr>) {
+    /// The pods that a reconcile found. Others are forgotten.
+    pub fn set_pods(&self, store: &StoreKey, pods: BTreeMap<PodUid, Watched>) {
         let mut stores = self.stores();
         let remembered = &mut stores.entry(store.clone()).or_default().pods;
         remembered.retain(|uid, _| pods.contains_key(uid));
-        for (uid, admin) in pods {
-            remembered
-                .entry(uid.clone())
-                .and_modify(|pod| pod.admin = *admin)
-                .or_insert(Remembrance { admin: *admin, last: None });
+        for (uid, watched) in pods {
+            match remembered.entry(uid) {
+                Entry::Occupied(mut pod) => pod.get_mut().watched = watched,
+                Entry::Vacant(pod) => {
+                    pod.insert(Remembrance { watched, last: None });
+                }
+            }
         }
     }
 
+    /// Keeps a report. One of another node, which has the address of the pod by now, is not kept.
     pub fn learn(&self, store: &StoreKey, pod: &PodUid, report: NodeReport, at: Instant) {
         let mut stores = self.stores();
         let remembered = stores.get_mut(store).and_then(|store| store.pods.get_mut(pod));
-        if let Some(pod) = remembered {
+        if let Some(pod) = remembered.filter(|pod| pod.watched.name == report.name) {
             pod.last = Some(Dated { at, report });
         }
     }
@@ -118,7 +129,7 @@ impl Memory {
             .iter()
             .flat_map(|(store, remembered)| {
                 let pods = remembered.pods.iter();
-                pods.map(|(uid, pod)| (store.clone(), uid.clone(), pod.admin))
+                pods.map(|(uid, pod)| (store.clone(), uid.clone(), pod.watched.admin))
             })
             .collect()
     }

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::controller::Guarded;
 use crate::error::{Error, Verb};
-use crate::memory::{Dated, PodUid, StoreKey};
+use crate::memory::{Dated, PodUid, StoreKey, Watched};
 use crate::metrics::NodeAnswer;
 
 /// The resource as it stands, or what is left of one that does not parse.
@@ -102,9 +102,11 @@ async fn reports(
     store: &StoreKey,
     children: &Children,
 ) -> BTreeMap<String, Reported> {
-    let addressed =
-        children.pods.values().filter_map(|pod| Some((PodUid(pod.uid()?), admin_address(pod)?)));
-    context.memory.set_pods(store, &addressed.collect());
+    let addressed = children.pods.iter().filter_map(|(name, pod)| {
+        let watched = Watched { name: name.clone(), admin: admin_address(pod)? };
+        Some((PodUid(pod.uid()?), watched))
+    });
+    context.memory.set_pods(store, addressed.collect());
     let asked = children
         .pods
         .iter()

@@ -74,6 +74,14 @@ impl ApiServer {
         Self { state: Arc::default() }
     }
 
+    /// Another API server with the same objects.
+    pub(crate) fn fork(&self) -> Self {
+        let state = self.state();
+        let objects = state.objects.clone();
+        let fork = State { objects, version: state.version, ..State::default() };
+        Self { state: Arc::new(Mutex::new(fork)) }
+    }
+
     pub(crate) fn client(&self) -> kube::Client {
         let server = self.clone();
         let router = axum::Router::new().fallback(move |request: Request<Body>| {
@@ -89,7 +97,7 @@ impl ApiServer {
         state.calls.clear();
     }
 
-    /// Whether the fault was reached; the server works again afterwards.
+    /// Whether the operator died; the server works again afterwards.
     pub(crate) fn revive(&self) -> bool {
         let mut state = self.state();
         state.fault = None;

@@ -35,7 +35,7 @@ pub(crate) struct Group {
     pub(crate) voters: BTreeSet<NodeId>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct State {
     pub(crate) processes: BTreeMap<IpAddr, Process>,
     pub(crate) topology: Option<Topology>,
@@ -51,6 +51,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) fn new(api: ApiServer) -> Self {
         Self { api, state: Arc::default() }
+    }
+
+    /// Another fleet in the same state, beside another API server.
+    pub(crate) fn fork(&self, api: ApiServer) -> Self {
+        Self { api, state: Arc::new(Mutex::new(self.state().clone())) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -42,7 +42,7 @@ async fn good_store_beside_a_malformed_one_is_created() {
         stopped.await.unwrap_or_default();
     }));
     let mut rounds = tokio::time::interval(ROUND);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
     while world.status(&good)["phase"] != "Ready" {
         assert!(tokio::time::Instant::now() < deadline, "{:#}", world.status(&good));
         world.turn();

@@ -47,6 +47,12 @@ impl World {
         Self { fleet: Fleet::new(api.clone()), api }
     }
 
+    /// Another world in the same state.
+    pub(crate) fn fork(&self) -> Self {
+        let api = self.api.fork();
+        Self { fleet: self.fleet.fork(api.clone()), api }
+    }
+
     /// A new operator process: it remembers nothing.
     pub(crate) fn operator(&self) -> Context {
         let nodes = Arc::new(self.fleet.clone());
