@@ -19,6 +19,8 @@ pub mod report;
 #[cfg(test)]
 mod simulation;
 pub mod validate;
+#[cfg(test)]
+mod validate_test;
 
 pub use check::{Violation, check};
 pub use observe::{Children, Machine, Observed, Reported};

@@ -125,12 +125,13 @@ pub(super) fn judge(
     let degraded = degraded(facts, status);
     let storage = storage(facts);
     let paused = facts.store.paused;
-    let done = progressing.state == State::False && plan.next == Next::Settled;
+    let done = trouble.is_none() && plan.next == Next::Settled;
     let well = available.state == State::True && degraded.state == State::False;
-    let ready = if well && (done || paused) {
+    let ready = if well && (done || (paused && trouble.is_none())) {
         finding(State::True, "Ready", "every node and shard is as asked for")
     } else {
         let message = match (available.state, degraded.state) {
+            _ if trouble.is_some() => progressing.message.clone(),
             (State::False | State::Unknown, _) => available.message.clone(),
             (State::True, State::True | State::Unknown) => degraded.message.clone(),
             (State::True, State::False) => progressing.message.clone(),

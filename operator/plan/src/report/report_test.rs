@@ -1,1 +1,113 @@
-//! What users are told.
+//! What users are told, beyond what whole lives in `simulation` assert.
+
+use quorate_api::{NodeState, Phase, ShardHealth};
+use quorate_model::ShardId;
+
+use super::{EventReason, Outcome, Report, report};
+use crate::{
+    Next, Observed, Violation,
+    fixtures::{resource, three_datacenters},
+    plan,
+    simulation::World,
+    validate,
+};
+
+fn told(world: &World, observed: &Observed) -> Report {
+    let store = world.valid();
+    let made = plan(&store, observed);
+    let outcome = Outcome::Planned { store: &store, plan: &made, failure: None };
+    report(&resource(three_datacenters(3)), observed, outcome)
+}
+
+fn condition(report: &Report, kind: &str) -> (String, String) {
+    let found = report.status.conditions.iter().find(|c| c.type_ == kind).unwrap();
+    (found.status.clone(), found.reason.clone())
+}
+
+#[test]
+fn nothing_new_is_nothing_written_and_nothing_told() {
+    let mut world = World::settled(20, 3);
+    let mut observed = world.observe();
+    observed.now = crate::fixtures::time(1_000_000);
+    let report = told(&world, &observed);
+    assert_eq!(report.status, observed.status);
+    assert_eq!(report.events, vec![]);
+}
+
+#[test]
+fn a_silent_node_is_unknown_and_the_store_degraded() {
+    let mut world = World::settled(21, 3);
+    let pod = world.hosts_of(ShardId(0))[0].clone();
+    world.stop(&pod);
+    let observed = world.observe();
+    let report = told(&world, &observed);
+    let node = report.status.nodes.iter().find(|node| node.name == pod).unwrap();
+    assert_eq!(node.state, NodeState::Unknown);
+    assert_eq!(report.status.phase, Some(Phase::Degraded));
+    assert_eq!(condition(&report, "Available").0, "True");
+    assert_eq!(condition(&report, "Degraded").0, "True");
+    assert_eq!(condition(&report, "Ready").0, "False");
+    assert_eq!(report.status.ready.as_deref(), Some("2/3"));
+    assert!(report.events.iter().any(|event| event.reason == EventReason::Degraded));
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_unknown_and_keeps_what_was_known() {
+    let mut world = World::settled(22, 3);
+    let mut observed = world.observe();
+    observed.reports.clear();
+    let report = told(&world, &observed);
+    assert_eq!(report.status.phase, Some(Phase::Unknown));
+    assert_eq!(condition(&report, "Available").0, "Unknown");
+    assert_eq!(report.status.epoch, observed.status.epoch);
+    for (now, before) in report.status.shards.iter().zip(&observed.status.shards) {
+        assert_eq!(now.health, ShardHealth::Unknown);
+        assert_eq!((&now.leader, now.term), (&before.leader, before.term));
+    }
+}
+
+#[test]
+fn a_new_leader_is_told_with_its_term() {
+    let mut world = World::settled(23, 3);
+    let leader = world.observe().status.shards[0].leader.clone().unwrap();
+    world.stop(&leader);
+    let observed = world.observe();
+    let report = told(&world, &observed);
+    assert_ne!(report.status.shards[0].leader.as_ref(), Some(&leader));
+    assert!(report.status.shards[0].term > observed.status.shards[0].term);
+    assert!(report.events.iter().any(|event| event.reason == EventReason::LeaderChanged));
+}
+
+#[test]
+fn an_invalid_spec_is_told_once_and_the_store_stays_described() {
+    let mut world = World::settled(24, 3);
+    let observed = world.observe();
+    let mut bad = resource(three_datacenters(3));
+    bad.metadata.generation = Some(9);
+    bad.spec.nodes = 1;
+    let errors = validate(&bad).err().unwrap();
+    let first = report(&bad, &observed, Outcome::Invalid { errors: &errors });
+    assert_eq!(first.status.phase, Some(Phase::Invalid));
+    assert_eq!(first.status.observed_generation, Some(9));
+    assert_eq!(condition(&first, "Valid").0, "False");
+    assert_eq!(first.status.shards, observed.status.shards);
+    assert_eq!(first.events.len(), 1);
+    let again = Observed { status: first.status.clone(), ..observed };
+    let second = report(&bad, &again, Outcome::Invalid { errors: &errors });
+    assert_eq!(second.status, first.status);
+    assert_eq!(second.events, vec![]);
+}
+
+#[test]
+fn a_refused_plan_is_told() {
+    let mut world = World::settled(25, 3);
+    let (store, observed) = (world.valid(), world.observe());
+    let made = plan(&store, &observed);
+    assert_eq!(made.next, Next::Settled);
+    let violations = [Violation::SecondBootstrap];
+    let outcome = Outcome::Refused { store: &store, plan: &made, violations: &violations };
+    let told = report(&resource(three_datacenters(3)), &observed, outcome);
+    assert_eq!(condition(&told, "Progressing"), ("False".to_owned(), "PlanRefused".to_owned()));
+    assert_eq!(condition(&told, "Ready").0, "False");
+    assert!(told.events.iter().any(|event| event.reason == EventReason::PlanRefused));
+}

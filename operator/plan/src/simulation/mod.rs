@@ -12,4 +12,4 @@ mod scenario_test;
 mod world;
 
 use random::Random;
-use world::World;
+pub(crate) use world::World;

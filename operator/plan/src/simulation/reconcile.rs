@@ -15,7 +15,7 @@ use crate::{
 struct Crash;
 
 impl World {
-    pub(super) fn observe(&mut self) -> Observed {
+    pub(crate) fn observe(&mut self) -> Observed {
         Observed {
             now: fixtures::time(self.clock),
             status: self.status.clone(),

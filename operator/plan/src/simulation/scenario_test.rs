@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_api::{Phase, ReclaimPolicy, labels};
-use quorate_model::{GroupId, NodeId};
+use quorate_model::{GroupId, NodeId, ShardId};
 use serde_json::json;
 
 use super::World;
@@ -71,15 +71,34 @@ impl World {
         assert!(self.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
     }
 
-    fn node_of(&self, pod: &str) -> NodeId {
+    pub(crate) fn node_of(&self, pod: &str) -> NodeId {
         self.running[pod]
+    }
+
+    /// The pods that host a shard.
+    pub(crate) fn hosts_of(&self, shard: ShardId) -> Vec<String> {
+        let topology = self.topology.as_ref().unwrap();
+        let voters = &topology.placement(shard).unwrap().voters;
+        voters.iter().map(|node| topology.members[node].name.clone()).collect()
+    }
+
+    /// The process ends; nobody has restarted it yet, but its peers have noticed.
+    pub(crate) fn stop(&mut self, pod: &str) {
+        self.running.remove(pod);
+        for _ in 0..20 {
+            self.data_plane();
+        }
+    }
+
+    pub(crate) fn settled(seed: u64, nodes: i32) -> Self {
+        let mut world = Self::new(seed, three_datacenters(nodes));
+        world.settle();
+        world
     }
 }
 
 fn settled(seed: u64, nodes: i32) -> World {
-    let mut world = World::new(seed, three_datacenters(nodes));
-    world.settle();
-    world
+    World::settled(seed, nodes)
 }
 
 #[test]
@@ -119,8 +138,10 @@ fn a_new_image_is_rolled_one_pod_at_a_time() {
     world.change_spec(|spec| spec.image = "node:2".to_owned());
     let mut restarted = 0;
     for _ in 0..ROUNDS_MAX {
-        if let Some(Next::Act(crate::Action::RestartPod { .. })) = world.tick() {
-            restarted += 1;
+        match world.tick() {
+            Some(Next::Act(crate::Action::RestartPod { .. })) => restarted += 1,
+            Some(Next::Settled) => break,
+            Some(Next::Act(_) | Next::Wait(_)) | None => {}
         }
         let away =
             world.objects.pods.values().filter(|pod| pod.metadata.deletion_timestamp.is_some());

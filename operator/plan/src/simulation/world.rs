@@ -12,7 +12,7 @@ use quorate_model::{GroupId, NodeId, Term, Topology};
 use super::Random;
 use crate::{ValidStore, fixtures, validate};
 
-pub(super) struct World {
+pub(crate) struct World {
     pub(super) random: Random,
     pub(super) clock: i64,
     pub(super) resource: ReplicatedStore,
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    pub(super) fn change_spec(
+    pub(crate) fn change_spec(
         &mut self,
         change: impl FnOnce(&mut quorate_api::ReplicatedStoreSpec),
     ) {
@@ -97,7 +97,7 @@ impl World {
         *generation += 1;
     }
 
-    pub(super) fn valid(&self) -> ValidStore {
+    pub(crate) fn valid(&self) -> ValidStore {
         let mut resource = self.resource.clone();
         resource.status = Some(self.status.clone());
         validate(&resource).unwrap()
