@@ -1,5 +1,6 @@
 //! The receiver: rows staged under a generation that nobody reads, switched to at once, flushed, then told to the protocol.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,8 @@ use super::super::timers::Timer;
 use super::super::{PeerMessage, Turn};
 use super::{Malformed, Parser};
 
+/// How many chunks may come before one that is missing.
+const AHEAD_MAX: u64 = 64;
 /// After how long without a chunk the staged rows are dropped.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,9 +29,17 @@ pub(in crate::host) struct Incoming {
     stream: u64,
     position: Position,
     next: u64,
+    /// Chunks that came before the one that is next.
+    ahead: BTreeMap<u64, Part>,
     generation: u32,
     parser: Parser,
     phase: Phase,
+}
+
+#[derive(Debug)]
+struct Part {
+    last: bool,
+    payload: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,11 +65,21 @@ impl Incoming {
     pub(in crate::host) fn is_switched(&self) -> bool {
         self.phase == Phase::Flushing
     }
+
+    /// Answers whether the chunk is news and there is room for it.
+    fn keep(&mut self, chunk: Chunk) -> bool {
+        let near = (self.next..self.next + AHEAD_MAX).contains(&chunk.number);
+        if self.phase != Phase::Streaming || !near {
+            return false;
+        }
+        let part = Part { last: chunk.last, payload: chunk.payload };
+        self.ahead.insert(chunk.number, part).is_none()
+    }
 }
 
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     pub(in crate::host) fn chunk_received(&mut self, from: NodeId, chunk: Chunk) {
-        let Chunk { stream, number, last, .. } = chunk;
+        let Chunk { stream, number, .. } = chunk;
         let known = self.group.incoming.as_ref().filter(|incoming| incoming.stream == stream);
         if known.is_none() && !(number == 0 && self.begin_incoming(from, &chunk)) {
             return self.refuse_snapshot(from, stream);
@@ -67,26 +88,36 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if incoming.from != from {
             return;
         }
-        let wanted = incoming.phase == Phase::Streaming && number == incoming.next;
         // A chunk that the network damaged is as good as lost.
-        if wanted && crc32c::crc32c(&chunk.payload) == chunk.checksum {
-            incoming.next += 1;
-            let generation = incoming.generation;
-            match incoming.parser.push(&chunk.payload) {
-                Ok(rows) => self.stage(generation, rows),
-                Err(Malformed) => return self.give_up_incoming(from, stream),
-            }
-            if last && self.switch().is_err() {
-                return self.give_up_incoming(from, stream);
-            }
+        if crc32c::crc32c(&chunk.payload) == chunk.checksum && incoming.keep(chunk) {
             let patience = self.shared.now.after(PATIENCE);
             self.timer(Timer::Incoming(self.group.id), patience);
+            if self.take_chunks().is_err() {
+                return self.give_up_incoming(from, stream);
+            }
         }
         if let Some(incoming) = &self.group.incoming {
             let next = incoming.next;
             let ack = PeerMessage::SnapshotAck { stream, next, installed: false };
             self.shared.send(from, self.group.id, ack);
         }
+    }
+
+    /// Stages what goes on without a gap.
+    fn take_chunks(&mut self) -> Result<(), Malformed> {
+        while let Some(incoming) = &mut self.group.incoming
+            && incoming.phase == Phase::Streaming
+            && let Some(part) = incoming.ahead.remove(&incoming.next)
+        {
+            incoming.next += 1;
+            let generation = incoming.generation;
+            let rows = incoming.parser.push(&part.payload)?;
+            self.stage(generation, rows);
+            if part.last {
+                self.switch()?;
+            }
+        }
+        Ok(())
     }
 
     /// The sender leads no longer, or gave up.
@@ -147,7 +178,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     fn begin_incoming(&mut self, from: NodeId, chunk: &Chunk) -> bool {
         let switched = self.group.incoming.as_ref().is_some_and(Incoming::is_switched);
         let leads = self.group.replica.leader() == Some(from);
-        if switched || !leads || !self.is_useful(chunk.position) {
+        // A repaired group waits for the others of this node; another snapshot would make them wait for it.
+        let repaired =
+            self.shared.damaged.is_some() && self.group.standing.health == Health::Sound;
+        if switched || repaired || !leads || !self.is_useful(chunk.position) {
             return false;
         }
         self.abandon_incoming();
@@ -163,6 +197,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             stream: chunk.stream,
             position: chunk.position,
             next: 0,
+            ahead: BTreeMap::new(),
             generation,
             parser: Parser::default(),
             phase: Phase::Streaming,
