@@ -17,7 +17,8 @@ pub struct Entry {
 pub enum Payload {
     /// A new leader's first entry: through it, and only through it, earlier terms' entries are committed.
     Empty,
-    /// Counts from the moment it is in a replica's log, committed or not (Raft dissertation, section 4.1).
+    /// Counts from the moment it is in a replica's log, committed or not (Raft dissertation, section 4.1). The entry with
+    /// index 1 is the genesis configuration.
     Configuration(Configuration),
     /// What the state machine applies; opaque here.
     Command(Bytes),

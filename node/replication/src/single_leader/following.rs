@@ -4,8 +4,8 @@
 
 use quorate_model::{LogIndex, NodeId, Position};
 
-use super::replica::{Replica, Role};
 use super::leading::NO_ROUND;
+use super::replica::{Replica, Role};
 use super::{AppendResult, Configuration, Entry, Message};
 
 impl Replica {

@@ -24,13 +24,23 @@
 #[cfg(test)]
 mod cluster_test;
 mod configurations;
+#[cfg(test)]
+mod driving_test;
 mod durability;
 mod electing;
+#[cfg(test)]
+mod electing_test;
 mod entry;
 mod following;
+#[cfg(test)]
+mod following_test;
+#[cfg(test)]
+mod governing_test;
 mod input;
 mod kernel;
 mod leading;
+#[cfg(test)]
+mod leading_test;
 mod log;
 mod message;
 mod output;

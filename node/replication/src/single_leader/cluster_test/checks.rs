@@ -87,12 +87,7 @@ impl Checks {
     }
 
     /// INV-2, INV-3, INV-4, INV-12: what leaves a node is durable there.
-    pub(super) fn leaves(
-        node: &Node,
-        to: NodeId,
-        message: &Message,
-        stands_on: Option<Position>,
-    ) {
+    pub(super) fn leaves(node: &Node, to: NodeId, message: &Message, stands_on: Option<Position>) {
         let disk = &node.disk;
         match message {
             Message::VoteReply { term, granted: true } => {

@@ -40,7 +40,7 @@ impl World {
     fn ask(&mut self) {
         for node in self.ids() {
             let leads = self.nodes[&node].replica.as_ref().is_some_and(|one| one.is_leading());
-            if leads && self.random.next() % 3 == 0 {
+            if leads && self.one_in(3) {
                 self.requests += 1;
                 let id = ProposalId(self.requests);
                 let size = usize::try_from(self.random.next() % 60).unwrap();
@@ -48,8 +48,8 @@ impl World {
                 command.resize(8 + size, 0);
                 self.give(node, Input::Propose { id, command: Bytes::from(command) });
             }
-            let leads = leads || self.random.next() % 50 == 0;
-            if leads && self.nodes[&node].replica.is_some() && self.random.next() % 4 == 0 {
+            let leads = leads || self.one_in(50);
+            if leads && self.nodes[&node].replica.is_some() && self.one_in(4) {
                 self.requests += 1;
                 let id = ReadId(self.requests);
                 let floor = self.checks.acknowledged.0;
@@ -61,7 +61,7 @@ impl World {
 
     /// The state stores flush now and then.
     fn flush(&mut self) {
-        if self.random.next() % 10 == 0 {
+        if self.one_in(10) {
             let node = self.any_node();
             let node = self.node(node);
             // INV-42.
@@ -120,7 +120,7 @@ impl World {
             node.disk.damage(place);
         }
         for peer in self.ids() {
-            if peer != id && self.random.next() % 4 != 0 {
+            if peer != id && !self.one_in(4) {
                 let after = ms(1 + self.random.next() % 20);
                 self.give_later(peer, after, Input::PeerRefused { peer: id });
             }
@@ -135,7 +135,10 @@ impl World {
         let through = LogIndex(node.disk.flushed.applied.0.saturating_sub(kept));
         let id = node.id;
         let applied = replica.applied();
-        if node.disk.damaged || node.installing || through <= replica.base().index || through > applied
+        if node.disk.damaged
+            || node.installing
+            || through <= replica.base().index
+            || through > applied
         {
             return;
         }
@@ -148,22 +151,28 @@ impl World {
     fn retarget(&mut self) {
         let all: Vec<NodeId> = self.ids();
         let count = [1, 3, 3, 4, 5][usize::try_from(self.random.next() % 5).unwrap()];
+        // With a damaged one among two or fewer nobody could lead.
+        let count = if self.faults.damage > 0 { count.max(3) } else { count };
         let mut voters = BTreeSet::new();
         while voters.len() < count.min(all.len()) {
             voters.insert(self.any_node());
         }
         let mut learners: BTreeSet<NodeId> = BTreeSet::new();
-        if self.random.next() % 2 == 0 {
+        if self.one_in(2) {
             learners.insert(self.any_node());
         }
         let learners = learners.difference(&voters).copied().collect();
         let preferred = self.any_node();
-        let preferred = Some(preferred).filter(|_| self.random.next() % 2 == 0);
+        let preferred = Some(preferred).filter(|_| self.one_in(2));
         self.set_target(voters, learners, preferred);
     }
 
     fn draws(&mut self, of_a_thousand: u64) -> bool {
         self.random.next() % 1_000 < of_a_thousand
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.random.next().is_multiple_of(count)
     }
 
     fn any_node(&mut self) -> NodeId {

@@ -6,6 +6,7 @@
 
 mod checks;
 mod disk;
+mod effects;
 mod faults;
 mod node;
 mod world;
@@ -18,7 +19,7 @@ use quorate_model::NodeId;
 use super::Settings;
 use world::{Faults, World};
 
-const SEEDS_PER_TEST: u64 = 300;
+const SEEDS_PER_TEST: u64 = 250;
 
 fn settings() -> Settings {
     Settings {
@@ -69,14 +70,20 @@ fn compacted_and_damaged_logs_are_repaired_by_snapshots() {
 
 #[test]
 fn everything_at_once() {
-    let all =
-        Faults { crash: 10, retarget: 10, compact: 40, damage: 30, handover: 10, ..Faults::network() };
+    let all = Faults {
+        crash: 10,
+        retarget: 10,
+        compact: 40,
+        damage: 30,
+        handover: 10,
+        ..Faults::network()
+    };
     run_seeds(30_000, &all, 6);
 }
 
 #[test]
 fn a_quiet_cluster_keeps_its_leader() {
-    for seed in 0..20 {
+    for seed in 0..6 {
         let mut world = World::new(seed, settings(), nodes(1..=3), nodes(1..=3));
         world.run_for(Duration::from_secs(4));
         let (leader, term) = world.leader().expect("a leader was elected");
@@ -88,7 +95,7 @@ fn a_quiet_cluster_keeps_its_leader() {
 
 #[test]
 fn a_one_way_partition_does_not_depose_the_leader() {
-    for seed in 0..40 {
+    for seed in 0..10 {
         let mut world = World::new(seed, settings(), nodes(1..=3), nodes(1..=3));
         world.run_for(Duration::from_secs(4));
         let (leader, term) = world.leader().expect("a leader was elected");
@@ -106,7 +113,7 @@ fn a_one_way_partition_does_not_depose_the_leader() {
 
 #[test]
 fn a_leader_that_hears_nobody_is_replaced() {
-    for seed in 0..40 {
+    for seed in 0..10 {
         let mut world = World::new(seed, settings(), nodes(1..=3), nodes(1..=3));
         world.run_for(Duration::from_secs(4));
         let (leader, _) = world.leader().expect("a leader was elected");
@@ -142,7 +149,7 @@ fn a_killed_leader_is_replaced_at_once_when_its_address_refuses() {
 
 #[test]
 fn a_transfer_is_fast_and_loses_nothing() {
-    for seed in 0..40 {
+    for seed in 0..10 {
         let mut world = World::new(seed, settings(), nodes(1..=3), nodes(1..=3));
         world.run_for(Duration::from_secs(4));
         let (leader, _) = world.leader().expect("a leader was elected");
@@ -159,7 +166,7 @@ fn a_transfer_is_fast_and_loses_nothing() {
 
 #[test]
 fn the_preferred_leader_leads_in_the_end() {
-    for seed in 0..20 {
+    for seed in 0..6 {
         let mut world = World::new(seed, settings(), nodes(1..=3), nodes(1..=3));
         world.set_target(nodes(1..=3), nodes([]), Some(NodeId(2)));
         world.run_for(Duration::from_secs(20));
@@ -169,7 +176,7 @@ fn the_preferred_leader_leads_in_the_end() {
 
 #[test]
 fn the_configuration_reaches_the_target() {
-    for seed in 0..20 {
+    for seed in 0..6 {
         let mut world = World::new(seed, settings(), nodes(1..=3), nodes(1..=6));
         world.run_for(Duration::from_secs(3));
         // Nobody stays, not even the leader.

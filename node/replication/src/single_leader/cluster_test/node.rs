@@ -76,9 +76,8 @@ impl Node {
 
     /// The messages that no longer wait.
     pub(super) fn release(&mut self, durable: PersistId) -> Vec<Held> {
-        let (ready, held) = std::mem::take(&mut self.held)
-            .into_iter()
-            .partition(|held| held.until <= durable);
+        let (ready, held) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| held.until <= durable);
         self.held = held;
         ready
     }

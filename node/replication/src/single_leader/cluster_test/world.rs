@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_model::admin::Role;
-use quorate_model::{NodeId, Position, Term, Time};
+use quorate_model::{NodeId, Term, Time};
 
 use super::checks::Checks;
-use super::disk::{Persist, State};
-use super::node::{Held, Node};
+use super::effects::Snapshot;
+use super::node::Node;
 use crate::single_leader::random::Random;
-use crate::single_leader::{
-    AppendResult, Configuration, Entry, Input, Message, Output, PersistId, Settings, When,
-};
+use crate::single_leader::{Configuration, Input, Message, PersistId, Settings};
 
 /// How often what goes wrong: the first three in a thousand messages, damage in a hundred
 /// crashes, the others in a thousand turns of 10 ms.
@@ -37,7 +35,7 @@ pub(super) struct World {
     pub(super) checks: Checks,
     pub(super) random: Random,
     pub(super) settings: Settings,
-    events: BTreeMap<(Time, u64), Event>,
+    events: BTreeMap<(Time, u64), Box<Event>>,
     scheduled: u64,
     pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
     target: (BTreeSet<NodeId>, BTreeSet<NodeId>, Option<NodeId>),
@@ -45,27 +43,38 @@ pub(super) struct World {
 }
 
 #[derive(Debug)]
-enum Event {
-    Deliver { from: NodeId, to: NodeId, message: Message },
+pub(super) enum Event {
+    Deliver {
+        from: NodeId,
+        to: NodeId,
+        message: Message,
+    },
     /// Given to a process, if it lives still.
-    Give { node: NodeId, incarnation: u64, input: Input },
-    Persisted { node: NodeId, incarnation: u64, id: PersistId },
-    Wake { node: NodeId, incarnation: u64 },
+    Give {
+        node: NodeId,
+        incarnation: u64,
+        input: Input,
+    },
+    Persisted {
+        node: NodeId,
+        incarnation: u64,
+        id: PersistId,
+    },
+    Wake {
+        node: NodeId,
+        incarnation: u64,
+    },
     Snapshot(Snapshot),
-    Installed { node: NodeId, incarnation: u64, snapshot: Snapshot },
-    Start { node: NodeId },
+    Installed {
+        node: NodeId,
+        incarnation: u64,
+        snapshot: Snapshot,
+    },
+    Start {
+        node: NodeId,
+    },
     /// The clients and the faults have their turn.
     Turn,
-}
-
-#[derive(Clone, Debug)]
-struct Snapshot {
-    from: NodeId,
-    from_incarnation: u64,
-    to: NodeId,
-    position: Position,
-    configuration: Configuration,
-    state: State,
 }
 
 const TURN: Duration = Duration::from_millis(10);
@@ -116,7 +125,7 @@ impl World {
         {
             let ((at, _), event) = next.remove_entry();
             self.now = at;
-            self.happen(event);
+            self.happen(*event);
         }
         self.now = end;
     }
@@ -184,8 +193,8 @@ impl World {
         let reads = self.checks.reads_answered;
         loop {
             self.run_for(ms(100));
-            let answered = self.checks.acknowledged_count > acknowledged
-                && self.checks.reads_answered > reads;
+            let answered =
+                self.checks.acknowledged_count > acknowledged && self.checks.reads_answered > reads;
             let progress = (self.is_settled(), answered);
             if progress == (true, true) {
                 return;
@@ -218,9 +227,9 @@ impl World {
 
     // Events.
 
-    fn schedule(&mut self, after: Duration, event: Event) {
+    pub(super) fn schedule(&mut self, after: Duration, event: Event) {
         self.scheduled += 1;
-        self.events.insert((self.now.after(after), self.scheduled), event);
+        self.events.insert((self.now.after(after), self.scheduled), Box::new(event));
     }
 
     fn happen(&mut self, event: Event) {
@@ -238,9 +247,7 @@ impl World {
                 self.persisted(node, id);
             }
             Event::Wake { node, incarnation } if self.lives(node, incarnation) => self.wake(node),
-            Event::Installed { node, incarnation, snapshot }
-                if self.lives(node, incarnation) =>
-            {
+            Event::Installed { node, incarnation, snapshot } if self.lives(node, incarnation) => {
                 self.installed(node, snapshot);
             }
             Event::Installed { snapshot, .. } => self.snapshot_over(&snapshot, None),
@@ -312,7 +319,8 @@ impl World {
         let Some(replica) = &mut node.replica else { return };
         let (term, committed) = (replica.term(), replica.committed());
         let led = replica.role() == Role::Leader;
-        let configuration = led.then(|| replica.configuration().clone()).unwrap_or_default();
+        let configuration =
+            if led { replica.configuration().clone() } else { Configuration::default() };
         replica.step(now, input);
         let leads = replica.role() == Role::Leader;
         let mut outputs = Vec::new();
@@ -331,190 +339,5 @@ impl World {
             self.carry_out(id, output);
         }
         self.schedule_wake(id);
-    }
-
-    fn carry_out(&mut self, id: NodeId, output: Output) {
-        match output {
-            Output::Persist { id: persist, hard_state, truncate_from, entries } => {
-                self.persist(id, Persist { id: persist, hard_state, truncate_from, entries });
-            }
-            Output::Send { to, message, when } => self.hold_or_send(id, to, message, when),
-            Output::Apply { entries } => self.apply(id, &entries),
-            Output::Proposed { id: proposal, position } => {
-                self.node(id).proposals.insert(position, proposal);
-            }
-            Output::ReadReady { id: read, index } => {
-                let floor = self.node(id).reads.remove(&read).unwrap();
-                assert!(index.0 >= floor, "INV-24: read at {index}, acknowledged {floor}");
-                self.checks.reads_answered += 1;
-            }
-            Output::ReadDropped { id: read, .. } => {
-                self.node(id).reads.remove(&read);
-            }
-            Output::ProposalDropped { .. } | Output::Leadership { .. } => {}
-            Output::LoadEntries { to, from, bytes_max } => {
-                let entries = self.node(id).disk.load(from, bytes_max);
-                let after = Duration::from_micros(self.random.next() % 5_000);
-                self.give_later(id, after, Input::Loaded { to, from, entries });
-            }
-            Output::SendSnapshot { to } => self.send_snapshot(id, to),
-        }
-    }
-
-    pub(super) fn node(&mut self, id: NodeId) -> &mut Node {
-        self.nodes.get_mut(&id).unwrap()
-    }
-
-    pub(super) fn give_later(&mut self, node: NodeId, after: Duration, input: Input) {
-        let incarnation = self.nodes[&node].incarnation;
-        self.schedule(after, Event::Give { node, incarnation, input });
-    }
-
-    // The disk.
-
-    fn persist(&mut self, id: NodeId, persist: Persist) {
-        let takes = match self.random.next() % 10_000 {
-            draw if draw < self.faults.stall => ms(300 + self.random.next() % 1_500),
-            _ => Duration::from_micros(50 + self.random.next() % 3_000),
-        };
-        let now = self.now;
-        let node = self.nodes.get_mut(&id).unwrap();
-        let replica = node.replica.as_ref().unwrap();
-        if let Some(first) = persist.entries.first() {
-            let before = replica.position_at(first.index().previous()).unwrap();
-            self.checks.appended(before, &persist.entries);
-        }
-        let (persisted, incarnation) = (persist.id, node.incarnation);
-        node.disk.pending.push_back(persist);
-        node.disk_free_at = node.disk_free_at.max(now).after(takes);
-        let after = node.disk_free_at.since(now);
-        self.schedule(after, Event::Persisted { node: id, incarnation, id: persisted });
-    }
-
-    fn persisted(&mut self, id: NodeId, persist: PersistId) {
-        let node = self.node(id);
-        node.disk.complete(persist);
-        for Held { to, message, stands_on, .. } in node.release(persist) {
-            Checks::leaves(&self.nodes[&id], to, &message, stands_on);
-            self.send(id, to, message);
-        }
-        self.give(id, Input::Persisted { id: persist });
-    }
-
-    fn apply(&mut self, id: NodeId, entries: &[Entry]) {
-        for entry in entries {
-            self.checks.applies(&self.nodes[&id], entry);
-            let node = self.node(id);
-            node.state.apply(entry);
-            if node.proposals.remove(&entry.position).is_some() {
-                self.checks.acknowledges(entry.position);
-            }
-        }
-        let index = self.nodes[&id].state.applied;
-        let after = Duration::from_micros(self.random.next() % 2_000);
-        self.give_later(id, after, Input::Applied { index });
-    }
-
-    // The network.
-
-    fn hold_or_send(&mut self, id: NodeId, to: NodeId, message: Message, when: When) {
-        let node = self.nodes.get_mut(&id).unwrap();
-        let acknowledged = match &message {
-            Message::AppendReply {
-                result: AppendResult::Matched(index), ..
-            } => Some(*index),
-            Message::PreVote { .. }
-            | Message::PreVoteReply { .. }
-            | Message::Vote { .. }
-            | Message::VoteReply { .. }
-            | Message::Append { .. }
-            | Message::AppendReply { .. }
-            | Message::SnapshotOffer { .. }
-            | Message::TimeoutNow { .. } => None,
-        };
-        let replica = node.replica.as_ref().unwrap();
-        let stands_on = acknowledged.and_then(|index| replica.position_at(index));
-        match when {
-            When::Now => {
-                Checks::leaves(node, to, &message, stands_on);
-                self.send(id, to, message);
-            }
-            When::Persisted(until) => node.held.push(Held { until, to, message, stands_on }),
-        }
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
-        if self.random.next() % 1_000 < self.faults.loss || !self.nodes.contains_key(&to) {
-            return;
-        }
-        if self.random.next() % 1_000 < self.faults.repeat {
-            let after = self.delay();
-            self.schedule(after, Event::Deliver { from, to, message: message.clone() });
-        }
-        let after = self.delay();
-        self.schedule(after, Event::Deliver { from, to, message });
-    }
-
-    fn delay(&mut self) -> Duration {
-        match self.random.next() % 1_000 {
-            draw if draw < self.faults.slow => ms(self.random.next() % 3_000),
-            _ => Duration::from_micros(200 + self.random.next() % 4_000),
-        }
-    }
-
-    // Snapshots.
-
-    fn send_snapshot(&mut self, from: NodeId, to: NodeId) {
-        let node = &self.nodes[&from];
-        let (state, from_incarnation) = (node.state, node.incarnation);
-        let replica = node.replica.as_ref().unwrap();
-        let position = replica.position_at(state.applied).expect("what is applied is in the log");
-        let configuration = replica.configuration_at(state.applied).clone();
-        let snapshot = Snapshot { from, from_incarnation, to, position, configuration, state };
-        let after = ms(5 + self.random.next() % 400);
-        self.schedule(after, Event::Snapshot(snapshot));
-    }
-
-    fn snapshot_arrives(&mut self, snapshot: Snapshot) {
-        let (from, to) = (snapshot.from, snapshot.to);
-        let lost = self.random.next() % 1_000 < 5 * self.faults.loss;
-        let cut = self.cuts.contains(&(from, to)) || lost;
-        let node = self.nodes.get_mut(&to).unwrap();
-        let accepted = node
-            .replica
-            .as_ref()
-            .is_some_and(|replica| !node.installing && replica.accepts_snapshot(snapshot.position));
-        if cut || !accepted {
-            return self.snapshot_over(&snapshot, None);
-        }
-        node.installing = true;
-        let (node, incarnation) = (to, node.incarnation);
-        let after = ms(1 + self.random.next() % 50);
-        self.schedule(after, Event::Installed { node, incarnation, snapshot });
-    }
-
-    fn installed(&mut self, id: NodeId, snapshot: Snapshot) {
-        // The disk works in order: what was submitted before is durable before.
-        if let Some(newest) = self.nodes[&id].disk.pending.back().map(|persist| persist.id) {
-            self.persisted(id, newest);
-        }
-        self.checks.snapshots += 1;
-        self.checks.repairs += u64::from(self.nodes[&id].disk.damaged);
-        let node = self.node(id);
-        assert!(snapshot.state.applied >= node.state.applied, "INV-33");
-        node.installing = false;
-        node.disk.start(snapshot.position, snapshot.configuration.clone());
-        node.disk.flushed = snapshot.state;
-        node.state = snapshot.state;
-        let (position, configuration) = (snapshot.position, snapshot.configuration.clone());
-        self.give(id, Input::SnapshotInstalled { position, configuration });
-        self.snapshot_over(&snapshot, Some(position));
-    }
-
-    fn snapshot_over(&mut self, snapshot: &Snapshot, position: Option<Position>) {
-        let (node, incarnation) = (snapshot.from, snapshot.from_incarnation);
-        let input = Input::SnapshotSent { to: snapshot.to, position };
-        let after = ms(self.random.next() % 10);
-        self.schedule(after, Event::Give { node, incarnation, input });
     }
 }

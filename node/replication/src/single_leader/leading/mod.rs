@@ -105,9 +105,12 @@ impl Leader {
 }
 
 impl Leading<'_> {
-    /// The first act of a leader: an entry of its own term, through which everything before it is committed.
+    /// The first act of a leader: an entry of its own term, through which everything before it is committed. The very
+    /// first entry of a log is the configuration that the group began with, so that whoever joins blank learns it.
     pub(super) fn take_office(&mut self) {
-        self.append(Payload::Empty);
+        let begins = self.kernel.log.last() == Position::ZERO;
+        let genesis = begins.then(|| self.kernel.configuration().clone());
+        self.append(genesis.map_or(Payload::Empty, Payload::Configuration));
         // INV-16.
         assert_eq!(self.kernel.log.last().index, self.leader.first_own);
         self.kernel.round += 1;

@@ -5,8 +5,8 @@
 
 use quorate_model::{LogIndex, NodeId, Position};
 
-use super::{Leading, NO_ROUND};
 use super::progress::{Phase, Snapshot};
+use super::{Leading, NO_ROUND};
 use crate::single_leader::log::Lookup;
 use crate::single_leader::{AppendResult, Entry, Message, Output};
 

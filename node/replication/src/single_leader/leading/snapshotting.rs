@@ -38,6 +38,11 @@ impl Leading<'_> {
             (Phase::Snapshot(Snapshot::Streaming), Some(position)) => {
                 // What it holds is known when it has answered: what others say of it counts for nothing.
                 progress.probe(position.index.min(last).next());
+                if let Some(repair) = &mut progress.repair {
+                    // INV-34: answers from before the repair may still be on their way.
+                    self.kernel.round += 1;
+                    repair.round = self.kernel.round;
+                }
                 self.heartbeat(to);
             }
             (Phase::Snapshot(Snapshot::Streaming), None) => {
@@ -72,7 +77,8 @@ impl Leading<'_> {
         let floor = self.kernel.committed().max(self.leader.first_own);
         let (now, round) = (self.kernel.now, self.kernel.round);
         let Some(progress) = self.leader.followers.get_mut(&from) else { return };
-        if progress.repair.is_none() {
+        // After its repair it can be damaged again.
+        if progress.repair.is_none() || !matches!(progress.phase, Phase::Snapshot(_)) {
             // INV-34: nothing that it acknowledged counts any more, nor will a late answer.
             progress.matched = LogIndex::ZERO;
             progress.answered_round = 0;
