@@ -38,7 +38,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             if voters.len() != 1 || !voters.contains(&node) {
                 return Err(Failure::AlreadyBootstrapped);
             }
-        } else if self.shared.following.retired.contains(&GroupId::Meta) {
+        } else if self.shared.following.retired.contains_key(&GroupId::Meta) {
             return Err(Failure::AlreadyBootstrapped);
         }
         if let Some(why) = &self.shared.damaged {

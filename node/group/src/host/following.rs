@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_model::{Addresses, Epoch, GroupId, NodeId, Position, Topology};
+use quorate_model::{Addresses, Epoch, GroupId, NodeId, Position, Term, Topology};
 use quorate_replication::single_leader::{Configuration, Input, Replica, Restored};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
@@ -32,16 +32,25 @@ pub(super) struct Following {
     announced: Option<Topology>,
     /// The topology changed and is not followed yet.
     fresh: bool,
-    /// Groups that this node hosted and forgot.
-    pub(super) retired: BTreeSet<GroupId>,
+    /// Groups that this node hosted and forgot, and the term in which it did.
+    pub(super) retired: BTreeMap<GroupId, Term>,
     /// Groups on their way into or out of `retired`, until it is durable.
-    pub(super) settling: BTreeSet<GroupId>,
+    pub(super) settling: BTreeMap<GroupId, Settling>,
     /// What peers said of themselves when they connected last.
     addresses: BTreeMap<NodeId, Addresses>,
 }
 
+#[derive(Debug)]
+pub(super) enum Settling {
+    Retiring,
+    Reviving(Standing),
+}
+
 impl Following {
-    pub(super) fn recovered(topology: Option<Topology>, retired: BTreeSet<GroupId>) -> Self {
+    pub(super) fn recovered(
+        topology: Option<Topology>,
+        retired: BTreeMap<GroupId, Term>,
+    ) -> Self {
         let fresh = topology.is_some();
         Self { announced: topology.clone(), topology, fresh, retired, ..Self::default() }
     }
@@ -173,21 +182,18 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     fn hosted_ever(&self, group: GroupId) -> bool {
         let following = &self.shared.following;
         self.groups.contains_key(&group)
-            || following.retired.contains(&group)
-            || following.settling.contains(&group)
+            || following.retired.contains_key(&group)
+            || following.settling.contains_key(&group)
     }
 
     /// A leader calls a group that this node does not host. Answers whether it hosts the group from here on.
     pub(super) fn called(&mut self, group: GroupId) -> bool {
         let following = &self.shared.following;
-        if self.shared.damaged.is_some() || following.settling.contains(&group) {
+        if self.shared.damaged.is_some() || following.settling.contains_key(&group) {
             return false;
         }
-        if following.retired.contains(&group) {
-            // It must not be taken for retired after a crash: that goes first.
-            self.put_first_standing(group, Configuration::default());
-            self.shared.following.settling.insert(group);
-            self.shared.flush_for(Purpose::Revive(group));
+        if let Some(term) = following.retired.get(&group).copied() {
+            self.revive(group, term);
             return false;
         }
         let blank = match group {
@@ -205,13 +211,6 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         blank
     }
 
-    /// It is durable that this group is no longer retired.
-    pub(super) fn revived(&mut self, group: GroupId) {
-        self.shared.following.settling.remove(&group);
-        self.shared.following.retired.remove(&group);
-        self.begin_group(group, Configuration::default());
-    }
-
     /// A replica with an empty log: the genesis voters', or a blank one.
     pub(super) fn begin_group(&mut self, id: GroupId, configuration: Configuration) {
         assert!(!self.groups.contains_key(&id), "a group is hosted once");
@@ -219,25 +218,20 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             // It goes to the log before anything that the replica makes durable.
             self.shared.persisting.start_log(id, Position::ZERO, &configuration);
         }
-        let Some(standing) = self.put_first_standing(id, configuration.clone()) else { return };
+        let Some(generation) = self.fresh_generation(id) else { return };
+        let standing = Standing::begin(generation, configuration.clone());
+        // What says, also after a damage of the log, that the group is hosted.
+        self.shared.state.apply(Batch { changes: vec![standing.put(id)] });
+        self.shared.flush();
         let restored =
             Restored { base_configuration: configuration, ..Restored::default() };
         self.host_group(id, restored, standing, Points::default());
     }
 
-    /// What says, also after a damage of the log, that the group is hosted. `None` when the host stops.
-    fn put_first_standing(
-        &mut self,
-        id: GroupId,
-        configuration: Configuration,
-    ) -> Option<Standing> {
+    /// A generation without rows for a group that begins. `None` when the host stops.
+    pub(super) fn fresh_generation(&mut self, id: GroupId) -> Option<u32> {
         match empty_generation(&self.shared.state, id, 0) {
-            Ok(generation) => {
-                let standing = Standing::begin(generation, configuration);
-                self.shared.state.apply(Batch { changes: vec![standing.put(id)] });
-                self.shared.flush();
-                Some(standing)
-            }
+            Ok(generation) => Some(generation),
             Err(error) => {
                 self.shared.fatal(describe(&error));
                 None

@@ -56,14 +56,16 @@ pub(super) fn start<D: Disk, S: StateStore>(
     let (log, recovered) = Log::open(disk, log_settings)?;
     let standings = standings(&state)?;
     let mut damage = recovered.damage.as_ref().map(ToString::to_string);
-    let mut retired = BTreeSet::new();
+    let mut retired = BTreeMap::new();
     let mut groups = BTreeMap::new();
     let known = standings.keys().chain(recovered.groups.keys()).copied().collect::<BTreeSet<_>>();
     let nothing = RecoveredGroup::default();
     for id in known {
         let standing = standings.get(&id);
-        if standing.is_some_and(|standing| standing.health == Health::Retired) {
-            retired.insert(id);
+        if let Some(standing) = standing
+            && standing.health == Health::Retired
+        {
+            retired.insert(id, standing.term_floor);
             continue;
         }
         let in_log = recovered.groups.get(&id).unwrap_or(&nothing);
@@ -75,7 +77,7 @@ pub(super) fn start<D: Disk, S: StateStore>(
         Some(found) => topology::load(&state, found.prefix(GroupId::Meta))?,
         None => None,
     };
-    let forgotten: Vec<GroupId> = retired.iter().copied().collect();
+    let forgotten: Vec<GroupId> = retired.keys().copied().collect();
     let following = Following::recovered(topology, retired);
     let persisting = Persisting::new(log, log_settings, damage.is_some());
     let mut shared = Shared::new(start, settings, persisting, state, following);
@@ -158,7 +160,7 @@ fn join(
 }
 
 /// The log that held its votes is gone: it votes for nobody else in a term that may have been its newest.
-fn lost_votes(node: NodeId, standing: &Standing) -> HardState {
+pub(super) fn lost_votes(node: NodeId, standing: &Standing) -> HardState {
     let term = standing.term_floor.max(standing.applied.term);
     HardState { term, vote: (term > Term::ZERO).then_some(node) }
 }
@@ -186,13 +188,16 @@ impl Found {
 
 impl<D: Disk, S: StateStore> Host<D, S> {
     fn restore(&mut self, id: GroupId, found: Found) -> Result<(), StartError> {
-        let damaged = self.shared.damaged.is_some();
+        let whole = self.shared.damaged.is_none();
         let Found { mut standing, hard_state, base, base_configuration, .. } = found;
         let changes = clear_others(&self.shared.state, id, standing.generation)?;
         if !changes.is_empty() {
             self.shared.state.apply(Batch { changes });
         }
-        if damaged {
+        if whole && found.unwritten.hard_state {
+            self.shared.persisting.hard_state(id, hard_state);
+        }
+        if !whole || standing.health == Health::Damaged {
             standing.health = Health::Damaged;
             let restored = Restored {
                 hard_state,
@@ -210,9 +215,6 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         } else {
             Vec::new()
         };
-        if found.unwritten.hard_state {
-            self.shared.persisting.hard_state(id, hard_state);
-        }
         if found.unwritten.start {
             self.shared.persisting.start_log(id, base, &base_configuration);
         }

@@ -6,12 +6,14 @@
 //! back what it has acknowledged since.
 
 use quorate_model::{GroupId, NodeId, Term};
-use quorate_replication::single_leader::Configuration;
+use quorate_replication::single_leader::{Configuration, Restored};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
 use super::group::Group;
-use super::retention::Purpose;
+use super::following::Settling;
+use super::recovery::lost_votes;
+use super::retention::{Points, Purpose};
 use super::rows::{Health, Prefix, Standing};
 use super::timers::Timer;
 use super::{Host, PeerMessage, Turn};
@@ -75,21 +77,55 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         assert!(group.doubt.is_some(), "only a replica in doubt goes");
         self.shared.persisting.disown(id);
         let generation = group.standing.generation;
+        let term = group.replica.term();
         let standing = Standing {
             health: Health::Retired,
+            term_floor: term,
             ..Standing::begin(generation, Configuration::default())
         };
         let changes = vec![Prefix::new(id, generation).clear(), standing.put(id)];
         self.shared.state.apply(Batch { changes });
-        self.shared.following.retired.insert(id);
-        self.shared.following.settling.insert(id);
+        self.shared.following.retired.insert(id, term);
+        self.shared.following.settling.insert(id, Settling::Retiring);
         self.shared.flush_for(Purpose::Retire(id));
         self.shared.status_changed = true;
     }
 
     /// It is durable that the group is gone: so may its log be.
     pub(super) fn retired(&mut self, id: GroupId) {
-        self.shared.following.settling.remove(&id);
+        let settling = self.shared.following.settling.remove(&id);
+        assert!(matches!(settling, Some(Settling::Retiring)));
         self.shared.persisting.forget(id);
+    }
+
+    /// A leader calls a group that was forgotten here. It must not be taken for retired after a crash, so that goes first.
+    ///
+    /// What it forgot it may have acknowledged, and a voter that has missed everything since may still count it. So it
+    /// comes back like a damaged replica: without a vote until a snapshot holds all that may have counted on it (INV-34).
+    pub(super) fn revive(&mut self, id: GroupId, term: Term) {
+        let Some(generation) = self.fresh_generation(id) else { return };
+        let standing = Standing {
+            health: Health::Damaged,
+            term_floor: term,
+            ..Standing::begin(generation, Configuration::default())
+        };
+        self.shared.state.apply(Batch { changes: vec![standing.put(id)] });
+        self.shared.following.settling.insert(id, Settling::Reviving(standing));
+        self.shared.flush_for(Purpose::Revive(id));
+    }
+
+    /// It is durable that this group is no longer retired.
+    pub(super) fn revived(&mut self, id: GroupId) {
+        let settling = self.shared.following.settling.remove(&id);
+        let Some(Settling::Reviving(standing)) = settling else {
+            unreachable!("only what is being revived waits for that")
+        };
+        self.shared.following.retired.remove(&id);
+        let hard_state = lost_votes(self.shared.node(), &standing);
+        if hard_state.term > Term::ZERO {
+            self.shared.persisting.hard_state(id, hard_state);
+        }
+        let restored = Restored { hard_state, damaged: true, ..Restored::default() };
+        self.host_group(id, restored, standing, Points::default());
     }
 }

@@ -47,7 +47,8 @@ pub(super) struct Standing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Health {
     Sound,
-    /// The log above these rows is damaged: no vote before a snapshot replaced them. Found at start, never stored.
+    /// No vote before a snapshot replaced these rows: the log above them is damaged (found at start, not stored), or the
+    /// node forgot this group once and is called again (stored).
     Damaged,
     /// The replica is gone from this node; the row stays so that it never starts from its genesis again.
     Retired,

@@ -170,11 +170,13 @@ impl Cluster {
         assert!(machine.host.is_none());
         let host = Host::start(start, machine.disk.clone(), machine.state.clone(), settings);
         machine.host = Some(host.unwrap());
+        if std::env::var("CHAOS_TRACE").is_ok() { eprintln!("{:?} START {} {:?}", self.now, id.0, machine.host.as_ref().map(|h| h.status())); }
         self.drain(id);
     }
 
     /// Power loss: what was not made durable may be gone.
     pub(super) fn crash(&mut self, id: NodeId) {
+        if std::env::var("CHAOS_TRACE").is_ok() { eprintln!("{:?} CRASH {}", self.now, id.0); }
         let seed = self.roll();
         let machine = self.machines.get_mut(&id).unwrap();
         machine.host = None;
@@ -385,6 +387,7 @@ impl Cluster {
             return;
         }
         let Packet { from, to, group, message } = packet;
+        if std::env::var("CHAOS_TRACE").is_ok() { let text = format!("{message:?}"); eprintln!("{:?} {group} {} -> {}: {}", self.now, from.0, to.0, &text[..text.len().min(400)]); }
         self.step(to, Input::Peer { from, group, message });
     }
 
