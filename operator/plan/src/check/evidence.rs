@@ -21,6 +21,7 @@ pub(super) struct Evidence<'a> {
 /// A group as its newest leader sees it.
 pub(super) struct Group {
     pub(super) voters: BTreeSet<NodeId>,
+    pub(super) learners: BTreeSet<NodeId>,
     /// Voters that have everything and have answered lately, the leader among them.
     pub(super) well: BTreeSet<NodeId>,
 }
@@ -49,9 +50,13 @@ impl<'a> Evidence<'a> {
     /// `None` when nobody is known to lead in the newest term.
     pub(super) fn group(&self, group: GroupId) -> Option<Group> {
         let replicas = self.replicas(group);
-        let newest = replicas.iter().map(|(_, replica)| replica.term).max()?;
-        let (leader, report) =
-            replicas.iter().find(|(_, r)| r.role == Role::Leader && r.term == newest)?;
+        let claims = replicas.iter().filter(|(_, replica)| replica.role == Role::Leader);
+        let (leader, report) = claims.max_by_key(|(_, replica)| replica.term)?;
+        let overtaken =
+            replicas.iter().any(|(node, r)| report.voters.contains(node) && r.term > report.term);
+        if overtaken {
+            return None;
+        }
         let answers = report.followers.iter().filter(|(_, follower)| {
             follower.phase == CatchUpPhase::CaughtUp
                 && follower.last_answer_ms.is_some_and(|age| age <= 5_000)
@@ -59,8 +64,19 @@ impl<'a> Evidence<'a> {
         let well = answers.map(|(node, _)| *node).chain([*leader]);
         Some(Group {
             voters: report.voters.clone(),
+            learners: report.learners.clone(),
             well: well.filter(|node| report.voters.contains(node)).collect(),
         })
+    }
+
+    /// Replicas that belong to the group: what a removed one remembers counts only while nobody is known to lead.
+    fn belonging(&self, group: GroupId) -> Vec<(NodeId, &'a ReplicaReport)> {
+        let mut replicas = self.replicas(group);
+        if let Some(state) = self.group(group) {
+            replicas
+                .retain(|(node, _)| state.voters.contains(node) || state.learners.contains(node));
+        }
+        replicas
     }
 
     pub(super) fn groups(&self) -> Vec<GroupId> {
@@ -71,7 +87,7 @@ impl<'a> Evidence<'a> {
 
     /// A replica other than the node's own has it in its configuration.
     pub(super) fn counted_on(&self, group: GroupId, node: NodeId) -> bool {
-        self.replicas(group).iter().filter(|(replica, _)| *replica != node).any(|(_, replica)| {
+        self.belonging(group).iter().filter(|(replica, _)| *replica != node).any(|(_, replica)| {
             replica.voters.contains(&node)
                 || (group != GroupId::Meta && replica.learners.contains(&node))
         })
@@ -82,7 +98,7 @@ impl<'a> Evidence<'a> {
         let Some(topology) = self.topology else { return false };
         self.groups().into_iter().all(|group| {
             self.group(group).is_some()
-                && self.replicas(group).iter().all(|(_, replica)| {
+                && self.belonging(group).iter().all(|(_, replica)| {
                     let mut named = replica.voters.iter().chain(&replica.learners);
                     named.all(|node| topology.members.contains_key(node))
                 })

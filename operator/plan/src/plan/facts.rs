@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Pod;
 use quorate_api::labels;
 use quorate_model::{
-    Datacenter, GroupId, Member, Name, NodeId, ShardId, Term, Topology, Zone,
+    Datacenter, GroupId, Member, Name, NodeId, ShardId, Topology, Zone,
     admin::{CatchUpPhase, NodeReport, ReplicaReport, Role},
     majority,
 };
@@ -166,9 +166,9 @@ impl<'a> Facts<'a> {
     pub(crate) fn only_members_are_counted_on(&self) -> bool {
         let Some(topology) = self.topology else { return false };
         self.groups.values().all(|group| {
-            group.replicas.values().all(|replica| {
-                let named = replica.voters.iter().chain(&replica.learners);
-                named.into_iter().all(|node| topology.members.contains_key(node))
+            group.counted_replicas().all(|(_, replica)| {
+                let mut named = replica.voters.iter().chain(&replica.learners);
+                named.all(|node| topology.members.contains_key(node))
             })
         })
     }
@@ -267,12 +267,24 @@ impl GroupFacts<'_> {
     }
 
     /// The node's own view does not count where the others have let it go: it is the last to hear.
-    fn may_count_on(&self, group: GroupId, node: NodeId) -> bool {
+    pub(crate) fn may_count_on(&self, group: GroupId, node: NodeId) -> bool {
         let learners_count = group != GroupId::Meta;
         self.wanted.contains(&node)
-            || self.replicas.iter().filter(|(replica, _)| **replica != node).any(|(_, report)| {
+            || self.counted_replicas().filter(|(replica, _)| *replica != node).any(|(_, report)| {
                 report.voters.contains(&node) || (learners_count && report.learners.contains(&node))
             })
+    }
+
+    /// The replicas whose word counts. One that the leader's configuration has let go may remember any old one: a
+    /// node that was removed and comes back does.
+    fn counted_replicas(&self) -> impl Iterator<Item = (NodeId, &ReplicaReport)> {
+        let leader = self.leader.map(|(_, leader)| leader);
+        self.replicas
+            .iter()
+            .filter(move |(node, _)| {
+                leader.is_none_or(|l| l.voters.contains(node) || l.learners.contains(node))
+            })
+            .map(|(node, report)| (*node, *report))
     }
 }
 
@@ -334,11 +346,14 @@ fn group_facts<'a>(
             replicas.insert(report.node, replica);
         }
     }
-    let newest = replicas.values().map(|replica| replica.term).max().unwrap_or(Term::ZERO);
-    let leader = replicas
-        .iter()
-        .find(|(_, replica)| replica.role == Role::Leader && replica.term == newest)
-        .map(|(node, replica)| (*node, *replica));
+    let claims = replicas.iter().filter(|(_, replica)| replica.role == Role::Leader);
+    let newest: Option<(NodeId, &ReplicaReport)> =
+        claims.max_by_key(|(_, replica)| replica.term).map(|(node, replica)| (*node, *replica));
+    // One of its own voters knows of a newer term: it may lead nobody any more.
+    let leader = newest.filter(|(_, claim)| {
+        let mut voters = claim.voters.iter().filter_map(|voter| replicas.get(voter));
+        voters.all(|replica| replica.term <= claim.term)
+    });
     GroupFacts { leader, replicas, wanted }
 }
 

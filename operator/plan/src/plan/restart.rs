@@ -129,9 +129,8 @@ fn may_restart(
     for node in identities(facts, candidate) {
         for (group, state) in &facts.groups {
             let voters = state.voters();
-            let involved = state.wanted.contains(&node)
-                || voters.is_some_and(|voters| voters.contains(&node))
-                || state.replicas.contains_key(&node) && *group != GroupId::Meta;
+            let involved = state.may_count_on(*group, node)
+                || (state.replicas.contains_key(&node) && *group != GroupId::Meta);
             if !involved {
                 continue;
             }

@@ -86,6 +86,7 @@ impl World {
                 if state.leader != Some(node) && self.random.percent(20) {
                     continue;
                 }
+                let forgets = self.random.percent(10);
                 let views = &mut self.volumes.get_mut(&claim).unwrap().views;
                 if part && state.leader.is_some() {
                     let view = View {
@@ -95,7 +96,7 @@ impl World {
                         learners: state.learners.clone(),
                     };
                     views.insert(group, view);
-                } else if !part {
+                } else if !part && forgets {
                     views.remove(&group);
                 }
             }
