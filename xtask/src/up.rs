@@ -86,10 +86,10 @@ fn install_chart(kubectl: &Kubectl, images: &Images, progress: &Progress) -> Res
     let mut template = helm_command(&helm, kubectl, &["template", RELEASE, "--no-hooks"]);
     with_chart(template.args(["--kube-version", "1.34.0"]));
     let wanted = output(&mut template)?;
-    let mut status = helm_command(&helm, kubectl, &["status", RELEASE, "--output", "json"]);
-    let installed = output(status.args(["--namespace", NAMESPACE]))
-        .is_ok_and(|status| status.contains("\"deployed\""));
-    if installed && is_applied(kubectl, &wanted) {
+    let mut manifest = helm_command(&helm, kubectl, &["get", "manifest", RELEASE]);
+    let installed = output(manifest.args(["--namespace", NAMESPACE]));
+    let is_current = installed.is_ok_and(|installed| installed.trim() == wanted.trim());
+    if is_current && is_in_force(kubectl, &wanted) {
         return Ok(());
     }
     progress.step("installing the chart");
@@ -99,8 +99,10 @@ fn install_chart(kubectl: &Kubectl, images: &Images, progress: &Progress) -> Res
     Ok(())
 }
 
-fn is_applied(kubectl: &Kubectl, manifests: &str) -> bool {
-    let args = ["diff", "--server-side", "--force-conflicts", "--field-manager=helm"];
+/// Whether the objects still hold what the release gave them. Asked in another name than Helm's:
+/// as Helm, everything that it adds by itself would be a difference.
+fn is_in_force(kubectl: &Kubectl, manifests: &str) -> bool {
+    let args = ["diff", "--server-side", "--force-conflicts", "--field-manager=quorate-local"];
     let mut diff = kubectl.command(args);
     diff.args(["--namespace", NAMESPACE, "--filename", "-"]);
     output_of_input(&mut diff, manifests).is_ok()

@@ -154,31 +154,29 @@ impl Recipe {
     fn write(mut self, folder: &Path) -> Result<Archive> {
         self.entries.sort_by(|a, b| a.path.cmp(&b.path));
         self.entries.dedup_by(|a, b| a.path == b.path);
-        let layer = self.layer()?;
-        let config = self.config(&sha256(&layer)).to_string().into_bytes();
+        let layer = Blob::new(self.layer()?);
+        let config = Blob::new(self.config(&layer.digest).to_string().into_bytes());
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
-            "config": descriptor(CONFIG_TYPE, &config),
-            "layers": [descriptor(LAYER_TYPE, &layer)],
-        })
-        .to_string()
-        .into_bytes();
-        let digest = sha256(&manifest);
+            "config": config.descriptor(CONFIG_TYPE),
+            "layers": [layer.descriptor(LAYER_TYPE)],
+        });
+        let manifest = Blob::new(manifest.to_string().into_bytes());
+        let digest = manifest.digest.clone();
         let short = &digest["sha256:".len()..][..12];
         let references: Vec<String> =
             ["dev", short].iter().map(|tag| format!("localhost/{}:{tag}", self.name)).collect();
-        let index = index(&manifest, &references).to_string().into_bytes();
         let mut files = vec![
             ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
-            ("index.json".to_owned(), index),
+            ("index.json".to_owned(), index(&manifest, &references).to_string().into_bytes()),
         ];
         for blob in [config, manifest, layer] {
-            files.push((format!("blobs/{}", sha256(&blob).replace(':', "/")), blob));
+            files.push((format!("blobs/{}", blob.digest.replace(':', "/")), blob.content));
         }
         let mut archive = tar::Builder::new(Vec::new());
         for (path, content) in &files {
-            append(&mut archive, path, 0o644, 0, content)?;
+            append(&mut archive, path, 0o644, content)?;
         }
         fs::create_dir_all(folder)?;
         let path = folder.join(format!("{}.tar", self.name));
@@ -192,9 +190,9 @@ impl Recipe {
         let mut layer = tar::Builder::new(Vec::new());
         for entry in &self.entries {
             match &entry.content {
-                Content::File(content) => append(&mut layer, &entry.path, entry.mode, 0, content)?,
+                Content::File(content) => append(&mut layer, &entry.path, entry.mode, content)?,
                 Content::Folder => {
-                    let mut header = header(entry.mode, tar::EntryType::Directory, 0);
+                    let mut header = header(entry.mode, tar::EntryType::Directory);
                     layer.append_data(&mut header, format!("{}/", entry.path), &[][..])?;
                 }
             }
@@ -248,11 +246,11 @@ fn shared_libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(libraries)
 }
 
-fn index(manifest: &[u8], references: &[String]) -> serde_json::Value {
+fn index(manifest: &Blob, references: &[String]) -> serde_json::Value {
     let manifests: Vec<serde_json::Value> = references
         .iter()
         .map(|reference| {
-            let mut named = descriptor(MANIFEST_TYPE, manifest);
+            let mut named = manifest.descriptor(MANIFEST_TYPE);
             named["platform"] = json!({ "architecture": architecture(), "os": "linux" });
             named["annotations"] = json!({
                 "io.containerd.image.name": reference,
@@ -264,35 +262,43 @@ fn index(manifest: &[u8], references: &[String]) -> serde_json::Value {
     json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests })
 }
 
-fn descriptor(media_type: &str, blob: &[u8]) -> serde_json::Value {
-    json!({ "mediaType": media_type, "digest": sha256(blob), "size": blob.len() })
+/// Content with its digest, which is computed once: an image has tens of megabytes.
+struct Blob {
+    content: Vec<u8>,
+    digest: String,
+}
+
+impl Blob {
+    fn new(content: Vec<u8>) -> Self {
+        let digest = format!("sha256:{}", hex(&Sha256::digest(&content)));
+        Self { content, digest }
+    }
+
+    fn descriptor(&self, media_type: &str) -> serde_json::Value {
+        json!({ "mediaType": media_type, "digest": self.digest, "size": self.content.len() })
+    }
 }
 
 fn append(
     archive: &mut tar::Builder<Vec<u8>>,
     path: &str,
     mode: u32,
-    owner: u64,
     content: &[u8],
 ) -> Result<()> {
-    let mut header = header(mode, tar::EntryType::Regular, owner);
+    let mut header = header(mode, tar::EntryType::Regular);
     header.set_size(content.len() as u64);
     Ok(archive.append_data(&mut header, path, content)?)
 }
 
-fn header(mode: u32, kind: tar::EntryType, owner: u64) -> tar::Header {
+fn header(mode: u32, kind: tar::EntryType) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_mode(mode);
     header.set_entry_type(kind);
-    header.set_uid(owner);
-    header.set_gid(owner);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_size(0);
     header.set_mtime(0);
     header
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 #[cfg(test)]
