@@ -4,6 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 /// The words of a line; `None` when a quote is not closed, or closed within a word.
 pub(super) fn split(line: &[u8]) -> Option<Vec<Bytes>> {
+    // To Redis a line is a C string: it ends at a zero byte.
+    let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
     let mut words = Vec::new();
     let mut rest = skip_blanks(line);
     while !rest.is_empty() {
@@ -19,7 +21,7 @@ fn word(mut rest: &[u8]) -> Option<(Bytes, &[u8])> {
     loop {
         match rest {
             [] => return Some((word.freeze(), rest)),
-            [blank, ..] if is_blank(*blank) || *blank == 0 => return Some((word.freeze(), rest)),
+            [blank, ..] if is_blank(*blank) => return Some((word.freeze(), rest)),
             [quote @ (b'"' | b'\''), after @ ..] => {
                 rest = quoted(*quote, after, &mut word)?;
                 // A closing quote ends the word: what follows must be a blank.
@@ -117,6 +119,13 @@ mod tests {
             Some(vec![b"A\xff\n\r\t\x08\x07\\\"qxg".into()])
         );
         assert_eq!(words(r"'a\'b\n'"), Some(vec![br"a'b\n".into()]));
+    }
+
+    #[test]
+    fn a_line_ends_at_a_zero_byte() {
+        assert_eq!(words("get a\0b c"), Some(vec![b"get".into(), b"a".into()]));
+        assert_eq!(words("\0"), Some(vec![]));
+        assert_eq!(words("get \"a\0\""), None);
     }
 
     #[test]

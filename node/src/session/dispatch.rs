@@ -247,6 +247,7 @@ impl<S: Store> Dispatcher<'_, S> {
                 let suicide = killed.iter().any(|client| client.id == me.id);
                 for client in killed.iter().filter(|client| client.id != me.id) {
                     client.killed.cancel();
+                    self.sessions.registry.close(client.id);
                 }
                 if suicide {
                     return Action::AnswerAndClose(reply);

@@ -113,4 +113,6 @@ impl<S: Store> Sessions<S> {
 }
 
 #[cfg(test)]
+mod memory_store;
+#[cfg(test)]
 mod session_test;
