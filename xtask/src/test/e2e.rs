@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, bail};
 use quorate_e2e::cluster::Cluster;
-use quorate_e2e::cluster::command::{command, output, output_of_input, visible};
+use quorate_e2e::cluster::command::{command, output, output_of_input};
 use quorate_e2e::cluster::progress::Progress;
 use quorate_e2e::cluster::tools;
 
@@ -98,6 +98,8 @@ fn check_chart() -> Result<()> {
 /// The API server itself judges the examples: schema, defaults and rules; nothing is created.
 fn check_examples() -> Result<()> {
     let kubectl = Cluster::choose()?.kubectl()?;
-    let args = ["apply", "--dry-run=server", "--validate=strict", "--filename"];
-    visible(kubectl.command(args).arg(root().join("examples")))
+    let args = ["apply", "--server-side", "--force-conflicts", "--dry-run=server"];
+    let mut apply = kubectl.command(args);
+    output(apply.args(["--validate=strict", "--filename"]).arg(root().join("examples")))?;
+    Ok(())
 }

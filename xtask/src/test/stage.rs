@@ -52,7 +52,7 @@ impl Stages {
 
     /// A stage that cannot run here; it counts as neither.
     pub(super) fn skip(&mut self, name: &str, why: &str) {
-        self.record(&format!("{name}: skipped, {why}"), || Ok(Counts::default()));
+        self.record(&format!("{name}: skipped ({why})"), || Ok(Counts::default()));
     }
 
     pub(super) fn outcomes(&self) -> &[Outcome] {
@@ -109,6 +109,9 @@ fn count_tests(command: &mut Command) -> Result<Counts> {
         // It did not compile, or a test program died.
         counts.failed = 1;
     }
+    if counts == Counts::default() {
+        bail!("no test ran");
+    }
     Ok(counts)
 }
 
@@ -136,6 +139,13 @@ mod tests {
         let simulated = Some(Counts { passed: 2000, failed: 0 });
         assert_eq!(result_line("2000 passed, 0 failed"), simulated);
         assert_eq!(result_line("test a ... ok"), None);
+    }
+
+    #[test]
+    fn program_that_runs_no_test_has_failed() {
+        let mut stages = Stages::default();
+        assert!(!stages.tests("none", &mut Command::new("true")));
+        assert_eq!(stages.totals(), (0, 1));
     }
 
     #[test]
