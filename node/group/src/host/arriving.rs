@@ -33,7 +33,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         self.shared.hear(from);
-        if !self.groups.contains_key(&group) && !(is_call(&message) && self.called(group)) {
+        let hosted = self.groups.contains_key(&group);
+        if !hosted && (!is_call(&message) || !self.called(group)) {
             return;
         }
         if let PeerMessage::NotMember { nonce, term } = message {
@@ -128,7 +129,13 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         match message {
             PeerMessage::Replication(message) => self.replication(from, message),
             PeerMessage::SnapshotChunk {
-                position, stream, number, last, checksum, payload, bytes_total: _
+                position,
+                stream,
+                number,
+                last,
+                checksum,
+                payload,
+                bytes_total: _,
             } => {
                 let chunk = Chunk { position, stream, number, last, checksum, payload };
                 self.chunk_received(from, chunk);
@@ -190,4 +197,3 @@ fn is_call(message: &PeerMessage) -> bool {
         | PeerMessage::NotMember { .. } => false,
     }
 }
-

@@ -44,7 +44,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 self.shared.answer(id, Err(Failure::NotLeader { group, leader: Some(leader) }));
             }
             Readiness::Lost => {
-                let why = self.shared.damaged.clone().unwrap_or_else(|| "no replica is left".into());
+                let why =
+                    self.shared.damaged.clone().unwrap_or_else(|| "no replica is left".into());
                 self.shared.answer(id, Err(Failure::Damaged(why)));
             }
             // What waits already goes first.
@@ -130,7 +131,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// Evaluates on what is proposed. `None` when the state store failed: the host stops.
     pub(super) fn evaluate(&mut self, write: &Write) -> Option<Evaluated> {
-        assert!(self.group.leadership.leading, "only a leader that caught up with itself evaluates");
+        assert!(
+            self.group.leadership.leading,
+            "only a leader that caught up with itself evaluates"
+        );
         let prefix = self.group.prefix();
         let keys = self.group.standing.keys;
         let overlay = &self.group.writes.overlay;
@@ -189,8 +193,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
         let Some(request) = request else { return };
         let Some(stage) = self.shared.requests.stage_mut(request) else { return };
-        let Stage::Proposing { answer, .. } = stage.take()
-        else {
+        let Stage::Proposing { answer, .. } = stage.take() else {
             unreachable!("a proposed request is proposing")
         };
         *stage = Stage::Appended { position, answer };
@@ -202,8 +205,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.group.writes.proposals.remove(&id).expect("only what was proposed is answered");
         let Some(request) = proposal.request else { return };
         let Some(stage) = self.shared.requests.stage_mut(request) else { return };
-        let Stage::Proposing { work, .. } = stage.take()
-        else {
+        let Stage::Proposing { work, .. } = stage.take() else {
             unreachable!("a dropped request was proposing")
         };
         *stage = Stage::Queued(work);
@@ -238,9 +240,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// The entry of an appended request is applied.
     pub(super) fn answer_applied(&mut self, id: RequestId, epoch: Option<Result<Epoch, Failure>>) {
         let Some(stage) = self.shared.requests.stage_mut(id) else { return };
-        let Stage::Appended { position, answer } =
-            stage.take()
-        else {
+        let Stage::Appended { position, answer } = stage.take() else {
             unreachable!("what stands in the log is appended")
         };
         match answer {

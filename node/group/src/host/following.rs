@@ -12,9 +12,9 @@ use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
 use super::group::{Group, Proposal, Task};
+use super::persisting::describe;
 use super::retention::{Points, Purpose};
 use super::retiring::Doubt;
-use super::persisting::describe;
 use super::rows::{Standing, empty_generation};
 use super::timers::Timer;
 use super::topology::{self, SetTopology};
@@ -47,10 +47,7 @@ pub(super) enum Settling {
 }
 
 impl Following {
-    pub(super) fn recovered(
-        topology: Option<Topology>,
-        retired: BTreeMap<GroupId, Term>,
-    ) -> Self {
+    pub(super) fn recovered(topology: Option<Topology>, retired: BTreeMap<GroupId, Term>) -> Self {
         let fresh = topology.is_some();
         Self { announced: topology.clone(), topology, fresh, retired, ..Self::default() }
     }
@@ -84,9 +81,9 @@ impl Following {
         let Some(topology) = &self.topology else { return true };
         match group {
             GroupId::Meta => topology.members.contains_key(&node),
-            GroupId::Shard(shard) => topology
-                .placement(shard)
-                .is_some_and(|placement| placement.voters.contains(&node)),
+            GroupId::Shard(shard) => {
+                topology.placement(shard).is_some_and(|placement| placement.voters.contains(&node))
+            }
         }
     }
 
@@ -223,8 +220,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         // What says, also after a damage of the log, that the group is hosted.
         self.shared.state.apply(Batch { changes: vec![standing.put(id)] });
         self.shared.flush();
-        let restored =
-            Restored { base_configuration: configuration, ..Restored::default() };
+        let restored = Restored { base_configuration: configuration, ..Restored::default() };
         self.host_group(id, restored, standing, Points::default());
     }
 

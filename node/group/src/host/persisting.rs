@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, Position, Term, Time};
-use quorate_replication::single_leader::{
-    Configuration, Entry, HardState, Payload, PersistId,
-};
+use quorate_replication::single_leader::{Configuration, Entry, HardState, Payload, PersistId};
 use quorate_storage::disk::{Completion, Disk};
 use quorate_storage::log::{self, BatchId, Body, EntryKind, Log, LogError, OpenError, Record};
 

@@ -45,7 +45,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     pub(super) fn read_ready(&mut self, read: ReadId, index: LogIndex) {
-        let id = self.group.reads.confirming.remove(&read).expect("only what was asked is answered");
+        let id =
+            self.group.reads.confirming.remove(&read).expect("only what was asked is answered");
         let Some(stage) = self.shared.requests.stage_mut(id) else { return };
         let Stage::Confirming(then) = stage.take() else {
             unreachable!("a read that is confirmed was confirming")
@@ -72,7 +73,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     pub(super) fn read_dropped(&mut self, read: ReadId, why: Dropped) {
-        let id = self.group.reads.confirming.remove(&read).expect("only what was asked is answered");
+        let id =
+            self.group.reads.confirming.remove(&read).expect("only what was asked is answered");
         let group = self.group.id;
         let Some(stage) = self.shared.requests.stage_mut(id) else { return };
         let Stage::Confirming(then) = stage.take() else {
@@ -112,8 +114,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     pub(super) fn finish_request(&mut self, id: RequestId) {
         let Some(stage) = self.shared.requests.stage_mut(id) else { return };
-        let Stage::Applying { index, then } = stage.take()
-        else {
+        let Stage::Applying { index, then } = stage.take() else {
             unreachable!("what is finished waited for an index")
         };
         // INV-22: a read sees everything through its index.
@@ -123,8 +124,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Then::Value { value, after } => {
                 let group = self.group.id;
                 let leadership = self.group.leadership;
-                let valid = leadership.leading
-                    && after.is_none_or(|after| after.term == leadership.term);
+                let valid =
+                    leadership.leading && after.is_none_or(|after| after.term == leadership.term);
                 self.shared.answer(
                     id,
                     if valid {

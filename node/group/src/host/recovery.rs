@@ -51,8 +51,7 @@ pub(super) fn start<D: Disk, S: StateStore>(
     state: S,
     settings: Settings,
 ) -> Result<Host<D, S>, StartError> {
-    let log_settings =
-        quorate_storage::log::Settings { segment_bytes: settings.segment_bytes };
+    let log_settings = quorate_storage::log::Settings { segment_bytes: settings.segment_bytes };
     let (log, recovered) = Log::open(disk, log_settings)?;
     let standings = standings(&state)?;
     let mut damage = recovered.damage.as_ref().map(ToString::to_string);
@@ -100,8 +99,10 @@ fn standings<S: StateStore>(state: &S) -> Result<BTreeMap<GroupId, Standing>, St
         let page = state.range(&from, &to, PAGE)?;
         for (row, value) in &page {
             let group = group_of_standing_row(row).ok_or(StartError::Row)?;
-            let standing = rows::decode(value)
-                .map_err(|what| StartError::Format { group, what: format!("its standing {what}") })?;
+            let standing = rows::decode(value).map_err(|what| StartError::Format {
+                group,
+                what: format!("its standing {what}"),
+            })?;
             standings.insert(group, standing);
         }
         match page.last() {
@@ -139,8 +140,8 @@ fn join(
         .then(|| (Position::ZERO, standing.configuration.clone()));
     let (log_base, log_configuration) =
         log_start.or(begun).unwrap_or((Position::ZERO, Configuration::default()));
-    let keeps_log = applied == log_base
-        || in_log.entries.iter().any(|(position, _)| *position == applied);
+    let keeps_log =
+        applied == log_base || in_log.entries.iter().any(|(position, _)| *position == applied);
     let (base, base_configuration) = if keeps_log {
         (log_base, log_configuration)
     } else {
@@ -210,11 +211,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             self.host_group(id, restored, standing, Points::default());
             return Ok(());
         }
-        let entries = if found.keeps_log {
-            self.read_log(id, base.index.next())?
-        } else {
-            Vec::new()
-        };
+        let entries =
+            if found.keeps_log { self.read_log(id, base.index.next())? } else { Vec::new() };
         if found.unwritten.start {
             self.shared.persisting.start_log(id, base, &base_configuration);
         }
@@ -230,11 +228,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         Ok(())
     }
 
-    fn read_log(
-        &self,
-        id: GroupId,
-        mut from: LogIndex,
-    ) -> Result<Vec<Entry>, StartError> {
+    fn read_log(&self, id: GroupId, mut from: LogIndex) -> Result<Vec<Entry>, StartError> {
         let mut entries = Vec::new();
         loop {
             let part = self
@@ -248,4 +242,3 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
     }
 }
-

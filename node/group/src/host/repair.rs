@@ -22,9 +22,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         let whole = |standing: &Standing| standing.health == Health::Sound;
-        let settled = self.groups.values().all(|group| {
-            whole(&group.standing) && group.incoming.is_none()
-        });
+        let settled =
+            self.groups.values().all(|group| whole(&group.standing) && group.incoming.is_none());
         if !settled {
             return;
         }

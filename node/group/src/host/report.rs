@@ -95,8 +95,7 @@ fn progress<V>(group: &Group<V>, node: NodeId, view: FollowerView, now: Time) ->
         FollowerPhase::Log { entries_behind } => CatchUpPhase::Log { entries_behind },
         FollowerPhase::CaughtUp => CatchUpPhase::CaughtUp,
     };
-    let last_answer_ms = view
-        .last_answer
-        .map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
+    let last_answer_ms =
+        view.last_answer.map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
     Progress { matched: view.matched, phase, last_answer_ms }
 }

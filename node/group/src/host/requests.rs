@@ -17,10 +17,16 @@ pub(super) enum Work {
     Write(Write),
     Read(Read),
     /// A linearizable read found these keys, whose time has come: remove them through the log, then read again.
-    ReadWithoutExpired { read: Read, keys: Vec<Bytes> },
+    ReadWithoutExpired {
+        read: Read,
+        keys: Vec<Bytes>,
+    },
     ReadIndex,
     ReadTopology,
-    SetTopology { expected: Epoch, topology: Box<Topology> },
+    SetTopology {
+        expected: Epoch,
+        topology: Box<Topology>,
+    },
 }
 
 /// What a request is answered once its entry is applied.
@@ -37,7 +43,10 @@ pub(super) enum Answer {
 pub(super) enum Then {
     Read(Read),
     /// A write that changed nothing, evaluated on what was proposed through `after`.
-    Value { value: Value, after: Option<Position> },
+    Value {
+        value: Value,
+        after: Option<Position>,
+    },
     Topology,
     Index,
     Done,
@@ -140,7 +149,9 @@ impl Waiting {
         let group = self.group;
         match self.stage {
             Stage::Queued(_) => Err(Failure::NoLeader { group }),
-            Stage::Proposing { answer, .. } | Stage::Appended { answer, .. } => Err(answer.open(group)),
+            Stage::Proposing { answer, .. } | Stage::Appended { answer, .. } => {
+                Err(answer.open(group))
+            }
             Stage::Confirming(_) | Stage::Applying { .. } => Err(Failure::TimedOut { group }),
             Stage::Counting { counted, .. } => Ok(Reply::Waited { replicas: counted }),
             Stage::HandingOver { .. } => Err(Failure::TimedOut { group }),

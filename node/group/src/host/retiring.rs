@@ -10,8 +10,8 @@ use quorate_replication::single_leader::{Configuration, Restored};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
-use super::group::Group;
 use super::following::Settling;
+use super::group::Group;
 use super::recovery::lost_votes;
 use super::retention::{Points, Purpose};
 use super::rows::{Health, Prefix, Standing};

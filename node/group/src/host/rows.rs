@@ -197,7 +197,9 @@ mod tests {
         assert!(this.row(&[0xff; 9]) < this.end());
         let next = GroupId::Shard(ShardId(4));
         assert_eq!(Prefix::new(group, u32::MAX).end(), Prefix::new(next, 0).row(&[]));
-        assert!(Prefix::new(GroupId::Shard(ShardId(u16::MAX)), u32::MAX).end() < standings_range().0);
+        assert!(
+            Prefix::new(GroupId::Shard(ShardId(u16::MAX)), u32::MAX).end() < standings_range().0
+        );
     }
 
     #[test]

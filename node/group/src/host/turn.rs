@@ -15,6 +15,9 @@ use super::shared::Shared;
 use super::timers::Timer;
 use super::{Failure, PeerMessage};
 
+/// How many messages of a group may wait for its persists.
+const HELD_MAX: usize = 1024;
+
 pub(super) struct Turn<'a, D: Disk, S: StateStore> {
     pub(super) group: &'a mut Group<S::View>,
     pub(super) shared: &'a mut Shared<D, S>,
@@ -73,6 +76,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let group = self.group.id;
         match when {
             When::Persisted(until) if until > self.group.persisted => {
+                // INV-55: while the disk stands still, messages are lost rather than piled up.
+                if self.group.held.len() >= HELD_MAX {
+                    self.group.held.pop_front();
+                }
                 self.group.held.push_back(Held { until, to, message });
             }
             When::Persisted(_) | When::Now => {

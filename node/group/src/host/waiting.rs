@@ -8,7 +8,13 @@ use super::requests::{Stage, Waiting};
 use super::{Failure, Reply, RequestId, Turn};
 
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
-    pub(super) fn count(&mut self, id: RequestId, position: Position, replicas: u32, timeout_ms: u64) {
+    pub(super) fn count(
+        &mut self,
+        id: RequestId,
+        position: Position,
+        replicas: u32,
+        timeout_ms: u64,
+    ) {
         let group = self.group.id;
         let node = self.shared.node();
         let timeout = match timeout_ms {

@@ -179,8 +179,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let switched = self.group.incoming.as_ref().is_some_and(Incoming::is_switched);
         let leads = self.group.replica.leader() == Some(from);
         // A repaired group waits for the others of this node; another snapshot would make them wait for it.
-        let repaired =
-            self.shared.damaged.is_some() && self.group.standing.health == Health::Sound;
+        let repaired = self.shared.damaged.is_some() && self.group.standing.health == Health::Sound;
         if switched || repaired || !leads || !self.is_useful(chunk.position) {
             return false;
         }

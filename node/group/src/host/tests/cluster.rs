@@ -12,7 +12,7 @@ use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model::Store;
 
 use super::super::{
-    Failure, Host, Input, Output, PeerMessage, ReadLevel, Reply, ReplicaStatus, Request, RequestId,
+    Failure, Host, Input, Output, PeerMessage, ReadLevel, ReplicaStatus, Reply, Request, RequestId,
     Settings, Start,
 };
 use crate::{Expiry, Operation, Read, SetCondition, Value, Write};
@@ -158,25 +158,18 @@ impl Cluster {
     }
 
     pub(super) fn start(&mut self, id: NodeId) {
-        let start = Start {
-            node: id,
-            store: STORE,
-            seed: self.roll(),
-            now: self.now,
-            wall: self.wall(),
-        };
+        let start =
+            Start { node: id, store: STORE, seed: self.roll(), now: self.now, wall: self.wall() };
         let settings = self.settings.clone();
         let machine = self.machines.get_mut(&id).unwrap();
         assert!(machine.host.is_none());
         let host = Host::start(start, machine.disk.clone(), machine.state.clone(), settings);
         machine.host = Some(host.unwrap());
-        if std::env::var("CHAOS_TRACE").is_ok() { eprintln!("{:?} START {} {:?}", self.now, id.0, machine.host.as_ref().map(|h| h.status())); }
         self.drain(id);
     }
 
     /// Power loss: what was not made durable may be gone.
     pub(super) fn crash(&mut self, id: NodeId) {
-        if std::env::var("CHAOS_TRACE").is_ok() { eprintln!("{:?} CRASH {}", self.now, id.0); }
         let seed = self.roll();
         let machine = self.machines.get_mut(&id).unwrap();
         machine.host = None;
@@ -270,14 +263,18 @@ impl Cluster {
     }
 
     /// Through whoever leads, until it is answered.
-    pub(super) fn run(&mut self, shard: ShardId, operation: &Operation) -> (Value, Option<Position>) {
+    pub(super) fn run(
+        &mut self,
+        shard: ShardId,
+        operation: &Operation,
+    ) -> (Value, Option<Position>) {
         let deadline = self.now.after(LIMIT);
         loop {
             assert!(self.now < deadline, "{operation:?} is never done\n{}", self.describe());
             let leader = self.await_leader(GroupId::Shard(shard));
             match self.execute(leader, shard, operation.clone(), ReadLevel::Linearizable) {
                 Ok(Reply::Value { value, position }) => return (value, position),
-                Ok(other) => panic!("{other:?}"),
+                Ok(_) => panic!("{operation:?} is answered by a value"),
                 Err(_) => self.run_for(Duration::from_millis(20)),
             }
         }
@@ -294,10 +291,9 @@ impl Cluster {
     }
 
     pub(super) fn read_local(&mut self, id: NodeId, key: &str) -> Result<Value, Failure> {
-        match self.execute(id, SHARD, get(key), ReadLevel::Local)? {
-            Reply::Value { value, .. } => Ok(value),
-            other => panic!("{other:?}"),
-        }
+        let reply = self.execute(id, SHARD, get(key), ReadLevel::Local)?;
+        let Reply::Value { value, .. } = reply else { panic!("{reply:?}") };
+        Ok(value)
     }
 
     /// Compare-and-set through the meta leader.
@@ -339,7 +335,8 @@ impl Cluster {
                 None => text += &format!("{id}: down\n"),
                 Some(host) => {
                     let status = host.status();
-                    text += &format!("{id}: damaged {:?} fatal {:?}\n", status.damaged, machine.fatal);
+                    text +=
+                        &format!("{id}: damaged {:?} fatal {:?}\n", status.damaged, machine.fatal);
                     for replica in status.replicas {
                         text += &format!("  {replica:?}\n");
                     }
@@ -387,7 +384,6 @@ impl Cluster {
             return;
         }
         let Packet { from, to, group, message } = packet;
-        if std::env::var("CHAOS_TRACE").is_ok() { let text = format!("{message:?}"); eprintln!("{:?} {group} {} -> {}: {}", self.now, from.0, to.0, &text[..text.len().min(400)]); }
         self.step(to, Input::Peer { from, group, message });
     }
 
@@ -437,7 +433,9 @@ impl Cluster {
             Output::Topology(topology) => {
                 let machine = self.machines.get_mut(&id).unwrap();
                 // INV-51.
-                assert!(machine.topology.as_ref().is_none_or(|before| before.epoch < topology.epoch));
+                assert!(
+                    machine.topology.as_ref().is_none_or(|before| before.epoch < topology.epoch)
+                );
                 machine.topology = Some(*topology);
             }
             Output::StatusChanged => {}

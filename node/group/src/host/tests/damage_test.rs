@@ -97,9 +97,7 @@ fn a_state_store_ahead_of_its_log_is_damage() {
     cluster.machines[&node(3)].disk.wipe();
     cluster.start(node(3));
     assert!(cluster.host(node(3)).status().damaged.is_some());
-    cluster.until("it is repaired", |cluster| {
-        cluster.host(node(3)).status().damaged.is_none()
-    });
+    cluster.until("it is repaired", |cluster| cluster.host(node(3)).status().damaged.is_none());
     cluster.write("after", "repair");
     assert!(cluster.replica(node(3), GROUP).is_some());
 }

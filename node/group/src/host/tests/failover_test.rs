@@ -127,7 +127,10 @@ fn an_isolated_leader_answers_no_linearizable_read() {
     cluster.write("key", "new");
     let reply = cluster.reply(stale);
     assert!(
-        matches!(reply, Err(Failure::NoLeader { .. } | Failure::NotLeader { .. } | Failure::TimedOut { .. })),
+        matches!(
+            reply,
+            Err(Failure::NoLeader { .. } | Failure::NotLeader { .. } | Failure::TimedOut { .. })
+        ),
         "{reply:?}"
     );
     cluster.heal();

@@ -87,6 +87,32 @@ fn a_replica_that_was_forgotten_comes_back_blank() {
 }
 
 #[test]
+fn a_replica_that_forgot_does_not_elect_one_that_missed_everything() {
+    let mut cluster = Cluster::new(9, 4);
+    cluster.bootstrap(super::cluster::topology(&[1, 2, 3, 4], 1, &[1, 2, 3]));
+    cluster.crash(node(2));
+    cluster.write("key", "value");
+    cluster.change(|topology| topology.shards[0].voters = nodes(&[2, 3, 4]));
+    await_voters(&mut cluster, GROUP, &nodes(&[2, 3, 4]));
+    cluster.until("it is gone", |cluster| cluster.replica(node(1), GROUP).is_none());
+    cluster.change(|topology| topology.shards[0].voters = nodes(&[1, 3, 4]));
+    cluster.until("it comes back", |cluster| cluster.replica(node(1), GROUP).is_some());
+    // The two that know nothing are a majority of the genesis.
+    for known in [3, 4].map(node) {
+        for other in [1, 2].map(node) {
+            cluster.cut.insert((known, other));
+            cluster.cut.insert((other, known));
+        }
+    }
+    cluster.start(node(2));
+    cluster.run_for(Duration::from_secs(10));
+    assert_ne!(cluster.replica(node(2), GROUP).unwrap().role, Role::Leader);
+    cluster.heal();
+    await_voters(&mut cluster, GROUP, &nodes(&[1, 3, 4]));
+    assert_eq!(cluster.read("key"), bulk("value"));
+}
+
+#[test]
 fn a_removed_member_is_not_needed() {
     let mut cluster = Cluster::bootstrapped(4, 3, 1);
     join(&mut cluster, node(4));

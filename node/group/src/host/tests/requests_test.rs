@@ -147,7 +147,8 @@ fn wait_counts_the_followers_that_hold_a_position() {
     let mut cluster = Cluster::bootstrapped(10, 3, 1);
     let position = cluster.write("key", "value");
     let leader = cluster.await_leader(GROUP);
-    let wait = |replicas, timeout_ms| Request::Wait { shard: SHARD, position, replicas, timeout_ms };
+    let wait =
+        |replicas, timeout_ms| Request::Wait { shard: SHARD, position, replicas, timeout_ms };
     assert_eq!(cluster.ask(leader, wait(2, 0)), Ok(Reply::Waited { replicas: 2 }));
     let follower = (1..=3).map(node).find(|id| *id != leader).unwrap();
     cluster.crash(follower);

@@ -35,9 +35,9 @@ fn caught_up(cluster: &mut Cluster, id: quorate_model::NodeId) {
     cluster.until("it has caught up", |cluster| {
         let Some(leader) = cluster.leader(GROUP) else { return false };
         let leader = cluster.replica(leader, GROUP).unwrap();
-        cluster.replica(id, GROUP).is_some_and(|replica| {
-            replica.applied == leader.applied && replica.keys == leader.keys
-        })
+        cluster
+            .replica(id, GROUP)
+            .is_some_and(|replica| replica.applied == leader.applied && replica.keys == leader.keys)
     });
 }
 
