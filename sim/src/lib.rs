@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Deterministic simulation of whole clusters: real hosts in one thread, from a seed; network, disks, clocks, processes and the
+//! operator's proposals go wrong as the seed says; checkers watch the invariants of `docs/protocol.md`.
+//!
+//! Nothing that is checked is stubbed: the protocol, the log's code, the meta group and the keyspace are those of the node.
+//! Only the disk, the network, the clocks and the state store's engine are simulated.
+
+mod checkers;
+mod clients;
+mod cluster;
+mod machine;
+mod nemesis;
+mod network;
+mod options;
+mod placement;
+mod run;
+mod workload;
+
+pub use run::{Summary, Violation, run};

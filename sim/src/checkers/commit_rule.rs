@@ -1,0 +1,92 @@
+//! A leader commits an entry of its own term that a majority of the voters has made durable; learners and others never
+//! count; what is committed stays. INV-16, INV-17, INV-18, INV-28.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::admin::Role;
+use quorate_model::{GroupId, LogIndex, NodeId, Term, majority};
+use quorate_replication::single_leader::{AppendResult, Message};
+
+use super::{Checker, Ledger, Sight};
+
+#[derive(Default)]
+pub(crate) struct CommitRule {
+    /// The most that a replica acknowledged to the leader of a term.
+    acknowledged: BTreeMap<(GroupId, Term, NodeId), LogIndex>,
+    committed: BTreeMap<(NodeId, u64, GroupId), Leading>,
+}
+
+#[derive(Clone, Copy)]
+struct Leading {
+    /// The term in which it led at the last look, if it did.
+    term: Option<Term>,
+    committed: LogIndex,
+}
+
+impl CommitRule {
+    fn is_durable_on_majority(&self, at: Sight<'_>, term: Term, voters: &BTreeSet<NodeId>) -> bool {
+        let committed = at.replica.committed();
+        let holds = |voter: &&NodeId| {
+            if **voter == at.node {
+                at.replica.durable() >= committed
+            } else {
+                let most = self.acknowledged.get(&(at.group, term, **voter));
+                most.is_some_and(|most| *most >= committed)
+            }
+        };
+        voters.iter().filter(holds).count() >= majority(voters.len())
+    }
+}
+
+impl Checker for CommitRule {
+    fn sent(
+        &mut self,
+        at: Sight<'_>,
+        _to: NodeId,
+        message: &Message,
+        _: &Ledger,
+    ) -> Result<(), String> {
+        if let Message::AppendReply { term, result: AppendResult::Matched(index), .. } = message {
+            let most = self.acknowledged.entry((at.group, *term, at.node)).or_default();
+            *most = (*most).max(*index);
+        }
+        Ok(())
+    }
+
+    fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
+        let replica = at.replica;
+        let term = (replica.role() == Role::Leader).then(|| replica.term());
+        let now = Leading { term, committed: replica.committed() };
+        let before = self.committed.insert((at.node, at.incarnation, at.group), now).unwrap_or(now);
+        let (node, group, committed) = (at.node, at.group, now.committed);
+        if now.committed < before.committed {
+            return Err(format!(
+                "{group}: {node} takes back commits from {} to {committed}",
+                before.committed
+            ));
+        }
+        // Only what was committed while it led: before that, others' word counts.
+        let Some(term) =
+            term.filter(|_| before.term == now.term && now.committed > before.committed)
+        else {
+            return Ok(());
+        };
+        if replica.position_at(committed).is_none_or(|position| position.term != term) {
+            return Err(format!(
+                "{group}: {node} commits {committed}, which is not of its term {term}"
+            ));
+        }
+        // The step that committed it may have appended the next configuration: the one before counted then.
+        let (newest, then) = (replica.configuration(), replica.configuration_at(committed));
+        if self.is_durable_on_majority(at, term, &newest.voters)
+            || self.is_durable_on_majority(at, term, &then.voters)
+        {
+            return Ok(());
+        }
+        Err(format!("{group}: {node} commits {committed}, not durable on a majority of {newest:?}"))
+    }
+
+    fn forgotten(&mut self, node: NodeId, group: GroupId) {
+        self.committed.retain(|(owner, _, of), _| *owner != node || *of != group);
+    }
+}

@@ -1,0 +1,83 @@
+//! Once all is healed: every group has a leader, its configuration is the placement, every replica has applied the same log
+//! and holds the same rows. INV-9, INV-57.
+
+use std::collections::BTreeSet;
+
+use quorate_group::host::ReplicaStatus;
+use quorate_model::admin::Role;
+use quorate_model::{GroupId, NodeId, Topology};
+
+use crate::cluster::Cluster;
+
+/// # Errors
+/// What is not whole yet.
+pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
+    let topology = cluster.newest_topology().ok_or("no topology")?;
+    for machine in &cluster.machines {
+        let status = machine.status().ok_or_else(|| format!("{:?} does not run", machine.id))?;
+        if let Some(damage) = status.damaged {
+            return Err(format!("{:?} is damaged: {damage}", machine.id));
+        }
+        match machine.topology() {
+            Some(held) if held.epoch == topology.epoch => {}
+            Some(_) | None => return Err(format!("{:?} has an old topology", machine.id)),
+        }
+    }
+    let members: BTreeSet<NodeId> = topology.members.keys().copied().collect();
+    check_group(cluster, GroupId::Meta, &topology.meta_voters, &members)?;
+    for (shard, placement) in topology.placements() {
+        check_group(cluster, GroupId::Shard(shard), &placement.voters, &placement.voters)?;
+    }
+    check_members(cluster, &topology)
+}
+
+fn check_members(cluster: &Cluster, topology: &Topology) -> Result<(), String> {
+    for machine in &cluster.machines {
+        if !topology.members.contains_key(&machine.node) {
+            return Err(format!("{:?} is not a member", machine.id));
+        }
+    }
+    Ok(())
+}
+
+fn check_group(
+    cluster: &Cluster,
+    group: GroupId,
+    voters: &BTreeSet<NodeId>,
+    members: &BTreeSet<NodeId>,
+) -> Result<(), String> {
+    let replicas: Vec<(NodeId, ReplicaStatus)> = cluster
+        .machines
+        .iter()
+        .filter_map(|machine| {
+            let status = machine.status()?;
+            let replica = status.replicas.into_iter().find(|replica| replica.group == group)?;
+            Some((machine.node, replica))
+        })
+        .collect();
+    let hosts: BTreeSet<NodeId> = replicas.iter().map(|(node, _)| *node).collect();
+    if hosts != *members {
+        return Err(format!("{group} is on {hosts:?}, should be on {members:?}"));
+    }
+    let leaders = replicas.iter().filter(|(_, replica)| replica.role == Role::Leader).count();
+    if leaders != 1 {
+        return Err(format!("{group} has {leaders} leaders"));
+    }
+    let (_, first) = &replicas[0];
+    for (node, replica) in &replicas {
+        if replica.configuration.voters != *voters {
+            return Err(format!("{group} on {node}: voters {:?}", replica.configuration.voters));
+        }
+        // Clients go on, so positions are compared loosely and rows only at equal ones.
+        if replica.last.0 > replica.applied.0 + 64 {
+            return Err(format!(
+                "{group} on {node}: applied {}, last {}",
+                replica.applied, replica.last
+            ));
+        }
+        if replica.applied == first.applied && replica.keys != first.keys {
+            return Err(format!("{group}: {} and {} keys", replica.keys, first.keys));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! One checker per invariant of `docs/protocol.md`, or per few that are seen at one place.
+//!
+//! A checker sees every message when it is sent and when it is delivered, every replica after every step of its host, and every
+//! start of a host. It answers with what is violated; it never changes the run.
+
+use std::collections::BTreeMap;
+
+use quorate_group::host::PeerMessage;
+use quorate_model::{GroupId, LogIndex, NodeId, Term, Time};
+use quorate_replication::single_leader::{Message, Replica};
+
+use crate::machine::Machine;
+
+pub(crate) mod acknowledged_writes;
+pub(crate) mod commit_rule;
+pub(crate) mod damaged_replicas;
+pub(crate) mod durable_acknowledgements;
+pub(crate) mod durable_votes;
+pub(crate) mod election_safety;
+pub(crate) mod identities;
+pub(crate) mod leader_completeness;
+pub(crate) mod linearizability;
+pub(crate) mod liveness;
+pub(crate) mod log_matching;
+pub(crate) mod membership;
+pub(crate) mod recovery;
+pub(crate) mod requests;
+pub(crate) mod snapshots;
+pub(crate) mod state_machine_safety;
+pub(crate) mod stickiness;
+pub(crate) mod topology;
+pub(crate) mod transfer;
+
+/// A replica at the moment of an observation.
+#[derive(Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    pub(crate) now: Time,
+    pub(crate) node: NodeId,
+    /// Which process of the node.
+    pub(crate) incarnation: u64,
+    pub(crate) group: GroupId,
+    pub(crate) replica: &'a Replica,
+}
+
+/// What has been committed so far, by any replica's word: the term of each index.
+pub(crate) type Ledger = BTreeMap<(GroupId, LogIndex), Term>;
+
+type Verdict = Result<(), String>;
+
+pub(crate) trait Checker {
+    fn sent(
+        &mut self,
+        _at: Sight<'_>,
+        _to: NodeId,
+        _message: &Message,
+        _ledger: &Ledger,
+    ) -> Verdict {
+        Ok(())
+    }
+
+    /// Before the receiver takes it.
+    fn arrives(&mut self, _at: Sight<'_>, _from: NodeId, _message: &Message) {}
+
+    /// After the receiver took it; `term_before` is the receiver's term before.
+    fn delivered(
+        &mut self,
+        _at: Sight<'_>,
+        _from: NodeId,
+        _message: &Message,
+        _term_before: Term,
+    ) -> Verdict {
+        Ok(())
+    }
+
+    /// After a step of the host, for each of its replicas.
+    fn stepped(&mut self, _at: Sight<'_>, _ledger: &Ledger) -> Verdict {
+        Ok(())
+    }
+
+    /// A process has recovered this replica from its disk.
+    fn started(&mut self, _at: Sight<'_>) -> Verdict {
+        Ok(())
+    }
+
+    /// The replica is gone from its node for good.
+    fn forgotten(&mut self, _node: NodeId, _group: GroupId) {}
+
+    /// A peer's death was told to the node.
+    fn refused(&mut self, _node: NodeId, _peer: NodeId) {}
+}
+
+/// The checkers that watch a run while it goes on.
+pub(crate) struct Checkers {
+    watching: Vec<Box<dyn Checker>>,
+    ledger: Ledger,
+    hosted: BTreeMap<NodeId, Vec<GroupId>>,
+    pub(crate) identities: identities::Identities,
+    pub(crate) topology: topology::Epochs,
+    pub(crate) requests: requests::Requests,
+    pub(crate) acknowledged_writes: acknowledged_writes::AcknowledgedWrites,
+}
+
+impl Default for Checkers {
+    fn default() -> Self {
+        Self {
+            watching: vec![
+                Box::<election_safety::ElectionSafety>::default(),
+                Box::<durable_votes::DurableVotes>::default(),
+                Box::<durable_acknowledgements::DurableAcknowledgements>::default(),
+                Box::<leader_completeness::LeaderCompleteness>::default(),
+                Box::<log_matching::LeaderAppends>::default(),
+                Box::<commit_rule::CommitRule>::default(),
+                Box::<state_machine_safety::StateMachineSafety>::default(),
+                Box::<stickiness::Stickiness>::default(),
+                Box::<damaged_replicas::DamagedReplicas>::default(),
+                Box::<membership::Membership>::default(),
+                Box::<transfer::Transfer>::default(),
+                Box::<recovery::Recovery>::default(),
+            ],
+            ledger: Ledger::new(),
+            hosted: BTreeMap::new(),
+            identities: identities::Identities::default(),
+            topology: topology::Epochs::default(),
+            requests: requests::Requests::default(),
+            acknowledged_writes: acknowledged_writes::AcknowledgedWrites::default(),
+        }
+    }
+}
+
+impl Checkers {
+    pub(crate) fn sent(
+        &mut self,
+        now: Time,
+        machine: &Machine,
+        to: NodeId,
+        group: GroupId,
+        message: &PeerMessage,
+    ) -> Verdict {
+        self.identities.sent(machine.node)?;
+        // A replica that is being destroyed may have sent its last word in the same step.
+        let Some(at) = sight(now, machine, group) else { return Ok(()) };
+        if let PeerMessage::Replication(message) = message {
+            for checker in &mut self.watching {
+                checker.sent(at, to, message, &self.ledger)?;
+            }
+        }
+        snapshots::sent(at, message, &self.ledger)
+    }
+
+    pub(crate) fn arrives(
+        &mut self,
+        now: Time,
+        machine: &Machine,
+        from: NodeId,
+        group: GroupId,
+        message: &PeerMessage,
+    ) {
+        if let (Some(at), PeerMessage::Replication(message)) = (sight(now, machine, group), message)
+        {
+            for checker in &mut self.watching {
+                checker.arrives(at, from, message);
+            }
+        }
+    }
+
+    pub(crate) fn delivered(
+        &mut self,
+        now: Time,
+        machine: &Machine,
+        from: NodeId,
+        group: GroupId,
+        message: &PeerMessage,
+        term_before: Option<Term>,
+    ) -> Verdict {
+        let (Some(at), Some(term_before)) = (sight(now, machine, group), term_before) else {
+            return Ok(());
+        };
+        if let PeerMessage::Replication(message) = message {
+            for checker in &mut self.watching {
+                checker.delivered(at, from, message, term_before)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stepped(&mut self, now: Time, machine: &Machine) -> Verdict {
+        let groups = machine.groups();
+        let hosted = self.hosted.insert(machine.node, groups.clone()).unwrap_or_default();
+        for group in hosted.into_iter().filter(|group| !groups.contains(group)) {
+            for checker in &mut self.watching {
+                checker.forgotten(machine.node, group);
+            }
+        }
+        for group in groups {
+            let Some(at) = sight(now, machine, group) else { continue };
+            note_committed(&mut self.ledger, at)?;
+            for checker in &mut self.watching {
+                checker.stepped(at, &self.ledger)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn started(&mut self, now: Time, machine: &Machine) -> Verdict {
+        for group in machine.groups() {
+            let Some(at) = sight(now, machine, group) else { continue };
+            self.identities.started(at)?;
+            for checker in &mut self.watching {
+                checker.started(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn refused(&mut self, node: NodeId, peer: NodeId) {
+        for checker in &mut self.watching {
+            checker.refused(node, peer);
+        }
+    }
+
+    /// When the run is over.
+    pub(crate) fn end(&self, now: Time) -> Verdict {
+        self.acknowledged_writes.end(&self.ledger)?;
+        self.requests.end(now)
+    }
+}
+
+fn sight(now: Time, machine: &Machine, group: GroupId) -> Option<Sight<'_>> {
+    let replica = machine.replica(group)?;
+    Some(Sight { now, node: machine.node, incarnation: machine.incarnation, group, replica })
+}
+
+/// INV-18: what is committed once never changes.
+fn note_committed(ledger: &mut Ledger, at: Sight<'_>) -> Verdict {
+    let newest = at.replica.committed();
+    let mut index = newest;
+    // Backwards to what is known already: all below it was noted when that was.
+    while index > LogIndex::ZERO {
+        let Some(position) = at.replica.position_at(index) else { break };
+        match ledger.insert((at.group, index), position.term) {
+            Some(known) if known != position.term => {
+                let (group, node, term) = (at.group, at.node, position.term);
+                return Err(format!(
+                    "{group}: index {index} was committed in term {known}, {node} commits term {term}"
+                ));
+            }
+            Some(_) => break,
+            None => {}
+        }
+        index = index.previous();
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Where simulated clients send their calls: to the leader they believe in, or to anybody.
+
+use std::collections::BTreeMap;
+
+use quorate_group::host::{Failure, ReadLevel, Reply, Request};
+use quorate_model::{ShardId, Slot, Time};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::machine::MachineId;
+use crate::workload::{Attempt, ClientId, Workload};
+
+pub(crate) struct Clients {
+    pub(crate) workload: Workload,
+    clients: BTreeMap<ClientId, Client>,
+    next_attempt: u64,
+}
+
+#[derive(Default)]
+struct Client {
+    /// The request that it waits for.
+    waiting: Option<u64>,
+    /// Its call goes on after an attempt without effect.
+    goes_on: bool,
+    leader: Option<MachineId>,
+}
+
+impl Clients {
+    pub(crate) fn new(clients: usize, keys: usize) -> Self {
+        let clients = (0..clients).map(|id| (ClientId(id), Client::default())).collect();
+        Self { workload: Workload::new(keys), clients, next_attempt: 0 }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ClientId> {
+        self.clients.keys().copied().collect()
+    }
+
+    /// The client begins a call or goes on with one; answers the attempt's number and where it goes.
+    pub(crate) fn act(
+        &mut self,
+        id: ClientId,
+        anybody: MachineId,
+        now: Time,
+        random: &mut ChaCha8Rng,
+    ) -> (u64, MachineId) {
+        self.next_attempt += 1;
+        let client = self.clients.get_mut(&id).expect("a client of this run");
+        if !client.goes_on {
+            self.workload.begin(id, now, random);
+        }
+        client.goes_on = false;
+        client.waiting = Some(self.next_attempt);
+        let machine = match client.leader {
+            Some(leader) if random.random_bool(0.9) => leader,
+            Some(_) | None => anybody,
+        };
+        (self.next_attempt, machine)
+    }
+
+    pub(crate) fn is_waiting(&self, id: ClientId, attempt: u64) -> bool {
+        self.clients[&id].waiting == Some(attempt)
+    }
+
+    /// What the attempt asks for; `None` when the client has given up.
+    pub(crate) fn request(&self, id: ClientId, attempt: u64, shards: u16) -> Option<Request> {
+        if !self.is_waiting(id, attempt) {
+            return None;
+        }
+        let operation = self.workload.operation(id)?;
+        let shard = self.shard(id, shards)?;
+        Some(Request::Execute { shard, operation, level: ReadLevel::Linearizable })
+    }
+
+    /// The shard that the client's call is about.
+    pub(crate) fn shard(&self, id: ClientId, shards: u16) -> Option<ShardId> {
+        let operation = self.workload.operation(id)?;
+        Some(Slot::of_key(operation.keys()[0]).shard(shards))
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        id: ClientId,
+        now: Time,
+        leader: Option<MachineId>,
+        reply: Result<Reply, Failure>,
+    ) {
+        let done = reply.is_ok();
+        let attempt = self.workload.answer(id, now, reply);
+        let client = self.clients.get_mut(&id).expect("a client of this run");
+        client.waiting = None;
+        client.goes_on = attempt == Attempt::Again;
+        if !done {
+            client.leader = leader;
+        }
+    }
+
+    pub(crate) fn give_up(&mut self, id: ClientId) {
+        self.workload.give_up(id);
+        let client = self.clients.get_mut(&id).expect("a client of this run");
+        client.waiting = None;
+        client.goes_on = false;
+        client.leader = None;
+    }
+}

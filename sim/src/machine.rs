@@ -1,0 +1,206 @@
+//! One simulated machine: a host that runs or not, over a disk, a state store and clocks that outlive it.
+
+use std::time::Duration;
+
+use quorate_group::host::{Host, Input, Output, Start, Status};
+use quorate_model::{Addresses, GroupId, Member, Name, NodeId, StoreId, Time, Topology, WallTime};
+use quorate_replication::single_leader::Replica;
+use quorate_storage::disk::simulated::Simulated;
+use quorate_storage::state::model;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::options::Options;
+
+pub(crate) type SimulatedHost = Host<Simulated, model::Store>;
+
+/// Numbers the machines of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct MachineId(pub(crate) usize);
+
+/// How a machine's monotonic clock relates to the simulation's time.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// What it showed at the simulation's time zero.
+    origin: u64,
+    /// Parts per million that it runs too fast.
+    drift_ppm: u32,
+    /// Wall time beyond the simulation's.
+    wall_ahead_ms: u64,
+}
+
+pub(crate) struct Machine {
+    pub(crate) id: MachineId,
+    pub(crate) node: NodeId,
+    /// Raised by every start: what was scheduled for an earlier process is void.
+    pub(crate) incarnation: u64,
+    pub(crate) disk: Simulated,
+    pub(crate) state: model::Store,
+    host: Option<SimulatedHost>,
+    clock: Clock,
+    pub(crate) paused_until: Option<Time>,
+    /// When the next wake-up event is due, so that there is one at a time.
+    pub(crate) wakes_at: Option<Time>,
+    pub(crate) disk_scheduled: bool,
+    pub(crate) flush_scheduled: bool,
+}
+
+/// Far enough from zero that no time of day is near a boundary.
+const WALL_ORIGIN_MS: u64 = 1_800_000_000_000;
+
+impl Machine {
+    pub(crate) fn new(id: MachineId, random: &mut ChaCha8Rng) -> Self {
+        let clock = Clock {
+            origin: random.random_range(0..1_000_000_000_000),
+            drift_ppm: random.random_range(0..=500),
+            wall_ahead_ms: random.random_range(0..=500),
+        };
+        Self {
+            id,
+            node: fresh_node(random),
+            incarnation: 0,
+            disk: Simulated::new(),
+            state: model::Store::new(),
+            host: None,
+            clock,
+            paused_until: None,
+            wakes_at: None,
+            disk_scheduled: false,
+            flush_scheduled: false,
+        }
+    }
+
+    /// # Errors
+    /// What the host says when it cannot start.
+    pub(crate) fn start(
+        &mut self,
+        store: StoreId,
+        now: Time,
+        options: &Options,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(), String> {
+        assert!(self.host.is_none(), "a machine runs one process");
+        self.incarnation += 1;
+        self.wakes_at = None;
+        self.disk_scheduled = false;
+        self.flush_scheduled = false;
+        let start = Start {
+            node: self.node,
+            store,
+            seed: random.random(),
+            now: self.local(now),
+            wall: self.wall(now),
+        };
+        let host = Host::start(start, self.disk.clone(), self.state.clone(), options.host.clone())
+            .map_err(|error| format!("{:?} cannot start: {error}", self.id))?;
+        self.host = Some(host);
+        Ok(())
+    }
+
+    pub(crate) const fn is_running(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Gives the host an input and takes everything it wants done.
+    pub(crate) fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
+        let (local, wall) = (self.local(now), self.wall(now));
+        let Some(host) = &mut self.host else { return Vec::new() };
+        host.step(local, Input::Wall(wall));
+        host.step(local, input);
+        self.outputs()
+    }
+
+    pub(crate) fn outputs(&mut self) -> Vec<Output> {
+        let Some(host) = &mut self.host else { return Vec::new() };
+        std::iter::from_fn(|| host.pop_output()).collect()
+    }
+
+    /// When the host wants to be woken, in the simulation's time.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let local = self.host.as_ref()?.deadline()?;
+        Some(self.simulated(local))
+    }
+
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.host.as_ref().map(Host::status)
+    }
+
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
+        self.host.as_ref().map(|host| host.groups().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn replica(&self, group: GroupId) -> Option<&Replica> {
+        self.host.as_ref()?.replica(group)
+    }
+
+    pub(crate) fn topology(&self) -> Option<&Topology> {
+        self.host.as_ref()?.topology()
+    }
+
+    /// The process is killed; the operating system goes on.
+    pub(crate) fn kill(&mut self, random: &mut ChaCha8Rng) {
+        self.host = None;
+        self.disk.restart(random.random());
+        self.state.crash();
+    }
+
+    /// The power goes: what was not synced is torn or lost.
+    pub(crate) fn lose_power(&mut self, random: &mut ChaCha8Rng) {
+        self.host = None;
+        self.disk.crash(random.random());
+        self.state.crash();
+    }
+
+    /// The volume is replaced by an empty one: another node from now on.
+    pub(crate) fn wipe(&mut self, random: &mut ChaCha8Rng) {
+        self.host = None;
+        self.disk.wipe();
+        self.state = model::Store::new();
+        self.node = fresh_node(random);
+    }
+
+    pub(crate) const fn jump_wall_clock(&mut self, ahead_ms: u64) {
+        self.clock.wall_ahead_ms = ahead_ms;
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        let name = |kind: &str| format!("{kind}-{}.sim:1", self.id.0);
+        Member {
+            id: self.node,
+            name: format!("machine-{}", self.id.0),
+            datacenter: datacenter(self.id),
+            zone: datacenter(self.id),
+            addresses: Addresses {
+                peer: name("peer"),
+                plain: name("plain"),
+                cluster: name("cluster"),
+                admin: name("admin"),
+            },
+        }
+    }
+
+    fn local(&self, now: Time) -> Time {
+        let drift = u128::from(now.0) * u128::from(self.clock.drift_ppm) / 1_000_000;
+        Time(self.clock.origin + now.0 + u64::try_from(drift).expect("a part of the time"))
+    }
+
+    fn simulated(&self, local: Time) -> Time {
+        let since = u128::from(local.0.saturating_sub(self.clock.origin));
+        let time = since * 1_000_000 / (1_000_000 + u128::from(self.clock.drift_ppm));
+        // Rounded up: waking early would only wake again at once.
+        Time(u64::try_from(time).expect("less than the local time") + 1)
+    }
+
+    fn wall(&self, now: Time) -> WallTime {
+        let since = now.since(Time::ZERO) + Duration::from_millis(self.clock.wall_ahead_ms);
+        WallTime(WALL_ORIGIN_MS + u64::try_from(since.as_millis()).expect("runs are short"))
+    }
+}
+
+fn datacenter(machine: MachineId) -> Name {
+    Name::new(format!("dc-{}", machine.0)).expect("a valid label")
+}
+
+fn fresh_node(random: &mut ChaCha8Rng) -> NodeId {
+    NodeId(random.random())
+}

@@ -1,0 +1,183 @@
+//! The simulated operator: bootstraps, replaces lost nodes, and moves replicas about at random.
+//!
+//! It proposes topologies as the real one does, by compare-and-set, from what it can see; it may see an old epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_group::host::Request;
+use quorate_model::{Epoch, NodeId, ShardPlacement, Topology};
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+
+use crate::cluster::{Cluster, Event};
+use crate::machine::MachineId;
+
+impl Cluster {
+    pub(crate) fn first_topology(&mut self) -> Topology {
+        let nodes: Vec<NodeId> = self.machines.iter().map(|machine| machine.node).collect();
+        let replicas = self.options.replicas;
+        let shards = (0..self.options.shards)
+            .map(|_| {
+                let voters: BTreeSet<NodeId> =
+                    nodes.sample(&mut self.random, replicas).copied().collect();
+                ShardPlacement { genesis: voters.clone(), voters, preferred_leader: None }
+            })
+            .collect();
+        Topology {
+            store: self.store,
+            epoch: Epoch(1),
+            members: self.machines.iter().map(|machine| (machine.node, machine.member())).collect(),
+            meta_voters: nodes.iter().take(replicas).copied().collect(),
+            shards,
+        }
+    }
+
+    pub(crate) fn bootstrap(&mut self) -> Result<(), String> {
+        let topology = self.first_topology();
+        for machine in 0..self.machines.len() {
+            self.restart(MachineId(machine))?;
+        }
+        self.ask(MachineId(0), Request::Bootstrap { topology })
+    }
+
+    /// One step: repair what is lost, else move something.
+    pub(crate) fn change_topology(&mut self) -> Result<(), String> {
+        let pause = self.options.topology_every.unwrap_or(std::time::Duration::from_secs(1));
+        self.schedule_in(pause, Event::ChangeTopology);
+        let Some(current) = self.newest_topology() else { return Ok(()) };
+        let expected = current.epoch;
+        let Some(mut topology) = self.next_topology(current) else { return Ok(()) };
+        topology.epoch = expected.next();
+        let up: Vec<MachineId> = self
+            .machines
+            .iter()
+            .filter(|machine| machine.is_running() && machine.paused_until.is_none())
+            .map(|machine| machine.id)
+            .collect();
+        self.note(|| format!("operator proposes epoch {}", topology.epoch));
+        // Whoever leads the meta group takes it; the others refuse.
+        for machine in up {
+            self.ask(machine, Request::ProposeTopology { expected, topology: topology.clone() })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn newest_topology(&self) -> Option<Topology> {
+        self.machines
+            .iter()
+            .filter_map(|machine| machine.topology())
+            .max_by_key(|topology| topology.epoch)
+            .cloned()
+    }
+
+    /// A volume may be lost when every group would still have a majority of whole replicas besides it, by what
+    /// the groups themselves say: each configuration in use, at any running machine, must consist of nodes that exist.
+    pub(crate) fn may_wipe(&self, id: MachineId) -> bool {
+        let existing: BTreeSet<NodeId> = self.machines.iter().map(|machine| machine.node).collect();
+        let whole = |voters: &BTreeSet<NodeId>| {
+            voters.iter().all(|voter| existing.contains(voter)) && voters.len() >= 3
+        };
+        let mut seen = 0;
+        for machine in &self.machines {
+            let Some(status) = machine.status() else { return false };
+            if status.damaged.is_some() {
+                return false;
+            }
+            for replica in &status.replicas {
+                if !replica.configuration.voters.is_empty() && !whole(&replica.configuration.voters)
+                {
+                    return false;
+                }
+                seen += 1;
+            }
+        }
+        seen > 0 && self.machines[id.0].paused_until.is_none() && self.every_follower_is_close()
+    }
+
+    /// The topology that the operator wants after `topology`; `None` when nothing is to be done.
+    fn next_topology(&mut self, mut topology: Topology) -> Option<Topology> {
+        let alive: BTreeMap<NodeId, MachineId> =
+            self.machines.iter().map(|machine| (machine.node, machine.id)).collect();
+        let members: Vec<_> = self
+            .machines
+            .iter()
+            .filter(|machine| !topology.members.contains_key(&machine.node))
+            .map(crate::machine::Machine::member)
+            .collect();
+        let mut changed = !members.is_empty();
+        topology.members.extend(members.into_iter().map(|member| (member.id, member)));
+        changed |= replace_lost(&mut topology.meta_voters, &alive);
+        for placement in &mut topology.shards {
+            changed |= replace_lost(&mut placement.voters, &alive);
+        }
+        if changed {
+            return Some(topology);
+        }
+        changed |= self.forget_lost_members(&mut topology, &alive);
+        if !changed && self.stormy && self.options.topology_every.is_some() {
+            changed |= self.move_a_voter(&mut topology);
+        }
+        changed.then_some(topology)
+    }
+
+    /// A lost node stops being a member once no group counts on it.
+    fn forget_lost_members(
+        &self,
+        topology: &mut Topology,
+        alive: &BTreeMap<NodeId, MachineId>,
+    ) -> bool {
+        let mut used = BTreeSet::new();
+        for machine in &self.machines {
+            let Some(status) = machine.status() else { return false };
+            for replica in status.replicas {
+                // Every member follows the meta group as a learner: that alone keeps nobody.
+                used.extend(replica.configuration.voters);
+            }
+        }
+        let before = topology.members.len();
+        topology.members.retain(|node, _| alive.contains_key(node) || used.contains(node));
+        topology.members.len() != before
+    }
+
+    fn move_a_voter(&mut self, topology: &mut Topology) -> bool {
+        let nodes: Vec<NodeId> = topology.members.keys().copied().collect();
+        let shards = topology.shards.len();
+        let group = self.random.random_range(0..=shards);
+        let voters = if group == shards {
+            &mut topology.meta_voters
+        } else {
+            &mut topology.shards[group].voters
+        };
+        let outside: Vec<NodeId> =
+            nodes.into_iter().filter(|node| !voters.contains(node)).collect();
+        let Some(joins) = outside.choose(&mut self.random).copied() else { return false };
+        let inside: Vec<NodeId> = voters.iter().copied().collect();
+        let Some(leaves) = inside.choose(&mut self.random) else { return false };
+        voters.remove(leaves);
+        voters.insert(joins);
+        true
+    }
+
+    fn every_follower_is_close(&self) -> bool {
+        self.machines.iter().filter_map(|machine| machine.status()).all(|status| {
+            status.replicas.iter().all(|replica| {
+                replica.followers.values().all(|follower| {
+                    matches!(follower.phase, quorate_model::admin::CatchUpPhase::CaughtUp)
+                })
+            })
+        })
+    }
+}
+
+/// Voters that no machine has any more give way to nodes that exist.
+fn replace_lost(voters: &mut BTreeSet<NodeId>, alive: &BTreeMap<NodeId, MachineId>) -> bool {
+    let Some(lost) = voters.iter().find(|voter| !alive.contains_key(voter)).copied() else {
+        return false;
+    };
+    let Some(joins) = alive.keys().find(|node| !voters.contains(node)).copied() else {
+        return false;
+    };
+    voters.remove(&lost);
+    voters.insert(joins);
+    true
+}
