@@ -113,6 +113,8 @@ impl<S: Store> Sessions<S> {
 }
 
 #[cfg(test)]
+mod differential_test;
+#[cfg(test)]
 mod memory_store;
 #[cfg(test)]
 mod session_test;

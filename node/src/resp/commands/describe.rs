@@ -35,7 +35,7 @@ impl CommandQuery {
             Self::Info(names) => Reply::List(
                 names
                     .iter()
-                    .map(|name| table::by_full_name(name).map_or(Reply::NilList, row))
+                    .map(|name| table::by_full_name(name).map_or(Reply::Nil, row))
                     .collect(),
             ),
             Self::Docs(names) if names.is_empty() => {
