@@ -20,6 +20,8 @@ pub(crate) struct Stickiness {
     leads_since: BTreeMap<(NodeId, GroupId, Term), Time>,
     /// The transfer votes that reached a replica: candidate and term.
     transfers: BTreeMap<(NodeId, GroupId), (NodeId, Term)>,
+    /// The term that a replica was in when the newest message came.
+    asked_in: BTreeMap<(NodeId, GroupId), Term>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,6 +65,10 @@ impl Checker for Stickiness {
         };
         // A vote leaves when it is durable: one for a term that is not above the leader's was decided before it was heard.
         if matches!(message, Message::VoteReply { term, .. } if *term <= heard.term) {
+            return Ok(());
+        }
+        // Who has entered a later term since (a transfer asked for it) has no leader to stick to.
+        if self.asked_in.get(&(at.node, at.group)).is_some_and(|term| *term > heard.term) {
             return Ok(());
         }
         let ago = at.now.since(heard.at);
@@ -121,6 +127,7 @@ impl Checker for Stickiness {
     }
 
     fn arrives(&mut self, at: Sight<'_>, from: NodeId, message: &Message) {
+        self.asked_in.insert((at.node, at.group), at.replica.term());
         if let Message::Vote { term, transfer: true, .. } = message {
             self.transfers.insert((at.node, at.group), (from, *term));
         }
