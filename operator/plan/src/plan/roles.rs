@@ -32,8 +32,14 @@ pub(crate) fn leaderships(facts: &Facts<'_>) -> BTreeMap<ShardId, Leadership> {
                     Leadership { term: report.term, pod: Some(facts.pod_name(node)) }
                 }
                 Some(_) | None => {
+                    // A claim in a newer term, even one that is overtaken, says that the remembered leader is not.
+                    let superseded = group
+                        .replicas
+                        .values()
+                        .any(|replica| replica.role == Role::Leader && replica.term > term);
                     let pod = before.and_then(|s| s.leader.clone());
-                    Leadership { term, pod: pod.filter(|pod| !denies(facts, pod, shard)) }
+                    let pod = pod.filter(|pod| !superseded && !denies(facts, pod, shard));
+                    Leadership { term, pod }
                 }
             };
             (shard, leadership)

@@ -330,11 +330,11 @@ fn lives(default: u64) -> u64 {
     std::env::var("QUORATE_PLAN_LIVES").map_or(default, |count| count.parse().unwrap())
 }
 
-/// Seeds of lives in which a defect was found: a repaired group that went on waiting for a lost node, and restarts of
-/// nodes that a group without a known leader still counted on.
+/// Seeds of lives in which a defect was found: a repaired group that went on waiting for a lost node, restarts of
+/// nodes that a group without a known leader still counted on, and a label for a leader of an older term.
 #[test]
 fn lives_that_once_went_wrong_go_well() {
-    for seed in [1043, 5026, 7008] {
+    for seed in [1043, 5026, 7008, 12_009] {
         life(seed);
     }
 }
