@@ -149,7 +149,10 @@ impl Replica {
     /// Changes nothing durable here, whatever the answer (INV-7).
     pub(super) fn asked_to_pre_vote(&mut self, from: NodeId, term: Term, last: Position) {
         // INV-6, INV-10.
-        if self.kernel.is_sticky() || self.kernel.damaged || matches!(self.role, Role::Leader(_)) {
+        if self.kernel.is_sticky()
+            || self.kernel.damage.is_some()
+            || matches!(self.role, Role::Leader(_))
+        {
             return;
         }
         let up_to_date = last >= self.kernel.log.last();
@@ -258,7 +261,7 @@ impl Replica {
     ) {
         let leads = matches!(self.role, Role::Leader(_));
         // INV-6, INV-10: not even the term is taken over.
-        if self.kernel.damaged || (!transfer && (leads || self.kernel.is_sticky())) {
+        if self.kernel.damage.is_some() || (!transfer && (leads || self.kernel.is_sticky())) {
             return;
         }
         if term > self.kernel.term() {
@@ -318,7 +321,7 @@ impl Replica {
 
     pub(super) fn is_sole_voter(&self) -> bool {
         let voters = &self.kernel.configuration().voters;
-        voters.len() == 1 && voters.contains(&self.kernel.id) && !self.kernel.damaged
+        voters.len() == 1 && voters.contains(&self.kernel.id) && self.kernel.damage.is_none()
     }
 }
 

@@ -21,8 +21,9 @@ impl Replica {
             return;
         }
         self.hear(from);
-        if self.kernel.damaged {
-            return self.answer(from, round, AppendResult::Damaged);
+        if let Some(damage) = &self.kernel.damage {
+            let token = damage.token;
+            return self.answer(from, round, AppendResult::Damaged { token });
         }
         let heartbeat = entries.is_empty();
         let (previous, entries) = self.beyond_base(previous, entries);
@@ -44,14 +45,26 @@ impl Replica {
     }
 
     /// The leader is about to send a snapshot: there is nothing to do but to keep waiting for it.
-    pub(super) fn snapshot_offered(&mut self, from: NodeId, round: u64) {
+    pub(super) fn snapshot_offered(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        position: Position,
+        repairs: Option<u64>,
+    ) {
         self.hear(from);
-        let result = if self.kernel.damaged {
-            AppendResult::Damaged
-        } else {
-            // INV-15: what is committed here is in the leader's log too.
-            let durable = self.kernel.durability.durable();
-            AppendResult::Matched(self.kernel.committed().min(durable))
+        let result = match &mut self.kernel.damage {
+            Some(damage) => {
+                if repairs == Some(damage.token) {
+                    damage.whole_from = Some(position.index);
+                }
+                AppendResult::Damaged { token: damage.token }
+            }
+            None => {
+                // INV-15: what is committed here is in the leader's log too.
+                let durable = self.kernel.durability.durable();
+                AppendResult::Matched(self.kernel.committed().min(durable))
+            }
         };
         self.answer(from, round, result);
     }
@@ -122,7 +135,9 @@ impl Replica {
         let when = match result {
             // INV-12: acknowledged when durable, under a durable term.
             AppendResult::Matched(index) => self.kernel.when_durable(index),
-            AppendResult::Mismatch { .. } | AppendResult::Damaged => self.kernel.when_hard_state(),
+            AppendResult::Mismatch { .. } | AppendResult::Damaged { .. } => {
+                self.kernel.when_hard_state()
+            }
         };
         let message = Message::AppendReply { term: self.kernel.term(), round, result };
         self.kernel.send(to, message, when);

@@ -167,6 +167,7 @@ fn a_snapshot_offer_keeps_a_follower_from_electing() {
             position: position(1, 100),
             configuration: configuration([1, 2, 3], []),
             round: 5,
+            repairs: None,
         };
         let outputs = driven.receive(2, offer);
         let told = reply(1, 5, AppendResult::Matched(LogIndex(0)));
@@ -176,24 +177,39 @@ fn a_snapshot_offer_keeps_a_follower_from_electing() {
 }
 
 #[test]
-fn a_damaged_replica_takes_a_snapshot_and_nothing_else() {
+fn a_damaged_replica_takes_the_snapshot_that_repairs_it_and_nothing_else() {
     let whole = restored(configuration([1, 2, 3], []), &[1, 1]);
     let mut driven = Driven::new(1, Restored { damaged: true, ..whole });
     let outputs = driven.receive(2, append(1, position(0, 0), [entry(1, 1)], 1));
-    assert_eq!(sent(&outputs), [(node(2), reply(1, 1, AppendResult::Damaged))]);
-    assert!(driven.replica.accepts_snapshot(position(1, 9)));
-    let install = Input::SnapshotInstalled {
+    let [(_, Message::AppendReply { result: AppendResult::Damaged { token }, .. })] =
+        sent(&outputs)[..]
+    else {
+        panic!("{outputs:?}")
+    };
+    // A stream that began before the damage, and its offer, repair nothing.
+    let offer = |repairs| Message::SnapshotOffer {
+        term: Term(1),
         position: position(1, 9),
         configuration: configuration([1, 2, 3], []),
+        round: 2,
+        repairs,
     };
-    let outputs = driven.step(install);
+    for other in [None, Some(token.wrapping_add(1))] {
+        driven.receive(2, offer(other));
+        assert!(!driven.replica.accepts_snapshot(position(1, 9)));
+    }
+    driven.receive(2, offer(Some(token)));
+    assert!(!driven.replica.accepts_snapshot(position(1, 8)));
+    assert!(driven.replica.accepts_snapshot(position(1, 9)));
+    let configuration = configuration([1, 2, 3], []);
+    let outputs = driven.step(Input::SnapshotInstalled { position: position(1, 9), configuration });
     assert!(!driven.replica.is_damaged());
     // What its disk may hold beyond is cut; for the term of its repair it has no vote left.
-    assert!(
-        matches!(&outputs[..], [Output::Persist { truncate_from: Some(LogIndex(10)), hard_state: Some(state), .. }]
-            if state.vote == Some(node(1))),
-        "{outputs:?}"
-    );
+    let Some(Output::Persist { truncate_from, hard_state: Some(state), .. }) = outputs.first()
+    else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!((*truncate_from, state.vote), (Some(LogIndex(10)), Some(node(1))));
     driven.persist();
     let outputs = driven.receive(2, append(1, position(1, 9), [], 9));
     assert_eq!(sent(&outputs), [(node(2), matched(1, 9))]);

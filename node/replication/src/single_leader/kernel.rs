@@ -26,7 +26,7 @@ pub(super) struct Kernel {
     pub(super) log: Log,
     pub(super) durability: Durability,
     pub(super) configurations: Configurations,
-    pub(super) damaged: bool,
+    pub(super) damage: Option<Damage>,
     pub(super) target: Option<Target>,
     /// Whom this replica believes to lead its term.
     pub(super) leader: Option<NodeId>,
@@ -44,6 +44,15 @@ pub(super) struct Kernel {
     /// What this step has changed and not yet issued.
     unsaved: Unsaved,
     outputs: VecDeque<Output>,
+}
+
+/// The log has a hole or a bad record.
+#[derive(Debug)]
+pub(super) struct Damage {
+    /// Names this damage at the leader.
+    pub(super) token: u64,
+    /// A snapshot from here on holds everything that this replica may have counted for: its leader said so.
+    pub(super) whole_from: Option<LogIndex>,
 }
 
 /// The membership that the group should have.
@@ -84,6 +93,8 @@ impl Kernel {
             configurations.append(&entry);
             log.append(entry);
         }
+        let mut random = Random::new(seed);
+        let damage = damaged.then(|| Damage { token: random.next(), whole_from: None });
         let last = log.last();
         // INV-42: the state never holds what the log does not.
         assert!(damaged || applied <= last.index, "applied {applied}, log through {last:?}");
@@ -91,12 +102,12 @@ impl Kernel {
         assert!(damaged || last.term <= hard_state.term, "{last:?} against {hard_state:?}");
         Self {
             id,
-            random: Random::new(seed),
+            random,
             now,
             log,
             durability: Durability::new(last.index),
             configurations,
-            damaged,
+            damage,
             target: None,
             leader: None,
             heard: None,
@@ -126,7 +137,7 @@ impl Kernel {
 
     pub(super) fn vote_for(&mut self, candidate: NodeId) {
         // INV-10, INV-3: a damaged replica does not vote, the others once in a term.
-        assert!(!self.damaged);
+        assert!(self.damage.is_none());
         assert!(self.hard_state.vote.is_none_or(|vote| vote == candidate));
         if self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(candidate);
@@ -220,9 +231,12 @@ impl Kernel {
     pub(super) fn install(&mut self, base: Position, configuration: Configuration) {
         // INV-4: nothing of a later term comes into the log before the term itself.
         assert!(base.term <= self.hard_state.term);
-        if self.damaged {
-            // INV-34: of the damaged log nothing goes on. Its disk may hold more than is known here.
-            self.damaged = false;
+        if let Some(damage) = &self.damage {
+            // INV-34: only a snapshot that the leader chose for this repair makes whole.
+            if damage.whole_from.is_some_and(|least| base.index >= least) {
+                self.damage = None;
+            }
+            // Of the damaged log nothing goes on. Its disk may hold more than is known here.
             self.replace_log(base, configuration);
             self.unsaved.truncate_from = Some(base.index.next());
             // INV-3: what it voted in this term may be lost with the damage, so it votes for nobody else in it.
@@ -279,7 +293,7 @@ impl Kernel {
         let being_removed = self.configurations.current_index() > self.committed
             && self.configurations.previous().is_some_and(|one| one.voters.contains(&self.id));
         // INV-10, INV-30.
-        !self.damaged && (self.is_voter() || being_removed)
+        self.damage.is_none() && (self.is_voter() || being_removed)
     }
 
     /// Every member but this replica.
@@ -346,7 +360,7 @@ impl Kernel {
         }
         // INV-21: never ahead of what is committed, nor of what is on this disk.
         let through = self.committed.min(self.durability.durable());
-        if through > self.applying && !self.damaged {
+        if through > self.applying && self.damage.is_none() {
             let entries: Vec<Entry> =
                 self.log.cached(self.applying.next(), through).cloned().collect();
             // INV-20: in order, without a gap, each once.

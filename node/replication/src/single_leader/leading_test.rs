@@ -214,6 +214,7 @@ fn a_follower_behind_the_log_gets_a_snapshot_and_then_the_log() {
         position: position(2, 21),
         configuration: voters,
         round: 1,
+        repairs: None,
     };
     assert!(outputs.contains(&Output::SendSnapshot { to: node(3) }));
     assert_eq!(sent(&outputs), [(node(3), offer)]);
@@ -254,8 +255,11 @@ fn a_damaged_follower_counts_for_nothing_until_it_is_repaired() {
     let mut driven = Driven::established();
     driven.propose(1);
     driven.persist();
-    let damaged =
-        |round| Message::AppendReply { term: Term(1), round, result: AppendResult::Damaged };
+    let damaged = |round| Message::AppendReply {
+        term: Term(1),
+        round,
+        result: AppendResult::Damaged { token: 5 },
+    };
     driven.receive(2, damaged(1));
     // What it said before comes late, and does not count.
     driven.receive(2, matched(1, 1, 2));
@@ -265,6 +269,11 @@ fn a_damaged_follower_counts_for_nothing_until_it_is_repaired() {
     assert_eq!(driven.receive(2, damaged(round)), []);
     let outputs = driven.receive(3, matched(1, round, 2));
     assert!(outputs.contains(&Output::SendSnapshot { to: node(2) }), "{outputs:?}");
+    let offered = sent(&outputs).into_iter().find_map(|(to, message)| {
+        let Message::SnapshotOffer { position, repairs, .. } = message else { return None };
+        (to == node(2)).then_some((position, repairs))
+    });
+    assert_eq!(offered, Some((position(1, 1), Some(5))));
     driven.step(Input::SnapshotSent { to: node(2), position: Some(position(1, 2)) });
     driven.receive(2, matched(1, round + 1, 2));
     assert_eq!(driven.replica.followers()[&node(2)].matched, LogIndex(2));
@@ -273,8 +282,11 @@ fn a_damaged_follower_counts_for_nothing_until_it_is_repaired() {
 #[test]
 fn a_follower_that_is_damaged_again_is_repaired_again() {
     let mut driven = Driven::established();
-    let damaged =
-        |round| Message::AppendReply { term: Term(1), round, result: AppendResult::Damaged };
+    let damaged = |round| Message::AppendReply {
+        term: Term(1),
+        round,
+        result: AppendResult::Damaged { token: 5 },
+    };
     let mut streams = 0;
     for _ in 0..6 {
         let round = driven.begin_round();

@@ -48,6 +48,9 @@ pub enum Message {
         position: Position,
         configuration: Configuration,
         round: u64,
+        /// Set when the stream repairs a damaged log: the token of its `Damaged` answer. A snapshot at `position` or
+        /// later makes that log whole.
+        repairs: Option<u64>,
     },
     /// "Start an election at once": the leader hands over (Raft dissertation, section 3.10).
     TimeoutNow {
@@ -62,8 +65,9 @@ pub enum AppendResult {
     /// The log differs at or before `previous`. Continue after `hint`: the last position of this log that can
     /// still agree.
     Mismatch { hint: Position },
-    /// The sender's log is damaged: only a snapshot repairs it, and until then it counts for nothing.
-    Damaged,
+    /// The sender's log is damaged: only a snapshot repairs it, and until then it counts for nothing. The token is
+    /// drawn anew at every start, so that nothing sent before can be taken for the repair.
+    Damaged { token: u64 },
 }
 
 impl Message {

@@ -201,14 +201,18 @@ impl Replica {
 
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
-        self.kernel.damaged
+        self.kernel.damage.is_some()
     }
 
-    /// A snapshot at `position` would take this replica forward (or repair it). Ask right before an install begins; from
-    /// then on until `Input::SnapshotInstalled` the replica is given no message.
+    /// A snapshot at `position` would take this replica forward, or repair it: a damaged one takes only what its leader
+    /// chose for the repair (INV-34). Ask right before an install begins; from then on until `Input::SnapshotInstalled`
+    /// the replica is given no message.
     #[must_use]
     pub fn accepts_snapshot(&self, position: Position) -> bool {
-        self.kernel.damaged || position.index > self.kernel.committed()
+        match &self.kernel.damage {
+            Some(damage) => damage.whole_from.is_some_and(|least| position.index >= least),
+            None => position.index > self.kernel.committed(),
+        }
     }
 
     /// On the leader: how far each other replica is. Empty elsewhere.
@@ -323,7 +327,9 @@ impl Replica {
             Message::Append { previous, entries, committed, round, .. } => {
                 self.append_received(from, previous, entries, committed, round);
             }
-            Message::SnapshotOffer { round, .. } => self.snapshot_offered(from, round),
+            Message::SnapshotOffer { round, position, repairs, .. } => {
+                self.snapshot_offered(from, round, position, repairs);
+            }
             Message::VoteReply { granted, .. } => self.vote_answered(from, granted),
             Message::TimeoutNow { .. } => self.told_to_time_out(from),
             Message::AppendReply { round, result, .. } => {

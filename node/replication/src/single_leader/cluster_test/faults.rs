@@ -18,6 +18,11 @@ impl World {
         if self.draws(self.faults.crash) {
             self.crash_one();
         }
+        if self.draws(self.faults.pause) {
+            let node = self.any_node();
+            let duration = ms(100 + self.random.next() % 4_000);
+            self.pause(node, duration);
+        }
         if self.draws(self.faults.compact) {
             self.compact();
         }
@@ -39,23 +44,33 @@ impl World {
     /// Writes and reads, wherever somebody believes to lead.
     fn ask(&mut self) {
         for node in self.ids() {
+            let running = self.nodes[&node].paused_until.is_none_or(|until| until <= self.now);
             let leads = self.nodes[&node].replica.as_ref().is_some_and(|one| one.is_leading());
-            if leads && self.one_in(3) {
-                self.requests += 1;
-                let id = ProposalId(self.requests);
-                let size = usize::try_from(self.random.next() % 60).unwrap();
-                let mut command = self.requests.to_le_bytes().to_vec();
-                command.resize(8 + size, 0);
-                self.give(node, Input::Propose { id, command: Bytes::from(command) });
+            if running && leads && self.one_in(3) {
+                self.write(node);
             }
-            let leads = leads || self.one_in(50);
-            if leads && self.nodes[&node].replica.is_some() && self.one_in(4) {
-                self.requests += 1;
-                let id = ReadId(self.requests);
-                let floor = self.checks.acknowledged.0;
-                self.node(node).reads.insert(id, floor);
-                self.give(node, Input::Read { id });
+            if running && (leads && self.one_in(4) || self.one_in(200)) {
+                self.read(node);
             }
+        }
+    }
+
+    fn write(&mut self, node: NodeId) {
+        self.requests += 1;
+        let id = ProposalId(self.requests);
+        let size = usize::try_from(self.random.next() % 60).unwrap();
+        let mut command = self.requests.to_le_bytes().to_vec();
+        command.resize(8 + size, 0);
+        self.give(node, Input::Propose { id, command: Bytes::from(command) });
+    }
+
+    pub(super) fn read(&mut self, node: NodeId) {
+        if self.nodes[&node].replica.is_some() {
+            self.requests += 1;
+            let id = ReadId(self.requests);
+            let floor = self.checks.acknowledged.0;
+            self.node(node).reads.insert(id, floor);
+            self.give(node, Input::Read { id });
         }
     }
 

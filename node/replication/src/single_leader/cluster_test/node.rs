@@ -23,6 +23,7 @@ pub(super) struct Node {
     /// When the last persist that was submitted completes.
     pub(super) disk_free_at: Time,
     pub(super) installing: bool,
+    pub(super) paused_until: Option<Time>,
     pub(super) proposals: BTreeMap<Position, ProposalId>,
     /// What a read must see at least: the greatest acknowledged index when it was asked.
     pub(super) reads: BTreeMap<ReadId, u64>,
@@ -52,6 +53,7 @@ impl Node {
             wake_at: None,
             disk_free_at: Time::ZERO,
             installing: false,
+            paused_until: None,
             proposals: BTreeMap::new(),
             reads: BTreeMap::new(),
         }
@@ -70,6 +72,7 @@ impl Node {
         self.held.clear();
         self.wake_at = None;
         self.installing = false;
+        self.paused_until = None;
         self.proposals.clear();
         self.reads.clear();
     }

@@ -25,6 +25,7 @@ pub(super) struct Faults {
     pub(super) retarget: u64,
     pub(super) compact: u64,
     pub(super) damage: u64,
+    pub(super) pause: u64,
     pub(super) handover: u64,
 }
 
@@ -73,8 +74,28 @@ pub(super) enum Event {
     Start {
         node: NodeId,
     },
+    /// A process that stood still goes on, and is asked at once.
+    Resume {
+        node: NodeId,
+        incarnation: u64,
+    },
     /// The clients and the faults have their turn.
     Turn,
+}
+
+impl Event {
+    /// The process that takes part in it.
+    const fn process(&self) -> Option<NodeId> {
+        match self {
+            Self::Deliver { to: node, .. }
+            | Self::Give { node, .. }
+            | Self::Persisted { node, .. }
+            | Self::Wake { node, .. }
+            | Self::Installed { node, .. }
+            | Self::Resume { node, .. } => Some(*node),
+            Self::Snapshot(_) | Self::Start { .. } | Self::Turn => None,
+        }
+    }
 }
 
 const TURN: Duration = Duration::from_millis(10);
@@ -85,7 +106,15 @@ pub(super) const fn ms(count: u64) -> Duration {
 
 impl Faults {
     pub(super) fn network() -> Self {
-        Self { loss: 30, repeat: 20, slow: 10, partition: 30, stall: 10, ..Self::default() }
+        Self {
+            loss: 30,
+            repeat: 20,
+            slow: 10,
+            partition: 30,
+            stall: 10,
+            pause: 8,
+            ..Self::default()
+        }
     }
 }
 
@@ -179,6 +208,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.faults = Faults::default();
         self.cuts.clear();
+        self.nodes.values_mut().for_each(|node| node.paused_until = None);
         for node in self.ids() {
             if self.nodes[&node].replica.is_none() {
                 self.start(node);
@@ -227,12 +257,26 @@ impl World {
 
     // Events.
 
+    pub(super) fn pause(&mut self, id: NodeId, duration: Duration) {
+        let until = self.now.after(duration);
+        let node = self.node(id);
+        node.paused_until = Some(until);
+        let incarnation = node.incarnation;
+        self.schedule(duration, Event::Resume { node: id, incarnation });
+    }
+
     pub(super) fn schedule(&mut self, after: Duration, event: Event) {
         self.scheduled += 1;
         self.events.insert((self.now.after(after), self.scheduled), Box::new(event));
     }
 
     fn happen(&mut self, event: Event) {
+        if let Some(until) = event.process().and_then(|node| self.nodes[&node].paused_until)
+            && until > self.now
+        {
+            // Whoever stands still finds it all when it goes on.
+            return self.schedule(until.since(self.now), event);
+        }
         match event {
             Event::Deliver { from, to, message } => {
                 let installing = self.nodes[&to].installing;
@@ -254,6 +298,11 @@ impl World {
             Event::Give { .. } | Event::Persisted { .. } | Event::Wake { .. } => {}
             Event::Snapshot(snapshot) => self.snapshot_arrives(snapshot),
             Event::Start { node } => self.start(node),
+            Event::Resume { node, incarnation } => {
+                if self.lives(node, incarnation) {
+                    self.read(node);
+                }
+            }
             Event::Turn => {
                 self.schedule(TURN, Event::Turn);
                 self.turn();

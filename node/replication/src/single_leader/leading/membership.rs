@@ -125,7 +125,10 @@ impl Leading<'_> {
     fn hand_over_if_due(&mut self) {
         let Some(target) = &self.kernel.target else { return };
         let (now, timeout) = (self.kernel.now, self.kernel.settings.election_timeout);
-        let due = now >= self.leader.handover_due;
+        // The next leader knows nothing of those removed that are yet to be told.
+        let mut followers = self.leader.followers.values();
+        let parting = followers.any(|one| one.leaving.is_some() && self.answers(one));
+        let due = now >= self.leader.handover_due && !parting;
         let superfluous = !target.voters.is_empty() && !target.voters.contains(&self.kernel.id);
         let (successor, pause) = if superfluous {
             (self.successor(|node| target.voters.contains(&node)), timeout)

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_model::{LogIndex, Time};
+use quorate_model::{LogIndex, Position, Time};
 
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -57,6 +57,10 @@ pub(super) struct Repair {
     pub(super) round: u64,
     /// What the snapshot must contain.
     pub(super) floor: LogIndex,
+    /// The follower's name for its damage.
+    pub(super) token: u64,
+    /// What was applied when the stream was asked for, which it holds.
+    pub(super) streams_from: Option<Position>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -85,7 +85,7 @@ impl Leading<'_> {
             return;
         }
         match result {
-            AppendResult::Damaged => return self.follower_damaged(from),
+            AppendResult::Damaged { token } => return self.follower_damaged(from, token),
             AppendResult::Matched(index) => {
                 // INV-13: no follower holds more of this log than the leader.
                 assert!(index <= self.kernel.log.last().index, "{from:?} matched {index}");

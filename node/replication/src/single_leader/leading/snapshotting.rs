@@ -65,25 +65,28 @@ impl Leading<'_> {
 
     /// A heartbeat to a follower that no append makes sense to.
     pub(super) fn offer_snapshot(&mut self, to: NodeId) {
-        let applied = self.kernel.applied();
-        let position = self.kernel.log.position_at(applied).expect("the base is applied");
-        let configuration = self.kernel.configurations.at(applied).clone();
+        let repair = self.leader.followers.get(&to).and_then(|progress| progress.repair);
+        let chosen = repair.and_then(|repair| Some((repair.token, repair.streams_from?)));
+        let position = chosen.map_or_else(|| self.applied_position(), |(_, position)| position);
+        let repairs = chosen.map(|(token, _)| token);
+        let configuration = self.kernel.configurations.at(position.index).clone();
         let (term, round) = (self.kernel.term(), self.kernel.round);
-        self.send(to, Message::SnapshotOffer { term, position, configuration, round });
+        self.send(to, Message::SnapshotOffer { term, position, configuration, round, repairs });
     }
 
     /// This follower's log is damaged.
-    pub(super) fn follower_damaged(&mut self, from: NodeId) {
+    pub(super) fn follower_damaged(&mut self, from: NodeId, token: u64) {
         let floor = self.kernel.committed().max(self.leader.first_own);
         let (now, round) = (self.kernel.now, self.kernel.round);
         let Some(progress) = self.leader.followers.get_mut(&from) else { return };
-        // After its repair it can be damaged again.
-        if progress.repair.is_none() || !matches!(progress.phase, Phase::Snapshot(_)) {
+        let known = progress.repair.is_some_and(|repair| repair.token == token);
+        // After its repair, or in the midst of it, it can be damaged again.
+        if !known || !matches!(progress.phase, Phase::Snapshot(_)) {
             // INV-34: nothing that it acknowledged counts any more, nor will a late answer.
             progress.matched = LogIndex::ZERO;
             progress.answered_round = 0;
             progress.answered_at = None;
-            progress.repair = Some(Repair { round: round + 1, floor });
+            progress.repair = Some(Repair { round: round + 1, floor, token, streams_from: None });
             progress.snapshot(Snapshot::Waiting { until: now });
         }
         self.start_repairs();
@@ -94,9 +97,10 @@ impl Leading<'_> {
     pub(super) fn start_repairs(&mut self) {
         let (now, applied) = (self.kernel.now, self.kernel.applied());
         let confirmed = self.confirmed_round();
+        let position = self.applied_position();
         let mut ready = Vec::new();
         for (node, progress) in &mut self.leader.followers {
-            let Some(Repair { round, floor }) = progress.repair else { continue };
+            let Some(repair) = &mut progress.repair else { continue };
             let waited = match &progress.phase {
                 Phase::Snapshot(Snapshot::Waiting { until }) => *until <= now,
                 Phase::Snapshot(Snapshot::Streaming)
@@ -104,14 +108,21 @@ impl Leading<'_> {
                 | Phase::Replicate { .. } => false,
             };
             // INV-34.
-            if waited && confirmed >= round && applied >= floor {
+            if waited && confirmed >= repair.round && applied >= repair.floor {
                 assert!(progress.matched == LogIndex::ZERO);
+                repair.streams_from = Some(position);
                 progress.snapshot(Snapshot::Streaming);
                 ready.push(*node);
             }
         }
         for to in ready {
             self.kernel.output(Output::SendSnapshot { to });
+            self.offer_snapshot(to);
         }
+    }
+
+    fn applied_position(&self) -> Position {
+        let applied = self.kernel.applied();
+        self.kernel.log.position_at(applied).expect("the base is applied")
     }
 }
