@@ -19,7 +19,7 @@ impl Checker for DamagedReplicas {
         let takes_part = match message {
             Message::PreVote { .. } | Message::Vote { .. } | Message::Append { .. } => true,
             Message::PreVoteReply { granted, .. } | Message::VoteReply { granted, .. } => *granted,
-            Message::AppendReply { result, .. } => *result != AppendResult::Damaged,
+            Message::AppendReply { result, .. } => !matches!(result, AppendResult::Damaged { .. }),
             Message::SnapshotOffer { .. } | Message::TimeoutNow { .. } => true,
         };
         if at.replica.is_damaged() && takes_part {

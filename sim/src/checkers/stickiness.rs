@@ -113,7 +113,7 @@ impl Checker for Stickiness {
                 }
             }
             Message::AppendReply { term, result, .. } => {
-                if *result != AppendResult::Damaged {
+                if !matches!(result, AppendResult::Damaged { .. }) {
                     self.answered.insert((at.group, *term, from), at.now);
                 }
             }
