@@ -27,7 +27,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run one node
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Run a whole store on this machine, without Kubernetes
     Dev(dev::Options),
 }
@@ -49,7 +49,7 @@ struct RunArguments {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Run(arguments) => run(arguments),
+        Command::Run(arguments) => run(*arguments),
         Command::Dev(options) => develop(options),
     };
     match result {

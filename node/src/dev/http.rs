@@ -1,4 +1,4 @@
-//! The little HTTP that `dev` needs: one request to an admin API, one JSON answer.
+//! The little HTTP that `dev` and the tests need: one request to an admin API, one JSON answer.
 
 use std::time::Duration;
 
@@ -35,12 +35,16 @@ pub enum HttpError {
     Json(#[from] serde_json::Error),
 }
 
-pub(super) async fn get<T: DeserializeOwned>(address: &str, path: &str) -> Result<T, HttpError> {
+/// # Errors
+/// See [`HttpError`].
+pub async fn get<T: DeserializeOwned>(address: &str, path: &str) -> Result<T, HttpError> {
     let (status, body) = exchange(address, Method::GET, path, Bytes::new()).await?;
     read(status, &body)
 }
 
-pub(super) async fn post<T: DeserializeOwned>(
+/// # Errors
+/// See [`HttpError`].
+pub async fn post<T: DeserializeOwned>(
     address: &str,
     path: &str,
     body: &impl Serialize,
@@ -51,7 +55,10 @@ pub(super) async fn post<T: DeserializeOwned>(
 }
 
 /// Both answers of `/readyz` are readable.
-pub(super) async fn readiness(address: &str) -> Result<Readiness, HttpError> {
+///
+/// # Errors
+/// See [`HttpError`].
+pub async fn readiness(address: &str) -> Result<Readiness, HttpError> {
     let (_, body) = exchange(address, Method::GET, "/readyz", Bytes::new()).await?;
     Ok(serde_json::from_slice(&body)?)
 }

@@ -5,7 +5,7 @@
 //! Nodes end with it, however it ends.
 
 mod child;
-mod http;
+pub mod http;
 mod layout;
 mod plan;
 
@@ -88,7 +88,7 @@ pub enum DevError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{name} ended before it had started ({status}); its log is {log}")]
+    #[error("{name} ended ({status}); its log is {log}")]
     Ended { name: String, status: String, log: PathBuf },
     #[error("{name} did not start within {} s; its log is {log}", START_TIMEOUT.as_secs())]
     Slow { name: String, log: PathBuf },

@@ -9,7 +9,7 @@ mod inbox;
 mod replies;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_group::host::{Host, Input, Output, PeerMessage, Request, Status};
@@ -47,6 +47,8 @@ pub trait Outlets {
 pub struct Pulse {
     /// When it last took events, as the driver's clock counts.
     at: AtomicU64,
+    /// How many requests it has yet to answer.
+    waiting: AtomicUsize,
 }
 
 pub struct Driver<D: Disk, S: StateStore, O> {
@@ -104,6 +106,7 @@ impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
             }
             self.host.step(self.clock.now(), Input::Tick);
             self.carry_out();
+            self.pulse.waiting.store(self.replies.waiting(), Ordering::Relaxed);
             let ended = self.clock.now();
             self.maybe_show_status(ended);
             self.outlets.turned(count, ended.since(began));
@@ -190,6 +193,12 @@ impl Pulse {
             0 => None,
             at => Some(clock.now().since(Time(at))),
         }
+    }
+
+    /// How many requests had no answer after the last turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 }
 

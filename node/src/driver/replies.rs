@@ -54,6 +54,10 @@ impl Replies {
         self.waiting.remove(&id).is_some()
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn forget(&mut self, source: u64) {
         self.gate.forget(source);
     }

@@ -30,6 +30,10 @@ use parts::{Listeners, Parts};
 
 /// How long the node tries to hand over what it leads before it stops.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long requests that others forwarded may take to be answered; looked at this often, and idle this many times.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+const SETTLED_INTERVAL: Duration = Duration::from_millis(10);
+const SETTLED_LOOKS: u32 = 3;
 /// How long the driver may take for what it holds.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -130,6 +134,7 @@ pub async fn run(
     }
     clients.cancel();
     serving.wait().await;
+    settle(&parts).await;
     over.cancel();
     parts.links.close();
     parts.inbox.report(Event::Stop);
@@ -218,6 +223,21 @@ impl Beginning {
         };
         let host = Host::start(start, disk, state, self.settings)?;
         Ok(Driver::new(host, self.inbox, outlets, self.clock, self.pulse))
+    }
+}
+
+/// Lets what other nodes have forwarded be answered: most of it learns within a moment what became of it.
+async fn settle(parts: &Parts) {
+    let settled = async {
+        let mut idle = 0;
+        while idle < SETTLED_LOOKS {
+            tokio::time::sleep(SETTLED_INTERVAL).await;
+            let busy = parts.pulse.waiting() > 0 || parts.inbox.depth() > 0;
+            idle = if busy { 0 } else { idle + 1 };
+        }
+    };
+    if tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_err() {
+        tracing::warn!(waiting = parts.pulse.waiting(), "stopping with requests unanswered");
     }
 }
 

@@ -15,7 +15,7 @@ use super::outbox::{NotTaken, Outbox, Outgoing, message_bytes};
 use super::peers::Peer;
 use super::socket;
 use super::stream::{self, Reader, StreamError};
-use super::wire::{Answer, Forwarded, Hello, Lane, Refusal, Welcome};
+use super::wire::{Answer, Forwarded, Hello, Lane, Leaders, Refusal, Welcome};
 use crate::driver::{AnswerTo, Asked, Event, Stream};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -150,7 +150,9 @@ fn message(links: &Links, from: NodeId, frame: &Frame) -> Result<Option<Event>, 
             Ok(Some(Event::Message { from, group: frame.group, message, bytes }))
         }
         Kind::Leaders => {
-            links.shared.hear.leaders(from, frame.decode()?);
+            let leaders: Leaders = frame.decode()?;
+            links.hear_of(&leaders.moved);
+            links.shared.hear.leaders(from, leaders);
             Ok(None)
         }
         Kind::Hello | Kind::Welcome | Kind::Refusal | Kind::Request | Kind::Answer => {

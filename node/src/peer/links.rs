@@ -136,14 +136,32 @@ impl Links {
         }
     }
 
+    /// The members that are reached elsewhere than the topology says.
+    #[must_use]
+    pub fn moved(&self) -> Vec<(NodeId, Addresses)> {
+        let peers = self.shared.peers.load();
+        peers.values().filter_map(|peer| Some((peer.id, peer.moved_to()?))).collect()
+    }
+
+    /// Another peer has reached these members elsewhere than the topology says: those that cannot be reached from here
+    /// are tried there, too.
+    pub(super) fn hear_of(&self, moved: &[(NodeId, Addresses)]) {
+        let peers = self.shared.peers.load();
+        for (id, addresses) in moved {
+            if let Some(peer) = peers.get(id)
+                && !peer.lane(Lane::Replication).is_open()
+                && peer.hear_of(&addresses.peer)
+            {
+                peer.kick.notify_waiters();
+            }
+        }
+    }
+
     /// Reminds the host of members that are reached elsewhere than the topology says: the leader of the meta group may
     /// be a new one, which was not told.
     pub fn remind_of_moves(&self) {
-        for peer in self.shared.peers.load().values() {
-            if let Some(addresses) = peer.moved_to() {
-                let input = Input::PeerAddresses { peer: peer.id, addresses };
-                self.shared.inbox.report(Event::Input(input));
-            }
+        for (peer, addresses) in self.moved() {
+            self.shared.inbox.report(Event::Input(Input::PeerAddresses { peer, addresses }));
         }
     }
 

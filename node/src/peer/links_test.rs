@@ -65,7 +65,7 @@ fn topology(nodes: &[&Node]) -> Topology {
 }
 
 /// Takes what the inbox gets until something fits.
-async fn until<T>(inbox: &Inbox, mut fits: impl FnMut(Event) -> Option<T>) -> T {
+fn until<T>(inbox: &Inbox, mut fits: impl FnMut(Event) -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let mut events = Vec::new();
@@ -100,9 +100,9 @@ async fn messages_and_hearsay_arrive() {
     until(&b.inbox, |event| {
         matches!(event, Event::Message { from: NodeId(1), message, .. } if message == abort(7))
             .then_some(())
-    })
-    .await;
-    let leaders = Leaders { leads: vec![(GroupId::Meta, quorate_model::Term(3))] };
+    });
+    let leads = vec![(GroupId::Meta, quorate_model::Term(3))];
+    let leaders = Leaders { leads, moved: Vec::new() };
     a.links.announce_leaders(&Arc::new(leaders.clone()));
     let deadline = Instant::now() + Duration::from_secs(20);
     while b.heard.0.lock().is_empty() {
@@ -120,8 +120,7 @@ async fn a_node_that_knows_nobody_answers_who_contacted_it() {
     blank.links.send(NodeId(1), GroupId::Meta, abort(8));
     until(&member.inbox, |event| {
         matches!(event, Event::Message { from: NodeId(2), .. }).then_some(())
-    })
-    .await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,8 +130,7 @@ async fn a_forwarded_request_is_answered_over_the_same_connection() {
     connected(&a.links, 3).await;
     let pending = a.links.ask(NodeId(2), Remote::ReadTopology, None).unwrap();
     let asked =
-        until(&b.inbox, |event| if let Event::Request(asked) = event { Some(asked) } else { None })
-            .await;
+        until(&b.inbox, |event| if let Event::Request(asked) = event { Some(asked) } else { None });
     asked.answer.send(Ok(Reply::Done));
     assert_eq!(pending.await.unwrap(), Ok(Ok(Reply::Done)));
     let pending = a.links.ask(NodeId(2), Remote::ReadTopology, None).unwrap();
@@ -147,7 +145,7 @@ async fn a_closed_connection_and_a_refused_one_mean_that_the_process_is_dead() {
     connected(&a.links, 3).await;
     let closed = Instant::now();
     b.links.close();
-    let dead = until(&a.inbox, refused).await;
+    let dead = until(&a.inbox, refused);
     assert_eq!(dead, NodeId(2));
     println!("noticed after {:?}", closed.elapsed());
 }
@@ -161,7 +159,7 @@ async fn another_process_in_its_place_means_the_same() {
     b.links.close();
     // It comes back elsewhere and says so to whom it knows.
     again.links.follow(&topology(&[&a, &again]));
-    assert_eq!(until(&a.inbox, refused).await, NodeId(2));
+    assert_eq!(until(&a.inbox, refused), NodeId(2));
     connected(&a.links, 3).await;
 }
 
@@ -178,8 +176,7 @@ async fn a_member_at_a_new_address_is_reported() {
         } else {
             None
         }
-    })
-    .await;
+    });
     assert_eq!(reported, moved.links.me().addresses);
 }
 

@@ -143,7 +143,7 @@ impl Outgoing {
     fn bytes(&self) -> usize {
         match self {
             Self::Message { message, .. } => message_bytes(message),
-            Self::Leaders(leaders) => 16 * leaders.leads.len() + 64,
+            Self::Leaders(leaders) => 64 + 16 * leaders.leads.len() + 256 * leaders.moved.len(),
             Self::Request(forwarded) => forwarded.request.bytes(),
             Self::Answer(answer) => answer_bytes(answer),
         }

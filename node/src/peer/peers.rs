@@ -34,6 +34,8 @@ struct Whereabouts {
     announced: Option<Addresses>,
     /// What the topology says.
     placed: Option<Addresses>,
+    /// Where another peer has reached it.
+    hearsay: Option<String>,
 }
 
 /// What becomes of a forwarded request.
@@ -165,8 +167,24 @@ impl Peer {
     pub(super) fn dial_addresses(&self) -> Vec<String> {
         let whereabouts = self.whereabouts.lock();
         let announced = whereabouts.announced.as_ref().map(|a| &a.peer);
-        let placed = whereabouts.placed.as_ref().map(|a| &a.peer).filter(|p| announced != Some(p));
-        announced.into_iter().chain(placed).cloned().collect()
+        let placed = whereabouts.placed.as_ref().map(|a| &a.peer);
+        let mut addresses: Vec<String> = Vec::new();
+        for address in announced.into_iter().chain(whereabouts.hearsay.as_ref()).chain(placed) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
+    }
+
+    /// Another peer has reached this one there. Answers whether that is news.
+    pub(crate) fn hear_of(&self, address: &str) -> bool {
+        let mut whereabouts = self.whereabouts.lock();
+        let news = whereabouts.hearsay.as_deref() != Some(address);
+        if news {
+            whereabouts.hearsay = Some(address.to_owned());
+        }
+        news
     }
 
     /// What the peer announced, where the topology says something else.
@@ -214,6 +232,8 @@ mod tests {
         assert!(peer.announce(&at("new:1")));
         assert!(!peer.announce(&at("new:1")));
         assert_eq!(peer.dial_addresses(), ["new:1", "old:1"]);
+        assert!(peer.hear_of("heard:1"));
+        assert_eq!(peer.dial_addresses(), ["new:1", "heard:1", "old:1"]);
         assert_eq!(peer.moved_to(), Some(at("new:1")));
     }
 }

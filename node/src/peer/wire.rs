@@ -54,10 +54,12 @@ pub enum Refusal {
     TooMany,
 }
 
-/// What a node itself leads. A hint: the truth is the group's answer.
+/// What a node itself leads, and where it found others. Hints: the truth is the group's answer, and who answers there.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Leaders {
     pub leads: Vec<(GroupId, Term)>,
+    /// Members that are reached elsewhere than the topology says.
+    pub moved: Vec<(NodeId, Addresses)>,
 }
 
 /// A request for the leader of a group, sent on by a node that is not.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use quorate_group::host::{Input, Status};
 use quorate_model::admin::Role;
+use quorate_model::{GroupId, Term};
 use tokio_util::sync::CancellationToken;
 
 use super::table::Table;
@@ -41,22 +42,21 @@ pub async fn gossip(
                 true
             }
         };
-        let leads = led(&status.load());
-        if again || *told != leads {
-            told = Arc::new(leads);
+        let news = Leaders { leads: led(&status.load()), moved: links.moved() };
+        if again || *told != news {
+            told = Arc::new(news);
             links.announce_leaders(&told);
         }
     }
 }
 
-fn led(status: &Status) -> Leaders {
-    let leads = status
+fn led(status: &Status) -> Vec<(GroupId, Term)> {
+    status
         .replicas
         .iter()
         .filter(|replica| replica.role == Role::Leader)
         .map(|replica| (replica.group, replica.term))
-        .collect();
-    Leaders { leads }
+        .collect()
 }
 
 /// A node that came back at another address and leads the meta group itself has nobody else to tell.

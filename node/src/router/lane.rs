@@ -25,6 +25,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// How much longer than its deadline a write that is under way is waited for: its own node answers at the deadline.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long a node that another one has replaced as the leader may still answer.
+const REPLACED_GRACE: Duration = Duration::from_millis(100);
 
 /// Sends a write without waiting; the seam for tests.
 pub(super) trait Send: std::marker::Send + Sync + 'static {
@@ -71,6 +73,7 @@ struct Parked {
 /// A write under way, for as long as the generation is held.
 struct Ticket {
     generation: Arc<Generation>,
+    target: NodeId,
     sent: Sent,
 }
 
@@ -136,16 +139,16 @@ impl<W: Send> Lane<W> {
                 },
             };
             // Held until the write is parked again: those behind it must not be sent before it is.
-            let Ticket { generation, sent } = ticket;
-            let until = tokio::time::Instant::from_std(deadline + GRACE);
-            let failure = match tokio::time::timeout_at(until, sent.outcome()).await {
+            let Ticket { generation, target, sent } = ticket;
+            let until = deadline + GRACE;
+            let failure = match answer(&self.table, self.group, target, sent, until).await {
                 // Still under way, or the connection broke with it: it may take effect.
-                Err(_) | Ok(Err(Lost::Broken)) => return Err(Failure::Unknown),
-                Ok(Err(Lost::Overloaded)) => return Err(Failure::Overloaded),
-                Ok(Err(Lost::NotSent)) => Failure::NoLeader { group: self.group },
-                Ok(Ok(Ok(reply))) => return Ok(reply),
-                Ok(Ok(Err(failure))) if may_be_sent_again(&failure) => failure,
-                Ok(Ok(Err(failure))) => return Err(failure),
+                Err(Lost::Broken) => return Err(Failure::Unknown),
+                Err(Lost::Overloaded) => return Err(Failure::Overloaded),
+                Err(Lost::NotSent) => Failure::NoLeader { group: self.group },
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(failure)) if may_be_sent_again(&failure) => failure,
+                Ok(Err(failure)) => return Err(failure),
             };
             match self.park_again(number, &generation, &request, &failure) {
                 Some(given) => begun = Begun::Parked(given),
@@ -199,7 +202,7 @@ impl<W: Send> Lane<W> {
             state.target = Some(target);
         }
         let sent = self.wires.send(target, request, state.generation.number)?;
-        Ok(Ticket { generation: Arc::clone(&state.generation), sent })
+        Ok(Ticket { generation: Arc::clone(&state.generation), target, sent })
     }
 
     fn stop(self: &Arc<Self>, state: &mut State) {
@@ -267,6 +270,39 @@ impl State {
         self.parked.insert(number, Parked { request, give });
         given
     }
+}
+
+/// Waits for an answer of `target` until `until`; not much longer than until somebody else is known to lead, since a
+/// leader that was replaced without answering is frozen or cut off. [`Lost::Broken`] when there is none.
+pub(crate) async fn answer(
+    table: &Table,
+    group: GroupId,
+    target: NodeId,
+    sent: Sent,
+    until: Instant,
+) -> Result<Result<Reply, Failure>, Lost> {
+    let mut changes = table.changes();
+    let replaced = async {
+        loop {
+            let leader = table.view().route(group).and_then(|route| route.leader);
+            if leader.is_some_and(|leader| leader != target) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut outcome = std::pin::pin!(sent.outcome());
+    let until = tokio::time::Instant::from_std(until);
+    tokio::select! {
+        biased;
+        outcome = &mut outcome => return outcome,
+        () = tokio::time::sleep_until(until) => return Err(Lost::Broken),
+        () = replaced => {}
+    }
+    let until = until.min(tokio::time::Instant::now() + REPLACED_GRACE);
+    tokio::time::timeout_at(until, outcome).await.unwrap_or(Err(Lost::Broken))
 }
 
 /// Takes from a refusal what it says of who leads.

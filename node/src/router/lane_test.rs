@@ -74,7 +74,7 @@ fn lane() -> (Arc<Lane<Sink>>, Arc<Table>, Sink) {
         store: StoreId(1),
     }));
     table.follow(super::table::test_topology(&[A, B]));
-    table.leaders(A, Leaders { leads: vec![(GROUP, Term(1))] });
+    table.leaders(A, Leaders { leads: vec![(GROUP, Term(1))], moved: Vec::new() });
     let sink = Sink::default();
     (Lane::new(GROUP, Arc::clone(&table), sink.clone()), table, sink)
 }
@@ -155,7 +155,7 @@ async fn a_new_leader_is_used_while_writes_are_stuck_at_the_old_one() {
     let (lane, table, sink) = lane();
     let stuck = tokio::spawn(lane.write(write(1), soon()));
     let at_a = sink.next().await;
-    table.leaders(B, Leaders { leads: vec![(GROUP, Term(2))] });
+    table.leaders(B, Leaders { leads: vec![(GROUP, Term(2))], moved: Vec::new() });
     let next = tokio::spawn(lane.write(write(2), soon()));
     let at_b = sink.next().await;
     assert_eq!((at_b.to, at_b.name), (B, 2));
@@ -165,6 +165,16 @@ async fn a_new_leader_is_used_while_writes_are_stuck_at_the_old_one() {
     at_a.answer.send(refusal()).unwrap();
     assert!(matches!(stuck.await.unwrap(), Err(Failure::NotLeader { .. })));
     assert!(sink.0.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_write_stuck_at_a_replaced_leader_is_unknown_before_its_deadline() {
+    let (lane, table, sink) = lane();
+    let far = Instant::now() + Duration::from_secs(3_600);
+    let stuck = tokio::spawn(lane.write(write(1), far));
+    let _kept = sink.next().await;
+    table.leaders(B, Leaders { leads: vec![(GROUP, Term(2))], moved: Vec::new() });
+    assert_eq!(stuck.await.unwrap(), Err(Failure::Unknown));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use quorate_group::host::{Failure, Reply};
 use quorate_model::{GroupId, ShardId};
 
-use super::lane::{Lane, hear};
+use super::lane::{Lane, answer, hear};
 use super::table::Table;
 use super::wires::Wires;
 use crate::driver::may_be_sent_again;
@@ -105,27 +105,24 @@ impl Requester {
             return Attempt::Refused { hinted: false };
         };
         let outcome = match self.shared.wires.send(target, request.clone(), None) {
-            Ok(sent) => {
-                let until = tokio::time::Instant::from_std(deadline);
-                tokio::time::timeout_at(until, sent.outcome()).await
-            }
-            Err(lost) => Ok(Err(lost)),
+            Ok(sent) => answer(table, group, target, sent, deadline).await,
+            Err(lost) => Err(lost),
         };
         match outcome {
-            Ok(Ok(Ok(reply))) => Attempt::Done(Ok(reply)),
-            Ok(Ok(Err(failure))) if may_be_sent_again(&failure) => {
+            Ok(Ok(reply)) => Attempt::Done(Ok(reply)),
+            Ok(Err(failure)) if may_be_sent_again(&failure) => {
                 hear(table, group, target, &failure);
                 let hinted = matches!(failure, Failure::NotLeader { leader: Some(_), .. });
                 Attempt::Refused { hinted }
             }
-            Ok(Ok(Err(Failure::Unknown)) | Err(Lost::Broken)) | Err(_) if request.writes() => {
+            Ok(Err(Failure::Unknown)) | Err(Lost::Broken) if request.writes() => {
                 Attempt::Done(Err(Failure::Unknown))
             }
-            Ok(Ok(Err(Failure::Unknown)) | Err(Lost::Broken | Lost::NotSent)) | Err(_) => {
+            Ok(Err(Failure::Unknown)) | Err(Lost::Broken | Lost::NotSent) => {
                 Attempt::Refused { hinted: false }
             }
-            Ok(Ok(Err(failure))) => Attempt::Done(Err(failure)),
-            Ok(Err(Lost::Overloaded)) => Attempt::Done(Err(Failure::Overloaded)),
+            Ok(Err(failure)) => Attempt::Done(Err(failure)),
+            Err(Lost::Overloaded) => Attempt::Done(Err(Failure::Overloaded)),
         }
     }
 

@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn leads(term: u64) -> Leaders {
-        Leaders { leads: vec![(SHARD, Term(term))] }
+        Leaders { leads: vec![(SHARD, Term(term))], moved: Vec::new() }
     }
 
     #[test]

@@ -1,0 +1,20 @@
+//! Stores of real processes on loopback: what clients and operators see when things go wrong.
+//!
+//! One binary for all scenarios, one scenario per file.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its fixtures too")]
+#![expect(clippy::print_stdout, reason = "what is measured is shown")]
+
+mod ends_with_dev;
+mod follower_frozen;
+mod handover;
+mod leader_frozen;
+mod leader_killed;
+mod malformed;
+mod moved;
+mod node_added;
+mod restarted;
+mod serves;
+mod support;
+mod volume_wiped;
+mod wrong_configuration;
