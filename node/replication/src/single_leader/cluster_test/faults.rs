@@ -10,7 +10,9 @@ use crate::single_leader::{Input, ProposalId, ReadId};
 
 impl World {
     pub(super) fn turn(&mut self) {
-        self.ask();
+        if self.busy {
+            self.ask();
+        }
         self.flush();
         if self.draws(self.faults.partition) {
             self.partition();

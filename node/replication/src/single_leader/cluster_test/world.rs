@@ -32,6 +32,8 @@ pub(super) struct Faults {
 pub(super) struct World {
     pub(super) now: Time,
     pub(super) faults: Faults,
+    /// Clients write and read.
+    pub(super) busy: bool,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) checks: Checks,
     pub(super) random: Random,
@@ -130,6 +132,7 @@ impl World {
         let mut world = Self {
             now: Time::ZERO,
             faults: Faults::default(),
+            busy: true,
             nodes: all.iter().map(|id| (*id, node(id))).collect(),
             checks: Checks::default(),
             random: Random::new(seed),
