@@ -63,7 +63,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     }
 }
 
-fn replica_status<V>(group: &Group<V>, now: Time) -> ReplicaStatus {
+pub(super) fn replica_status<V>(group: &Group<V>, now: Time) -> ReplicaStatus {
     let replica = &group.replica;
     let followers = replica.followers();
     ReplicaStatus {

@@ -11,6 +11,7 @@ use quorate_model::{
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model::Store;
 
+use super::super::report::replica_status;
 use super::super::{
     Failure, Host, Input, Output, PeerMessage, ReadLevel, ReplicaStatus, Reply, Request, RequestId,
     Settings, Start,
@@ -201,7 +202,7 @@ impl Cluster {
 
     pub(super) fn replica(&self, id: NodeId, group: GroupId) -> Option<ReplicaStatus> {
         let host = self.machines.get(&id)?.host.as_ref()?;
-        host.status().replicas.into_iter().find(|replica| replica.group == group)
+        host.groups.get(&group).map(|group| replica_status(group, self.now))
     }
 
     /// Who leads and may evaluate, by the newest term.

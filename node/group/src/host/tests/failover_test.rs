@@ -190,3 +190,12 @@ fn a_failed_sync_stops_the_host() {
     cluster.start(leader);
     assert_eq!(cluster.read("key"), bulk("again"));
 }
+
+#[test]
+fn a_thousand_shards_elect_and_serve() {
+    let mut cluster = Cluster::bootstrapped(12, 3, 1000);
+    for shard in [0, 499, 999].map(quorate_model::ShardId) {
+        let operation = super::cluster::set("key", "value");
+        assert_eq!(cluster.run(shard, &operation).0, Value::Ok);
+    }
+}
