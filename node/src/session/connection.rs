@@ -216,7 +216,8 @@ where
             match self.parser.next(&mut self.input, &limits) {
                 Ok(Some(request)) => {
                     // Its bytes are counted with the request from here on.
-                    let _ = self.half_read.resize(0);
+                    let shrunk = self.half_read.resize(0);
+                    assert!(shrunk, "giving back needs no room");
                     self.take(request);
                 }
                 Ok(None) => return self.count_half_read(),
@@ -410,6 +411,9 @@ fn failed<S: Store>(
         Reach::Anywhere => Reply::Error(failure::text(failure, access)),
         Reach::Here => {
             let refusal = route::elsewhere(&sessions.store.routing(), shard, slot, leader);
+            if matches!(refusal, route::Refusal::Moved { .. }) {
+                add(&sessions.counters.moved, 1);
+            }
             Reply::Error(refusal.to_string())
         }
     }
