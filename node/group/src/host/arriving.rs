@@ -156,7 +156,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     fn replication(&mut self, from: NodeId, message: Message) {
         let switched = self.group.incoming.as_ref().is_some_and(|one| one.is_switched());
         // INV-33: no message between the switch to a snapshot and the protocol's word of it.
-        if switched && !self.group.replica.is_damaged() {
+        if switched {
             return;
         }
         if is_lead(&message) {

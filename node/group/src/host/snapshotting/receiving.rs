@@ -60,7 +60,7 @@ pub(in crate::host) struct Chunk {
 }
 
 impl Incoming {
-    /// From the switch until the protocol knows of it, the replica of a sound log takes no message (see
+    /// From the switch until the protocol knows of it, the replica takes no message (see
     /// `Replica::accepts_snapshot`).
     pub(in crate::host) fn is_switched(&self) -> bool {
         self.phase == Phase::Flushing
@@ -204,11 +204,12 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         true
     }
 
-    /// INV-33: a snapshot takes the state forward, or takes the place of one whose log is damaged.
+    /// INV-33, INV-34: a snapshot takes the state forward, or was chosen to repair this replica.
     fn is_useful(&self, position: Position) -> bool {
         let applied = self.group.standing.applied.index;
-        self.group.standing.health == Health::Damaged && position.index >= applied
-            || position.index > applied && self.group.replica.accepts_snapshot(position)
+        let replica = &self.group.replica;
+        let enough = position.index > applied || replica.is_damaged() && position.index == applied;
+        enough && replica.accepts_snapshot(position)
     }
 
     fn stage(&mut self, generation: u32, rows: Vec<(Bytes, Bytes)>) {

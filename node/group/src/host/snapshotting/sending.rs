@@ -141,7 +141,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     pub(in crate::host) fn snapshot_wanted(&mut self, to: NodeId) {
         self.drop_outgoing(to);
         self.group.outgoing.insert(to, Outgoing::Waiting);
-        self.outgoing_due(to);
+        // After the offer, which the protocol makes in the same step and the receiver must have heard.
+        let at = self.shared.now;
+        self.timer(Timer::Outgoing(self.group.id, to), at);
     }
 
     /// A timer of the snapshot to this node is due.

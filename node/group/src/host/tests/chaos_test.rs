@@ -57,7 +57,10 @@ impl Chaos {
 
     fn damaged(&self) -> bool {
         let mut hosts = self.cluster.machines.values().filter_map(|machine| machine.host.as_ref());
-        hosts.any(|host| host.status().damaged.is_some())
+        hosts.any(|host| {
+            let status = host.status();
+            status.damaged.is_some() || status.replicas.iter().any(|replica| replica.damaged)
+        })
     }
 
     fn disturb(&mut self) {
