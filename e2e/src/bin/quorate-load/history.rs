@@ -93,7 +93,9 @@ impl History {
         if (too_old || too_new) && self.violations.len() < VIOLATIONS_MAX {
             let key = &self.key;
             let (floor, sent) = (floor.0, self.sent);
-            self.violations.push(format!("{key}: read {found:?}, acknowledged before it {floor}, sent {sent}"));
+            self.violations.push(format!(
+                "{key}: read {found:?}, acknowledged before it {floor}, sent {sent}"
+            ));
         }
     }
 

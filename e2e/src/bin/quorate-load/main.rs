@@ -27,7 +27,8 @@ async fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let nodes = arguments.next().context("which nodes? HOST:PORT[,HOST:PORT...]")?;
-    let keys: u32 = arguments.next().context("how many keys?")?.parse().context("how many keys?")?;
+    let keys: u32 =
+        arguments.next().context("how many keys?")?.parse().context("how many keys?")?;
     let nodes = nodes.split(',').map(|node| format!("redis://{node}")).collect();
     let report = workload::run(nodes, keys, Duration::from_secs(60)).await?;
     #[expect(clippy::print_stdout, reason = "the report is this program's output")]

@@ -36,7 +36,10 @@ pub(crate) async fn run(nodes: Vec<String>, keys: u32, settle: Duration) -> anyh
         .build()
         .context("build the client")?;
     let connection = client.get_async_connection().await.context("connect")?;
-    let histories = (0..keys).map(|key| Mutex::new(History::new(format!("load:{key}")))).collect();
+    // Keys of this run's own: what an earlier one wrote to the same store is none of its history.
+    let run: u32 = rand::random();
+    let histories =
+        (0..keys).map(|key| Mutex::new(History::new(format!("load:{run:08x}:{key}")))).collect();
     let shared = Arc::new(Shared {
         histories,
         errors: Mutex::new(VecDeque::new()),
@@ -54,7 +57,10 @@ pub(crate) async fn run(nodes: Vec<String>, keys: u32, settle: Duration) -> anyh
         println!("ready");
     }
     let mut rest = Vec::new();
-    tokio::io::stdin().read_to_end(&mut rest).await.context("wait for the end of standard input")?;
+    tokio::io::stdin()
+        .read_to_end(&mut rest)
+        .await
+        .context("wait for the end of standard input")?;
     shared.stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.context("join a client")?;

@@ -1,0 +1,87 @@
+//! The client that writes and reads all the while: `quorate-load`, run where pods can be reached.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use quorate_e2e::cluster::Cluster;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) acknowledged_writes: u64,
+    pub(crate) unknown_writes: u64,
+    pub(crate) reads: u64,
+    pub(crate) failed_reads: u64,
+    pub(crate) longest_gap_ms: u64,
+    pub(crate) violations: Vec<String>,
+    pub(crate) last_errors: Vec<String>,
+}
+
+pub(crate) struct Load {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Load {
+    /// Starts it and waits until every key has an acknowledged write.
+    pub(crate) fn start(cluster: &Cluster, nodes: &[String]) -> Result<Self> {
+        const KEYS: &str = "24";
+        let program = env!("CARGO_BIN_EXE_quorate-load");
+        let mut child = cluster
+            .command_in_network(program.as_ref())?
+            .arg(nodes.join(","))
+            .arg(KEYS)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the load")?;
+        let mut output = BufReader::new(child.stdout.take().context("its output is piped")?);
+        let mut line = String::new();
+        output.read_line(&mut line).context("read the load's output")?;
+        ensure!(line.trim() == "ready", "the load said {line:?} instead of ready");
+        Ok(Self { child, output })
+    }
+
+    /// Lets it go on for a while longer, so that what follows a fault is seen too.
+    pub(crate) fn go_on(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    /// Ends it and takes its report; fails on any violation.
+    pub(crate) fn finish(mut self, scenario: &str) -> Result<Report> {
+        drop(self.child.stdin.take());
+        let mut text = String::new();
+        self.output.read_to_string(&mut text).context("read the load's report")?;
+        let status = self.child.wait().context("wait for the load")?;
+        ensure!(status.success(), "the load failed: {status}");
+        let report: Report =
+            serde_json::from_str(&text).with_context(|| format!("the report {text:?}"))?;
+        println!(
+            "{scenario}: longest write gap {} ms; {} writes acknowledged, {} unknown, {} reads, {} failed",
+            report.longest_gap_ms,
+            report.acknowledged_writes,
+            report.unknown_writes,
+            report.reads,
+            report.failed_reads,
+        );
+        ensure!(
+            report.violations.is_empty(),
+            "{scenario}: {:#?} (last errors: {:?})",
+            report.violations,
+            report.last_errors
+        );
+        Ok(report)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // After `finish` it has ended and this does nothing; after a failed test it must not linger.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
