@@ -239,6 +239,34 @@ fn an_installed_snapshot_keeps_the_log_that_goes_on_from_it() {
 }
 
 #[test]
+fn a_snapshot_of_a_later_term_waits_for_the_term() {
+    let mut driven = with_terms(&[1]);
+    assert!(!driven.replica.accepts_snapshot(position(2, 9)));
+    let offer = Message::SnapshotOffer {
+        term: Term(2),
+        position: position(2, 9),
+        configuration: configuration([1, 2, 3], []),
+        round: 1,
+        repairs: None,
+    };
+    driven.receive(2, offer);
+    assert!(driven.replica.accepts_snapshot(position(2, 9)));
+}
+
+#[test]
+fn a_restored_snapshot_brings_its_term() {
+    let base_configuration = configuration([1, 2, 3], []);
+    let base = position(3, 9);
+    let applied = base.index;
+    let restored = Restored { base, base_configuration, applied, ..Restored::default() };
+    let mut driven = Driven::new(1, restored);
+    assert_eq!(driven.replica.term(), Term(3));
+    let outputs = driven.receive(2, append(3, base, [], 0));
+    assert_eq!(sent(&outputs), [(node(2), matched(3, 9))]);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Persist { .. })));
+}
+
+#[test]
 fn an_append_that_begins_before_the_log_is_taken_from_the_log_on() {
     let mut driven = with_terms(&[1, 1, 1]);
     let voters = configuration([1, 2, 3], []);

@@ -84,7 +84,8 @@ impl Kernel {
         restored: Restored,
         now: Time,
     ) -> Self {
-        let Restored { hard_state, base, base_configuration, entries, applied, damaged } = restored;
+        let Restored { mut hard_state, base, base_configuration, entries, applied, damaged } =
+            restored;
         assert!(damaged || applied >= base.index, "applied {applied} is before {base:?}");
         let mut log = Log::new(base, applied, settings.cache_bytes_max);
         let mut configurations = Configurations::new(base.index, base_configuration);
@@ -98,6 +99,11 @@ impl Kernel {
         let last = log.last();
         // INV-42: the state never holds what the log does not.
         assert!(damaged || applied <= last.index, "applied {applied}, log through {last:?}");
+        // A snapshot can be durable before the term in which it was taken; no vote was told in that term then.
+        let behind = base.term > hard_state.term;
+        if behind {
+            hard_state = HardState { term: base.term, vote: None };
+        }
         // INV-4: no entry is older than the term in which it was stored.
         assert!(damaged || last.term <= hard_state.term, "{last:?} against {hard_state:?}");
         Self {
@@ -117,7 +123,7 @@ impl Kernel {
             committed: applied,
             applying: applied,
             applied,
-            unsaved: Unsaved::default(),
+            unsaved: Unsaved { hard_state: behind, ..Unsaved::default() },
             outputs: VecDeque::new(),
             settings,
         }

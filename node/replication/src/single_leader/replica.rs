@@ -209,6 +209,10 @@ impl Replica {
     /// the replica is given no message.
     #[must_use]
     pub fn accepts_snapshot(&self, position: Position) -> bool {
+        // INV-4: its leader's offer brings the term first.
+        if position.term > self.kernel.term() {
+            return false;
+        }
         match &self.kernel.damage {
             Some(damage) => damage.whole_from.is_some_and(|least| position.index >= least),
             None => position.index > self.kernel.committed(),
