@@ -15,7 +15,7 @@ use super::group::{Group, Proposal, Task};
 use super::persisting::describe;
 use super::retention::{Points, Purpose};
 use super::retiring::Doubt;
-use super::rows::{Standing, empty_generation};
+use super::rows::{Health, Standing, empty_generation};
 use super::timers::Timer;
 use super::topology::{self, SetTopology};
 use super::{Host, Output, Turn};
@@ -276,11 +276,14 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
     }
 
-    /// A replica that the topology does not name asks, after a while, whether it may go.
-    fn consider_retiring(&mut self) {
+    /// A replica that the topology does not name asks, after a while, whether it may go. So does one that waits for its
+    /// repair: its node may hold an old topology, and nobody repairs a replica that its group is done with.
+    pub(super) fn consider_retiring(&mut self) {
         let group = self.group.id;
         let timer = Timer::Retire(group);
-        if self.shared.following.names(self.shared.node(), group) {
+        let repairing =
+            self.shared.damaged.is_some() && self.group.standing.health == Health::Damaged;
+        if self.shared.following.names(self.shared.node(), group) && !repairing {
             self.group.doubt = None;
             self.shared.timers.set(timer, None);
         } else if self.group.doubt.is_none() {

@@ -18,7 +18,7 @@ use super::rows::{Health, Prefix, Standing};
 use super::timers::Timer;
 use super::{Host, PeerMessage, Turn};
 
-/// The topology does not name this replica.
+/// Whether this replica is still wanted: see `consider_retiring`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Doubt {
     /// What was asked last, while nothing speaks against it.

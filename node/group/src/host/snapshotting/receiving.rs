@@ -155,6 +155,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let (from, stream) = (incoming.from, incoming.stream);
         if self.shared.damaged.is_some() {
             // The log cannot be written to before every group is repaired; the sender need not wait for that.
+            self.consider_retiring();
             self.shared.status_changed = true;
             return self.refuse_snapshot(from, stream);
         }
