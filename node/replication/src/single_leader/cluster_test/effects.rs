@@ -83,11 +83,16 @@ impl World {
     }
 
     pub(super) fn persisted(&mut self, id: NodeId, persist: PersistId) {
-        let node = self.node(id);
-        node.disk.complete(persist);
-        for Held { to, message, stands_on, .. } in node.release(persist) {
-            Checks::leaves(&self.nodes[&id], to, &message, stands_on);
-            self.send(id, to, message);
+        // One after the other: what an earlier one let go was true before a later one cut it.
+        while let Some(oldest) = self.node(id).disk.pending.front().map(|pending| pending.id)
+            && oldest <= persist
+        {
+            let node = self.node(id);
+            node.disk.complete(oldest);
+            for Held { to, message, stands_on, .. } in node.release(oldest) {
+                Checks::leaves(&self.nodes[&id], to, &message, stands_on);
+                self.send(id, to, message);
+            }
         }
         self.give(id, Input::Persisted { id: persist });
     }
