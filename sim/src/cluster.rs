@@ -151,7 +151,7 @@ impl Cluster {
             self.now = at;
             self.events += 1;
             self.happen(event)?;
-            if self.events % LOGS_COMPARED_EVERY == 0 {
+            if self.events.is_multiple_of(LOGS_COMPARED_EVERY) {
                 log_matching::check(&self.machines)?;
             }
         }

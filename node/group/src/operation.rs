@@ -168,6 +168,8 @@ pub enum Comparison {
     IfAny,
     IfGreater,
     IfLess,
+    /// XX and LT together: a key without an expiry, which counts as living for ever, does not pass.
+    IfAnyAndLess,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -14,8 +14,9 @@ use quorate_storage::log::{self, BatchId, Body, EntryKind, Log, LogError, OpenEr
 
 use super::rows;
 
-/// The largest command: an entry fits into a record of the log and into a message between nodes.
-pub(super) const COMMAND_BYTES_MAX: usize = log::RECORD_BYTES_MAX - (64 << 10);
+/// The largest command: an entry fits well into a record of the log and into a message between nodes, so that a queue
+/// which is not empty takes it, too.
+pub(super) const COMMAND_BYTES_MAX: usize = log::RECORD_BYTES_MAX / 2;
 
 const EMPTY: EntryKind = EntryKind(0);
 const CONFIGURATION: EntryKind = EntryKind(1);

@@ -221,6 +221,7 @@ fn expire_if<R: Rows>(
         Comparison::IfAny => header.expiry.is_some(),
         Comparison::IfGreater => new.is_some_and(|at| at.0 > old),
         Comparison::IfLess => new.is_some_and(|at| at.0 < old),
+        Comparison::IfAnyAndLess => header.expiry.is_some() && new.is_some_and(|at| at.0 < old),
     };
     if holds {
         expire(editor, key, header, expiry, "expire")?;

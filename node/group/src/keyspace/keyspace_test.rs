@@ -117,9 +117,9 @@ impl Shard {
                 panic!("a list")
             };
             let Value::List(found) = answer.pop().unwrap() else { panic!("a list") };
-            keys.extend(found.into_iter().map(|key| match key {
-                Value::Bulk(key) => key,
-                other => panic!("{other:?}"),
+            keys.extend(found.into_iter().map(|key| {
+                let Value::Bulk(key) = key else { panic!("{key:?}") };
+                key
             }));
             let Value::Integer(next) = answer.pop().unwrap() else { panic!("a number") };
             cursor = ScanCursor(u64::try_from(next).unwrap());
@@ -260,8 +260,11 @@ fn expire_compares_as_in_redis() {
     shard.write(&set("k", "v"));
     assert_eq!(shard.write(&expire(2_000_000, Comparison::IfGreater)), Value::Integer(0));
     assert_eq!(shard.write(&expire(2_000_000, Comparison::IfAny)), Value::Integer(0));
+    assert_eq!(shard.write(&expire(2_000_000, Comparison::IfAnyAndLess)), Value::Integer(0));
     assert_eq!(shard.write(&expire(2_000_000, Comparison::IfLess)), Value::Integer(1));
     assert_eq!(shard.write(&expire(3_000_000, Comparison::IfNone)), Value::Integer(0));
+    assert_eq!(shard.write(&expire(3_000_000, Comparison::IfAnyAndLess)), Value::Integer(0));
+    assert_eq!(shard.write(&expire(1_900_000, Comparison::IfAnyAndLess)), Value::Integer(1));
     assert_eq!(shard.write(&expire(3_000_000, Comparison::IfGreater)), Value::Integer(1));
     assert_eq!(shard.expiry_rows(), 1);
     assert_eq!(shard.write(&Write::Persist { key: "k".into() }), Value::Integer(1));

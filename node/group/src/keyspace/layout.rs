@@ -17,7 +17,7 @@ use crate::KeyType;
 /// The longest key. Rows of the state store's tree are at most 64 KiB, and an expiry row holds the whole key.
 pub const KEY_BYTES_MAX: usize = 32 << 10;
 /// The longest string value: an entry travels and is applied whole.
-pub const STRING_BYTES_MAX: usize = 64 << 20;
+pub const STRING_BYTES_MAX: usize = 16 << 20;
 
 const DATA: u8 = b'd';
 const EXPIRY: u8 = b'e';

@@ -114,6 +114,7 @@ fn expire_reads_its_comparison() {
         ("expire k 1 xx", Comparison::IfAny),
         ("expire k 1 xx gt", Comparison::IfGreater),
         ("expire k 1 lt", Comparison::IfLess),
+        ("expire k 1 xx lt", Comparison::IfAnyAndLess),
     ] {
         let Command::Data(Data { operation: Operation::Write(write), .. }) = command(line) else {
             panic!("{line} is a write");

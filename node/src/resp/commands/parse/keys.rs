@@ -165,9 +165,7 @@ fn comparison(arguments: &Arguments<'_>) -> Result<Comparison, CommandError> {
         (_, _, true, true) => {
             Err(CommandError::other("ERR GT and LT options at the same time are not compatible"))
         }
-        (_, true, _, true) => {
-            Err(CommandError::other("ERR XX and LT at the same time are not supported yet"))
-        }
+        (_, true, _, true) => Ok(Comparison::IfAnyAndLess),
         (true, _, _, _) => Ok(Comparison::IfNone),
         // A key without an expiry counts as one that expires last: nothing is greater, so XX adds nothing to GT.
         (_, _, true, _) => Ok(Comparison::IfGreater),
