@@ -14,7 +14,8 @@
 //!         namespace.apply("apiVersion: v1\nkind: Pod\n…").await?;
 //!         namespace.wait_for_ready_pods("app=sample", 3, client::MINUTE).await
 //!     })
-//!     .await
+//!     .await?;
+//! # Ok(())
 //! # }
 //! ```
 //!
