@@ -1,4 +1,4 @@
-//! The leader is deleted, killed, frozen.
+//! The leader is deleted, killed, frozen; all nodes are.
 
 use std::time::Duration;
 
@@ -57,6 +57,25 @@ fn a_frozen_leader_is_replaced_and_comes_back_as_a_follower() {
         given.await_ready(3)?;
         load.go_on(AFTERWARDS);
         load.finish("leader frozen")?;
+        Ok(())
+    });
+}
+
+#[test]
+fn all_pods_deleted_at_once_find_each_other_at_their_new_addresses() {
+    on_a_store("all-deleted", |given| {
+        for key in 0..50 {
+            let key = format!("kept:{key}");
+            anyhow::ensure!(given.redis(&["SET", &key, "value"])? == "OK", "SET {key}");
+        }
+        let pods =
+            ["delete", "pods", "--namespace", given.namespace(), "--selector=quorate.dev/store"];
+        given.kubectl.output(pods)?;
+        given.await_ready(3)?;
+        for key in 0..50 {
+            let key = format!("kept:{key}");
+            anyhow::ensure!(given.redis(&["GET", &key])? == "value", "{key} is gone");
+        }
         Ok(())
     });
 }

@@ -160,6 +160,18 @@ impl Scenario {
         Load::start(&self.cluster, &nodes)
     }
 
+    /// What redis-cli answers, through the plain port of any node.
+    pub(crate) fn redis(&self, words: &[&str]) -> Result<String> {
+        let pods = self.pods()?;
+        let host = pods
+            .iter()
+            .find_map(|pod| pod["status"]["podIP"].as_str())
+            .context("no pod has an address")?;
+        let mut cli = self.cluster.command_in_network("redis-cli".as_ref())?;
+        let said = command::output(cli.args(["-h", host, "-p", "6379"]).args(words))?;
+        Ok(said.trim().to_owned())
+    }
+
     pub(crate) fn pods(&self) -> Result<Vec<Value>> {
         let pods = self.kubectl.json([
             "get",

@@ -98,6 +98,10 @@ fn pod(store: &ValidStore, datacenter: &ValidDatacenter) -> PodSpec {
     }
 }
 
+fn seeds(store: &ValidStore) -> String {
+    format!("{}:{}", names::service_headless(store.name.as_str()), names::PORT_PEER)
+}
+
 fn container(store: &ValidStore, datacenter: &ValidDatacenter) -> Container {
     Container {
         name: names::CONTAINER.to_owned(),
@@ -114,6 +118,8 @@ fn container(store: &ValidStore, datacenter: &ValidDatacenter) -> Container {
             value("QUORATE_DATACENTER", datacenter.name.as_str()),
             field("QUORATE_ADVERTISE_HOST", "status.podIP"),
             value("QUORATE_DATA_DIR", DATA_DIR),
+            // When all pods come back with new addresses at once, this is how they find each other.
+            value("QUORATE_SEEDS", &seeds(store)),
         ]),
         ports: Some(vec![
             port("redis", names::PORT_PLAIN),
