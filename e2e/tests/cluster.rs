@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use quorate_e2e::client::{self, Connected, MINUTE, Namespace};
 use quorate_e2e::cluster::Cluster;
-use quorate_e2e::cluster::progress::Progress;
+use quorate_e2e::cluster::progress::{Probe, Progress};
 
 const STATE: &str = "/var/lib/quorate-local";
 const WORKLOAD: &str = include_str!("workloads/echo.yaml");
@@ -46,19 +46,30 @@ fn check_nodes(connected: &Connected) -> Result<()> {
     Ok(())
 }
 
+/// Names and Service addresses reach DNS and kube-proxy some time after the pods are ready.
+async fn until_answered(namespace: &Namespace<'_>, pod: &str, words: &[&str]) -> Result<String> {
+    client::eventually("an answer", MINUTE, async || {
+        Ok(match namespace.exec(pod, words).await {
+            Ok(answer) => Probe::Ready(answer),
+            Err(error) => Probe::Waiting(format!("{error:#}")),
+        })
+    })
+    .await
+}
+
 async fn check_workload(namespace: &Namespace<'_>) -> Result<()> {
     namespace.apply(WORKLOAD).await?;
     namespace.wait_for_ready_pods("app=echo", 3, MINUTE).await?;
 
     // Names: of a service, and of one pod of it.
     let name = format!("echo.{}.svc.cluster.local", namespace.name());
-    let service = namespace.exec("echo-0", &[TOOLBOX, "lookup", &name]).await?;
+    let service = until_answered(namespace, "echo-0", &[TOOLBOX, "lookup", &name]).await?;
     ensure!(service.starts_with("10."), "the service's address is {service}");
-    let pod = namespace.exec("echo-0", &[TOOLBOX, "lookup", "echo-1.echo-pods"]).await?;
+    let pod = until_answered(namespace, "echo-0", &[TOOLBOX, "lookup", "echo-1.echo-pods"]).await?;
     ensure!(pod.trim() == namespace.pod_address("echo-1").await?, "echo-1 resolves to {pod}");
 
     // Service addresses, from a pod and from the test's own programs.
-    namespace.exec("echo-2", &[TOOLBOX, "fetch", "http://echo/"]).await?;
+    until_answered(namespace, "echo-2", &[TOOLBOX, "fetch", "http://echo/"]).await?;
     let address = namespace.pod_address("echo-1").await?;
     let cluster = &namespace.connected().cluster;
     let mut probe = cluster.command_in_network(Path::new("bash"))?;
