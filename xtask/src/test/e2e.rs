@@ -3,10 +3,10 @@
 use std::fs;
 
 use anyhow::{Result, bail};
-use quorate_e2e::cluster::Cluster;
 use quorate_e2e::cluster::command::{command, output, output_of_input};
 use quorate_e2e::cluster::progress::Progress;
 use quorate_e2e::cluster::tools;
+use quorate_e2e::cluster::{Cluster, packages};
 
 use super::stage::Stages;
 use crate::schemas;
@@ -25,6 +25,7 @@ pub(super) fn run(stages: &mut Stages, keep_cluster: bool) {
     let installed = stages.check("e2e: install the product", || {
         let cluster = Cluster::choose()?;
         cluster.up(&progress)?;
+        packages::ensure(packages::CLIENTS, &progress)?;
         up::install(&cluster, &progress).map(|_| ())
     });
     stages.check("e2e: chart against the API server's schemas", check_chart);
