@@ -96,3 +96,16 @@ fn summary(cluster: &mut Cluster) -> Summary {
         fingerprint: cluster.random.random(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::run;
+
+    #[test]
+    fn a_seed_repeats_itself() {
+        for seed in [3, 14, 95] {
+            let [first, second] = [(); 2].map(|()| run(seed, false).expect("no violation"));
+            assert_eq!(first, second, "seed {seed}");
+        }
+    }
+}

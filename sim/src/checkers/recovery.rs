@@ -4,14 +4,16 @@
 //! The disk loses and tears what was not synced; what was acknowledged and told is compared by `durable_acknowledgements` and
 //! `durable_votes`. Here: the order of what is found.
 
-use quorate_model::{GroupId, LogIndex, NodeId};
+use std::collections::BTreeMap;
+
+use quorate_model::{GroupId, LogIndex, NodeId, Position};
 
 use super::{Checker, Ledger, Sight};
 
 #[derive(Default)]
 pub(crate) struct Recovery {
     /// The newest entry that was durable, and its term, by what the replica said while it ran.
-    durable: std::collections::BTreeMap<(NodeId, GroupId), quorate_model::Position>,
+    durable: BTreeMap<(NodeId, GroupId), Position>,
 }
 
 impl Checker for Recovery {
