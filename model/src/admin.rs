@@ -9,6 +9,8 @@
 //! - `POST /v1/bootstrap` with [`Bootstrap`]: starts a new store on a blank node.
 //! - `POST /v1/topology` with [`ProposeTopology`]: compare-and-set on the epoch; answered by any member (forwarded
 //!   to the meta leader) with [`Proposed`] or an [`ErrorBody`].
+//! - `GET /v1/rollbacks`: [`RollbackFile`]s; `GET /v1/rollbacks/{name}`: the writes in one, a JSON object a line;
+//!   `POST /v1/rollbacks/{name}/replay`: does them again, answered with [`Replayed`]; `DELETE /v1/rollbacks/{name}`.
 //! - `POST /v1/handover`: moves every leadership away from the node and answers [`Handover`] when done.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Addresses, Datacenter, Epoch, GroupId, LogIndex, NodeId, ShardId, StoreId, Term, Topology, Zone,
+    Addresses, Datacenter, Durability, Epoch, GroupId, LogFormat, LogIndex, NodeId, ShardId,
+    StoreId, Term, Topology, WallTime, Zone,
 };
 
 /// What a node says of itself. The reader adds the age of the report: no clock is compared between machines.
@@ -40,6 +43,9 @@ pub struct NodeReport {
     pub not_serving: Vec<String>,
     /// Set when the node's log has a hole or a bad record: it neither votes nor leads until repaired.
     pub corrupt: Option<String>,
+    /// Writes that a failover under `Async` took back and that this node keeps.
+    #[serde(default)]
+    pub rollbacks: Vec<RollbackFile>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -69,6 +75,104 @@ pub struct ReplicaReport {
     /// On the leader: how far each other replica is.
     pub followers: BTreeMap<NodeId, FollowerReport>,
     pub keys: u64,
+    #[serde(default)]
+    pub acknowledgement: Acknowledgement,
+    /// The format of the entries that this replica's leader appends.
+    #[serde(default)]
+    pub log_format: LogFormat,
+    /// On a leader: how it came to lead, and its predecessors as far as this node saw them; the newest last, at most 8.
+    #[serde(default)]
+    pub failovers: Vec<Failover>,
+    /// On a leader: changes of the in-sync set, the newest last, at most 8.
+    #[serde(default)]
+    pub swaps: Vec<Swap>,
+    /// Why this replica takes part in nothing until it is rebuilt (its state differs from the leader's, say).
+    #[serde(default)]
+    pub quarantined: Option<String>,
+}
+
+/// When this replica's group acknowledges writes, as its newest configuration says.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledgement {
+    pub durability: Durability,
+    /// The in-sync set under `SemiSync` and `Sync`; empty otherwise.
+    pub in_sync: BTreeSet<NodeId>,
+    /// A majority holds the newest change, so it alone counts.
+    pub settled: bool,
+    /// On the leader: members that keep writes waiting at present, because they are slow or gone.
+    pub waiting_for: BTreeSet<NodeId>,
+    /// On the leader: the set has fewer followers than declared (`Shrink`).
+    pub shrunk: bool,
+}
+
+/// How one leader followed another.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failover {
+    pub old_leader: Option<NodeId>,
+    pub new_leader: NodeId,
+    pub old_term: Term,
+    pub new_term: Term,
+    /// The old leader asked for it (a switchover), so nothing was detected.
+    pub planned: bool,
+    /// By the new leader's clock: when it gave the old leader up, when it was elected, when it first acknowledged a
+    /// write (`None` until it has).
+    pub detected_at: WallTime,
+    pub elected_at: WallTime,
+    pub acknowledged_at: Option<WallTime>,
+    /// Acknowledged writes could be lost: the durability in force was `Async`. The count and the files are the old leader's to
+    /// tell, in `NodeReport::rollbacks`.
+    pub lossy: bool,
+}
+
+/// A change of the in-sync set.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Swap {
+    pub at: WallTime,
+    pub index: LogIndex,
+    pub removed: BTreeSet<NodeId>,
+    pub added: BTreeSet<NodeId>,
+    pub why: SwapReason,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SwapReason {
+    /// The declared durability, count or membership changed.
+    Declared,
+    /// A new leader took office.
+    Elected,
+    /// A member left entries unacknowledged for longer than declared.
+    Slow,
+    /// A member stopped answering.
+    Gone,
+    /// A set that had shrunk has a follower again.
+    Recovered,
+}
+
+/// Writes that were acknowledged under `Async`, or might have been, and that the log lost at a failover.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackFile {
+    pub name: String,
+    #[serde(with = "group_text")]
+    pub group: GroupId,
+    /// The term of the leader that appended them.
+    pub term: Term,
+    pub first: LogIndex,
+    pub last: LogIndex,
+    pub writes: u64,
+    pub bytes: u64,
+    pub saved_at: WallTime,
+    /// This node led that term: the file is complete. Another's may hold less.
+    pub led: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Replayed {
+    pub writes: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -85,7 +189,15 @@ pub enum CatchUpPhase {
     /// Looking for the position from which to continue.
     Probing,
     /// A snapshot is being streamed.
-    Snapshot { bytes_sent: u64, bytes_total: u64 },
+    Snapshot {
+        bytes_sent: u64,
+        bytes_total: u64,
+        #[serde(default)]
+        bytes_per_second: u64,
+        /// Who streams it; the leader where it is `None`.
+        #[serde(default)]
+        source: Option<NodeId>,
+    },
     /// Following the log, more than a few entries behind.
     Log { entries_behind: u64 },
     /// Following the log closely: may become a voter.

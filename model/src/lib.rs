@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod identity;
+mod policy;
 mod position;
 mod quorum;
 mod slot;
@@ -12,6 +13,10 @@ mod time;
 mod topology;
 
 pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
+pub use policy::{
+    Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,
+    SessionPolicy,
+};
 pub use position::{Epoch, LogIndex, Position, Term};
 pub use quorum::majority;
 pub use slot::{SLOTS, ShardId, Slot, SlotRange};

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Datacenter, Epoch, NodeId, SLOTS, ShardId, SlotRange, StoreId, Zone};
+use crate::{Datacenter, Epoch, NodeId, Policy, SLOTS, ShardId, SlotRange, StoreId, Zone};
 
 /// A replication group on a node: the meta group, or the group of one shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ pub struct Topology {
     pub meta_voters: BTreeSet<NodeId>,
     /// One placement per shard, `ShardId(0)` first. The count never changes after bootstrap.
     pub shards: Vec<ShardPlacement>,
+    /// What every shard's group keeps to. The meta group itself always has durability `Quorum`.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -210,6 +210,7 @@ mod tests {
             members: Default::default(),
             meta_voters: Default::default(),
             shards: Vec::new(),
+            policy: Default::default(),
         };
         ProposeTopology { expected: Epoch(1), topology }
     }

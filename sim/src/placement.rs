@@ -29,6 +29,7 @@ impl Cluster {
             members: self.machines.iter().map(|machine| (machine.node, machine.member())).collect(),
             meta_voters: nodes.iter().take(replicas).copied().collect(),
             shards,
+            policy: Default::default(),
         }
     }
 

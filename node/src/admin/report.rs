@@ -41,6 +41,7 @@ pub(super) fn report(
         replicas,
         not_serving,
         corrupt: status.damaged.clone(),
+        rollbacks: Vec::new(),
     }
 }
 
@@ -62,6 +63,11 @@ fn replica(status: &ReplicaStatus) -> ReplicaReport {
         learners: status.configuration.learners.clone(),
         followers: status.followers.iter().map(|(node, p)| (*node, follower(p))).collect(),
         keys: status.keys,
+        acknowledgement: Default::default(),
+        log_format: Default::default(),
+        failovers: Vec::new(),
+        swaps: Vec::new(),
+        quarantined: None,
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn topology(layout: &Layout, nodes: &[Announcement]) -> Topology {
         members,
         meta_voters: ids.iter().take(META_VOTERS_MAX).copied().collect(),
         shards,
+        policy: Default::default(),
     }
 }
 

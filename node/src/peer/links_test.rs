@@ -61,6 +61,7 @@ fn topology(nodes: &[&Node]) -> Topology {
         members,
         meta_voters: voters,
         shards: vec![placement],
+        policy: Default::default(),
     }
 }
 

@@ -244,6 +244,7 @@ pub(super) fn test_topology(nodes: &[NodeId]) -> Topology {
             voters,
             preferred_leader: None,
         }],
+        policy: Default::default(),
     }
 }
 

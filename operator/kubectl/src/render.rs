@@ -218,7 +218,7 @@ fn followers(known: &Known<'_>, leader: &ReplicaReport) -> String {
             CatchUpPhase::CaughtUp if behind == 0 => "in step".to_owned(),
             CatchUpPhase::CaughtUp | CatchUpPhase::Log { .. } => format!("{behind} behind"),
             CatchUpPhase::Probing => "probing".to_owned(),
-            CatchUpPhase::Snapshot { bytes_sent, bytes_total } => {
+            CatchUpPhase::Snapshot { bytes_sent, bytes_total, .. } => {
                 format!("snapshot {}%", bytes_sent * 100 / (*bytes_total).max(1))
             }
         };

@@ -36,6 +36,7 @@ fn topology() -> Topology {
         members: [1, 2].map(|node| (NodeId(node), member(node))).into(),
         meta_voters: nodes,
         shards: vec![placement],
+        policy: Default::default(),
     }
 }
 
@@ -57,6 +58,11 @@ fn report() -> NodeReport {
         learners: BTreeSet::new(),
         followers: BTreeMap::from([(NodeId(2), follower)]),
         keys: 12,
+        acknowledgement: Default::default(),
+        log_format: Default::default(),
+        failovers: Vec::new(),
+        swaps: Vec::new(),
+        quarantined: None,
     };
     NodeReport {
         node: NodeId(1),
@@ -71,6 +77,7 @@ fn report() -> NodeReport {
         replicas: vec![replica],
         not_serving: Vec::new(),
         corrupt: None,
+        rollbacks: Vec::new(),
     }
 }
 

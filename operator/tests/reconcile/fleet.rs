@@ -234,6 +234,7 @@ impl State {
             replicas: hosted.map(|(id, group)| self.replica(*id, group, process.id)).collect(),
             not_serving: if member { Vec::new() } else { vec!["not a member".to_owned()] },
             corrupt: None,
+            rollbacks: Vec::new(),
         }
     }
 
@@ -272,6 +273,11 @@ impl State {
             learners: learners.clone(),
             followers: followers.collect(),
             keys: 7,
+            acknowledgement: Default::default(),
+            log_format: Default::default(),
+            failovers: Vec::new(),
+            swaps: Vec::new(),
+            quarantined: None,
         }
     }
 }

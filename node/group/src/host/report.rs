@@ -90,7 +90,12 @@ fn progress<V>(group: &Group<V>, node: NodeId, view: FollowerView, now: Time) ->
         FollowerPhase::Probing => CatchUpPhase::Probing,
         FollowerPhase::Snapshot => match group.outgoing.get(&node) {
             Some(outgoing) => outgoing.phase(),
-            None => CatchUpPhase::Snapshot { bytes_sent: 0, bytes_total: 0 },
+            None => CatchUpPhase::Snapshot {
+                bytes_sent: 0,
+                bytes_total: 0,
+                bytes_per_second: 0,
+                source: None,
+            },
         },
         FollowerPhase::Log { entries_behind } => CatchUpPhase::Log { entries_behind },
         FollowerPhase::CaughtUp => CatchUpPhase::CaughtUp,

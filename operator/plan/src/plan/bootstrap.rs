@@ -166,6 +166,7 @@ fn first_topology(facts: &Facts<'_>, first: Option<NodeId>) -> Option<Topology> 
         members,
         meta_voters: meta.into_iter().next()?,
         shards: shards.collect(),
+        policy: Default::default(),
     };
     topology.validate().is_ok().then_some(topology)
 }

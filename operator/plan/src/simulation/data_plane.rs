@@ -140,6 +140,7 @@ impl World {
             replicas: volume.views.iter().map(|(g, v)| self.replica(volume.node, *g, v)).collect(),
             not_serving: if healthy { vec![] } else { vec!["waits for the store".to_owned()] },
             corrupt: volume.corrupt.then(|| "bad record".to_owned()),
+            rollbacks: Vec::new(),
         }
     }
 
@@ -180,6 +181,11 @@ impl World {
             learners: view.learners.clone(),
             followers,
             keys: 0,
+            acknowledgement: Default::default(),
+            log_format: Default::default(),
+            failovers: Vec::new(),
+            swaps: Vec::new(),
+            quarantined: None,
         }
     }
 }

@@ -125,7 +125,7 @@ impl<V> Outgoing<V> {
             Self::Waiting => (0, 0),
             Self::Streaming(stream) => (stream.bytes_sent, stream.bytes_total()),
         };
-        CatchUpPhase::Snapshot { bytes_sent, bytes_total }
+        CatchUpPhase::Snapshot { bytes_sent, bytes_total, bytes_per_second: 0, source: None }
     }
 
     fn stream(&mut self, number: u64) -> Option<&mut Stream<V>> {

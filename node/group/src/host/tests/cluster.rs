@@ -84,6 +84,7 @@ pub(super) fn topology(members: &[u128], shards: usize, voters: &[u128]) -> Topo
         members: members.iter().map(|id| (NodeId(*id), member(NodeId(*id)))).collect(),
         meta_voters: voters,
         shards: vec![placement; shards],
+        policy: Default::default(),
     }
 }
 
