@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_group::host::{Failure, ReadLevel, Status};
-use quorate_group::keyspace::{Effects, Expired, Overlay, ReadOutcome, View, evaluate, read};
+use quorate_group::keyspace::{
+    Context, Effects, Expired, Overlay, ReadOutcome, View, evaluate, read,
+};
 use quorate_group::{Operation, Value, Write};
 use quorate_model::{
     Addresses, Epoch, GroupId, LogIndex, Member, Name, NodeId, Position, ShardId, StoreId, Term,
@@ -189,7 +191,7 @@ impl Shard {
     fn write(&mut self, write: &Write) -> Value {
         let (keys, overlay) = (u64::try_from(self.keys).unwrap(), Overlay::default());
         let view = View::proposed(&self.rows, &[], keys, &overlay);
-        let evaluated = evaluate(write, now(), &view).unwrap();
+        let evaluated = evaluate(write, Context { now: now(), seed: self.last.0 }, &view).unwrap();
         self.last = self.last.next();
         self.apply(evaluated.effects);
         evaluated.value

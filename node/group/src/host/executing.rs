@@ -18,7 +18,7 @@ use super::requests::{Answer, Stage, Then, Waiting, Work};
 use super::timers::Timer;
 use super::topology::SetTopology;
 use super::{Failure, Reply, RequestId, Turn};
-use crate::keyspace::{self, Evaluated, View};
+use crate::keyspace::{self, Context, Evaluated, View};
 use crate::{Read, Value, ValueError, Write};
 
 /// How soon what could not be proposed during a transfer of leadership is tried again.
@@ -135,11 +135,12 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.group.leadership.leading,
             "only a leader that caught up with itself evaluates"
         );
+        let context = Context { now: self.group_time(), seed: self.shared.nonce() };
         let prefix = self.group.prefix();
         let keys = self.group.standing.keys;
         let overlay = &self.group.writes.overlay;
         let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
-        match keyspace::evaluate(write, self.group_time(), &view) {
+        match keyspace::evaluate(write, context, &view) {
             Ok(evaluated) => Some(evaluated),
             Err(error) => {
                 self.shared.fatal(format!("{}: {error}", self.group.id));

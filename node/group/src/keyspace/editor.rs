@@ -7,12 +7,12 @@ use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
 use super::layout::{Header, KEY_BYTES_MAX, STRING_BYTES_MAX, expiry_row, header_row};
-use super::{Effects, RowChange, View};
+use super::{Context, Effects, RowChange, View};
 use crate::{KeyType, ValueError};
 
 pub(super) struct Editor<'a, R: Rows> {
     view: &'a View<'a, R>,
-    now: WallTime,
+    context: Context,
     /// Changed headers, in the order of their rows.
     headers: BTreeMap<Bytes, Option<Header>>,
     /// Changed rows beside the headers.
@@ -41,19 +41,26 @@ impl From<ValueError> for Stop {
 }
 
 impl<'a, R: Rows> Editor<'a, R> {
-    pub(super) const fn new(view: &'a View<'a, R>, now: WallTime) -> Self {
-        Self { view, now, headers: BTreeMap::new(), rows: BTreeMap::new(), keys: 0, clear: false }
+    pub(super) const fn new(view: &'a View<'a, R>, context: Context) -> Self {
+        Self {
+            view,
+            context,
+            headers: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            keys: 0,
+            clear: false,
+        }
     }
 
     pub(super) const fn now(&self) -> WallTime {
-        self.now
+        self.context.now
     }
 
     /// The key's header if the key exists for a client. A key whose time has come is removed on the way, so that
     /// an answer which depends on its absence goes through the log with the removal.
     pub(super) fn live(&mut self, key: &[u8]) -> Result<Option<Header>, Stop> {
         match self.stored(key)? {
-            Some(header) if header.is_live(self.now) => Ok(Some(header)),
+            Some(header) if header.is_live(self.now()) => Ok(Some(header)),
             Some(_) => {
                 self.remove(key)?;
                 Ok(None)
@@ -112,7 +119,7 @@ impl<'a, R: Rows> Editor<'a, R> {
     }
 
     pub(super) fn due_keys(&self, count_max: usize) -> Result<Vec<Bytes>, Stop> {
-        Ok(self.view.due_keys(self.now, count_max)?)
+        Ok(self.view.due_keys(self.now(), count_max)?)
     }
 
     pub(super) fn finish(self) -> Effects {
@@ -122,7 +129,7 @@ impl<'a, R: Rows> Editor<'a, R> {
             .map(|(row, header)| RowChange { row, value: header.map(|header| header.encode()) });
         let rows = self.rows.into_iter().map(|(row, value)| RowChange { row, value });
         Effects {
-            time: self.now,
+            time: self.context.now,
             clear: self.clear,
             keys: self.keys,
             changes: headers.chain(rows).collect(),

@@ -18,16 +18,26 @@ pub struct Evaluated {
     pub effects: Effects,
 }
 
-/// Evaluates at `now`, or at the newest proposal's time where that is later.
+/// What an evaluation may know beside the rows: inputs that the leader chooses, never the process' own clock or chance.
+/// With the same write, context and rows every replica comes to the same answer and effects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Context {
+    pub now: WallTime,
+    /// Where random picks (SPOP) come from: new for each evaluation.
+    pub seed: u64,
+}
+
+/// Evaluates at the context's time, or at the newest proposal's where that is later.
 ///
 /// # Errors
 /// [`StateError::Read`] when the state store cannot be read; a client's mistake is a [`Value::Error`].
 pub fn evaluate<R: Rows>(
     write: &Write,
-    now: WallTime,
+    context: Context,
     view: &View<'_, R>,
 ) -> Result<Evaluated, StateError> {
-    let mut editor = Editor::new(view, now.max(view.time_floor()));
+    let context = Context { now: context.now.max(view.time_floor()), ..context };
+    let mut editor = Editor::new(view, context);
     match value_of(write, &mut editor) {
         Ok(value) => Ok(Evaluated { value, effects: editor.finish() }),
         Err(Stop::Value(error)) => {

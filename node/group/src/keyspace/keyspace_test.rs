@@ -52,7 +52,8 @@ impl Shard {
     fn propose(&mut self, write: &Write) -> Value {
         let keys = u64::try_from(self.keys).unwrap();
         let view = View::proposed(&self.rows, PREFIX, keys, &self.overlay);
-        let evaluated = evaluate(write, self.now, &view).unwrap();
+        let evaluated =
+            evaluate(write, Context { now: self.now, seed: self.last.0 }, &view).unwrap();
         if !evaluated.effects.is_empty() {
             self.last = self.last.next();
             self.overlay.note(self.last, &evaluated.effects);

@@ -19,7 +19,7 @@ mod scan;
 mod view;
 
 pub use effects::{DecodeError, Effects, RowChange};
-pub use evaluate::{Evaluated, evaluate};
+pub use evaluate::{Context, Evaluated, evaluate};
 pub use glob::matches;
 pub use layout::{KEY_BYTES_MAX, STRING_BYTES_MAX};
 pub use overlay::Overlay;
