@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod identity;
+pub mod planted;
 mod policy;
 mod position;
 mod quorum;

@@ -1,0 +1,125 @@
+//! Bugs that are planted on purpose, so that the checks show that they would find them (`cargo xtask planted`).
+//!
+//! A bug is one line at the place where the real mistake would be made: `if planted::is(Bug::VoteTwice) { ... }`. Without the
+//! feature `planted` [`is`] is constantly false and the line compiles to nothing; with it the simulation says for its thread which
+//! bug, if any, is in the code. Which checker must catch which bug is said in `sim/src/planted.rs`. No product binary is ever built
+//! with the feature.
+
+/// A mistake, and the invariant of `docs/protocol.md` (or the promise of the design) that it breaks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Bug {
+    /// A log write counts as durable without an fsync (INV-12, INV-45).
+    SkipFsync,
+    /// A follower acknowledges entries that its disk does not hold yet (INV-12).
+    AcknowledgeBeforeDisk,
+    /// A leader counts itself for entries that its disk does not hold yet (INV-17).
+    CountOwnBeforeDisk,
+    /// A vote leaves before it is durable and is not written at all (INV-2).
+    ForgetVote,
+    /// A second vote in one term (INV-3).
+    VoteTwice,
+    /// A vote for a candidate whose log ends earlier (INV-5).
+    VoteForShorterLog,
+    /// A vote although the leader was heard just now (INV-6).
+    IgnoreStickiness,
+    /// A pre-vote raises the term of whoever is asked (INV-7).
+    PreVoteRaisesTerm,
+    /// A leader that no majority answers leads on (INV-8).
+    LeadWithoutMajority,
+    /// A damaged replica votes (INV-10).
+    DamagedVotes,
+    /// Entries are taken without the one before them (INV-13).
+    IgnoreHole,
+    /// An entry of an earlier term is committed by counting its copies (INV-16).
+    CommitEarlierTerm,
+    /// A follower that holds a committed entry cuts it (INV-18).
+    CutCommitted,
+    /// Two neighbours change places on their way to the state machine (INV-20).
+    ApplyOutOfOrder,
+    /// A leader applies what no majority holds (INV-21).
+    ApplyUncommitted,
+    /// A write is acknowledged when it is in the leader's log (INV-22).
+    AcknowledgeBeforeCommit,
+    /// A write is acknowledged when any entry is applied at its index (INV-22).
+    AcknowledgeByIndex,
+    /// A write whose leader was deposed is answered as not applied (INV-23).
+    UnknownIsFailed,
+    /// The number of a read round is used again (INV-24).
+    ReuseReadRound,
+    /// A leader answers reads without asking anybody (INV-24).
+    ReadWithoutRound,
+    /// Reads that wait when a leader loses its office are answered (INV-24).
+    ReadAfterLoss,
+    /// A leader reads before an entry of its term is committed (INV-25).
+    ReadBeforeOwnEntry,
+    /// The configuration changes before an entry of the own term is committed, and before the last change is (INV-26).
+    ChangeUnsettled,
+    /// A configuration stays in force when its entry is cut (INV-27).
+    KeepCutConfiguration,
+    /// Learners count for commits (INV-28).
+    CountLearners,
+    /// A successor is told to stand before it holds everything (INV-31).
+    TransferEarly,
+    /// A snapshot says that it stands for one entry more than it does (INV-32).
+    SnapshotAhead,
+    /// A snapshot lacks one row (INV-32).
+    SnapshotSkipsRow,
+    /// An installed snapshot takes the state back (INV-33).
+    SnapshotGoesBack,
+    /// A damaged replica takes any snapshot for its repair (INV-34).
+    RepairByAnySnapshot,
+    /// A log with a hole is opened as if it ended there (INV-41).
+    OpenDamagedLog,
+    /// A checksum that does not match is overlooked (INV-44).
+    SkipChecksum,
+    /// A topology is replaced whatever epoch its proposer knew (INV-50).
+    IgnoreEpoch,
+    /// A request is answered twice (INV-54).
+    AnswerTwice,
+    /// A write is acknowledged before every member of the in-sync set holds it.
+    AcknowledgeBeforeSet,
+    /// An election needs no member of the in-sync set.
+    DropInSyncRule,
+    /// A change of the in-sync set counts before a majority holds it; the set that it closes is forgotten.
+    SetCountsAtOnce,
+    /// A reader sees a write before its acknowledgement rule holds.
+    ShowBeforeRule,
+    /// Acknowledged writes that a failover loses under `Async` go to no rollback file.
+    ForgetRollback,
+    /// The idempotency token of a write is not kept with it.
+    ForgetToken,
+    /// A statement is evaluated with each replica's own clock.
+    UnpinnedTime,
+    /// Divergence of a replica's state is overlooked.
+    SkipStateHash,
+    /// Chunks of an earlier snapshot stream are taken for the present one's.
+    StaleStream,
+    /// A replica answers a session's read before it has reached the session's position.
+    ReadBehindSession,
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether `bug` is planted in this thread.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether `bug` is planted: never, without the feature.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+#[inline(always)]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}
+
+/// Plants a bug in this thread in place of the one before.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
