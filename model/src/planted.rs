@@ -32,8 +32,8 @@ pub enum Bug {
     IgnoreHole,
     /// An entry of an earlier term is committed by counting its copies (INV-16).
     CommitEarlierTerm,
-    /// A follower that holds a committed entry cuts it (INV-18).
-    CutCommitted,
+    /// An append that ends before the log does cuts what lies behind it, acknowledged or not (INV-12, INV-18).
+    CutBehindAppend,
     /// Two neighbours change places on their way to the state machine (INV-20).
     ApplyOutOfOrder,
     /// A leader applies what no majority holds (INV-21).
@@ -50,8 +50,8 @@ pub enum Bug {
     ReadWithoutRound,
     /// Reads that wait when a leader loses its office are answered (INV-24).
     ReadAfterLoss,
-    /// A leader reads before an entry of its term is committed (INV-25).
-    ReadBeforeOwnEntry,
+    /// A leader evaluates commands before an entry of its term is applied (INV-25).
+    EvaluateEarly,
     /// The configuration changes before an entry of the own term is committed, and before the last change is (INV-26).
     ChangeUnsettled,
     /// A configuration stays in force when its entry is cut (INV-27).
@@ -64,8 +64,6 @@ pub enum Bug {
     SnapshotAhead,
     /// A snapshot lacks one row (INV-32).
     SnapshotSkipsRow,
-    /// An installed snapshot takes the state back (INV-33).
-    SnapshotGoesBack,
     /// A damaged replica takes any snapshot for its repair (INV-34).
     RepairByAnySnapshot,
     /// A log with a hole is opened as if it ended there (INV-41).

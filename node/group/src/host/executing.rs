@@ -7,6 +7,7 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_model::planted::{self, Bug};
 use quorate_model::{Epoch, Position, Topology, WallTime};
 use quorate_replication::single_leader::{Dropped, Input, ProposalId};
 use quorate_storage::disk::Disk;
@@ -197,6 +198,14 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let Stage::Proposing { answer, .. } = stage.take() else {
             unreachable!("a proposed request is proposing")
         };
+        if let Answer::Value(value) = &answer
+            && planted::is(Bug::AcknowledgeBeforeCommit)
+        {
+            let value = value.clone();
+            return self
+                .shared
+                .answer(request, Ok(Reply::Value { value, position: Some(position) }));
+        }
         *stage = Stage::Appended { position, answer };
         writes.appended.insert((position.index, position.term), request);
     }
@@ -233,7 +242,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     pub(super) fn answer_open(&mut self, id: RequestId) {
         let group = self.group.id;
         if let Some(Stage::Appended { answer, .. }) = self.shared.requests.stage(id) {
-            let open = answer.open(group);
+            let mut open = answer.open(group);
+            if planted::is(Bug::UnknownIsFailed) {
+                open = Failure::NoLeader { group };
+            }
             self.shared.answer(id, Err(open));
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quorate_model::planted::{self, Bug};
 use quorate_model::{Epoch, GroupId, LogIndex, Position, ShardId, Time, Topology};
 
 use super::{Failure, Reply, RequestId};
@@ -149,6 +150,9 @@ impl Waiting {
         let group = self.group;
         match self.stage {
             Stage::Queued(_) => Err(Failure::NoLeader { group }),
+            Stage::Appended { .. } if planted::is(Bug::UnknownIsFailed) => {
+                Err(Failure::NoLeader { group })
+            }
             Stage::Proposing { answer, .. } | Stage::Appended { answer, .. } => {
                 Err(answer.open(group))
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{GroupId, NodeId, Time, WallTime};
 use quorate_replication::single_leader::{ProposalId, ReadId};
 use quorate_storage::disk::Disk;
@@ -96,6 +97,9 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
     /// Answers a request that is still waiting; one that was cancelled or timed out is not answered again.
     pub(super) fn answer(&mut self, id: RequestId, reply: Result<Reply, Failure>) {
         if self.requests.remove(id).is_some() {
+            if planted::is(Bug::AnswerTwice) {
+                self.outputs.push_back(Output::Reply { id, reply: reply.clone() });
+            }
             self.outputs.push_back(Output::Reply { id, reply });
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{NodeId, Position, Term, Time, majority};
 
 use super::leading::Leader;
@@ -155,7 +156,7 @@ impl Replica {
         {
             return;
         }
-        let up_to_date = last >= self.kernel.log.last();
+        let up_to_date = last >= self.kernel.log.last() || planted::is(Bug::VoteForShorterLog);
         if term <= self.kernel.term() || !up_to_date {
             let message = Message::PreVoteReply { term: self.kernel.term(), granted: false };
             self.kernel.send(from, message, When::Now);
@@ -172,6 +173,9 @@ impl Replica {
                 (true, true) => self.restart_election_timer(None),
                 (false, true | false) => {}
             }
+        }
+        if planted::is(Bug::PreVoteRaisesTerm) {
+            self.enter_term(term);
         }
         self.kernel.send(from, Message::PreVoteReply { term, granted: true }, When::Now);
     }
@@ -260,6 +264,12 @@ impl Replica {
         transfer: bool,
     ) {
         let leads = matches!(self.role, Role::Leader(_));
+        let again = planted::is(Bug::VoteTwice) && term == self.kernel.term() && !leads;
+        let damaged = planted::is(Bug::DamagedVotes) && self.kernel.damage.is_some();
+        if again || damaged {
+            self.kernel.send(from, Message::VoteReply { term, granted: true }, When::Now);
+            return;
+        }
         // INV-6, INV-10: not even the term is taken over.
         if self.kernel.damage.is_some() || (!transfer && (leads || self.kernel.is_sticky())) {
             return;
@@ -271,7 +281,7 @@ impl Replica {
             // INV-3: once in a term.
             && self.kernel.vote().is_none_or(|vote| vote == from)
             // INV-5: the candidate's log ends no earlier than this one.
-            && last >= self.kernel.log.last();
+            && (last >= self.kernel.log.last() || planted::is(Bug::VoteForShorterLog));
         if granted {
             self.kernel.vote_for(from);
             // Another candidacy in this term would have been a vote for itself.

@@ -2,11 +2,12 @@
 //!
 //! Keeps INV-12, INV-13, INV-18, INV-33 and INV-34's follower side. It may not vote and not count.
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position};
 
 use super::leading::NO_ROUND;
 use super::replica::{Replica, Role};
-use super::{AppendResult, Configuration, Entry, Message};
+use super::{AppendResult, Configuration, Entry, Message, When};
 
 impl Replica {
     pub(super) fn append_received(
@@ -27,7 +28,8 @@ impl Replica {
         }
         let heartbeat = entries.is_empty();
         let (previous, entries) = self.beyond_base(previous, entries);
-        if !self.kernel.log.contains(previous) {
+        let overlooked = planted::is(Bug::IgnoreHole) && previous.index <= self.last().index;
+        if !self.kernel.log.contains(previous) && !overlooked {
             let hint = self.last_agreeable(previous);
             return self.answer(from, round, AppendResult::Mismatch { hint });
         }
@@ -114,9 +116,17 @@ impl Replica {
     fn take_entries(&mut self, mut entries: Vec<Entry>) {
         let log = &self.kernel.log;
         let known = entries.iter().take_while(|entry| log.contains(entry.position)).count();
+        let behind = entries.last().map(|last| last.index().next());
         entries.drain(..known);
+        if let Some(behind) = behind.filter(|_| entries.is_empty())
+            && planted::is(Bug::CutBehindAppend)
+            && behind > self.kernel.committed()
+            && behind <= self.kernel.log.last().index
+        {
+            self.kernel.cut(behind);
+        }
         let Some(first) = entries.first() else { return };
-        if first.index() <= log.last().index {
+        if first.index() <= self.kernel.log.last().index {
             // INV-13: from the first entry that differs on, this log is not the leader's.
             self.kernel.cut(first.index());
         }
@@ -134,6 +144,7 @@ impl Replica {
     fn answer(&mut self, to: NodeId, round: u64, result: AppendResult) {
         let when = match result {
             // INV-12: acknowledged when durable, under a durable term.
+            AppendResult::Matched(_) if planted::is(Bug::AcknowledgeBeforeDisk) => When::Now,
             AppendResult::Matched(index) => self.kernel.when_durable(index),
             AppendResult::Mismatch { .. } | AppendResult::Damaged { .. } => {
                 self.kernel.when_hard_state()

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position, Term, Time};
 
 use super::configurations::Configurations;
@@ -191,7 +192,9 @@ impl Kernel {
         assert!(self.unsaved.entries.is_empty() && self.unsaved.truncate_from.is_none());
         self.log.cut(from);
         self.durability.cut(from);
-        self.configurations.cut(from);
+        if !planted::is(Bug::KeepCutConfiguration) {
+            self.configurations.cut(from);
+        }
         self.unsaved.truncate_from = Some(from);
     }
 
@@ -239,7 +242,8 @@ impl Kernel {
         assert!(base.term <= self.hard_state.term);
         if let Some(damage) = &self.damage {
             // INV-34: only a snapshot that the leader chose for this repair makes whole.
-            if damage.whole_from.is_some_and(|least| base.index >= least) {
+            let any = planted::is(Bug::RepairByAnySnapshot);
+            if any || damage.whole_from.is_some_and(|least| base.index >= least) {
                 self.damage = None;
             }
             // Of the damaged log nothing goes on. Its disk may hold more than is known here.
@@ -310,7 +314,9 @@ impl Kernel {
     /// Heard its leader lately: votes for nobody else (INV-6).
     pub(super) fn is_sticky(&self) -> bool {
         let within = self.settings.election_timeout;
-        self.leader.is_some() && self.heard.is_some_and(|heard| self.now.since(heard) < within)
+        !planted::is(Bug::IgnoreStickiness)
+            && self.leader.is_some()
+            && self.heard.is_some_and(|heard| self.now.since(heard) < within)
     }
 
     /// How much longer this replica waits, for the sake of the preferred leader. Nobody waits for `lost`, the leader
@@ -357,24 +363,34 @@ impl Kernel {
             if unsaved.hard_state {
                 self.hard_state_persist = Some(id);
             }
+            let HardState { term, vote } = self.hard_state;
+            let written = HardState { term, vote: vote.filter(|_| !planted::is(Bug::ForgetVote)) };
             self.outputs.push_front(Output::Persist {
                 id,
-                hard_state: unsaved.hard_state.then_some(self.hard_state),
+                hard_state: unsaved.hard_state.then_some(written),
                 truncate_from: unsaved.truncate_from,
                 entries: unsaved.entries,
             });
         }
         // INV-21: never ahead of what is committed, nor of what is on this disk.
         let through = self.committed.min(self.durability.durable());
+        let unheld = self.leader == Some(self.id) && planted::is(Bug::ApplyUncommitted);
+        let through = if unheld { self.durability.durable() } else { through };
         if through > self.applying && self.damage.is_none() {
-            let entries: Vec<Entry> =
+            let mut entries: Vec<Entry> =
                 self.log.cached(self.applying.next(), through).cloned().collect();
             // INV-20: in order, without a gap, each once.
             assert_eq!(entries.first().map(Entry::index), Some(self.applying.next()));
             assert_eq!(entries.last().map(Entry::index), Some(through));
+            if let [first, second, ..] = &mut entries[..]
+                && planted::is(Bug::ApplyOutOfOrder)
+            {
+                std::mem::swap(&mut first.payload, &mut second.payload);
+            }
             self.applying = through;
             self.outputs.push_back(Output::Apply { entries });
         }
-        assert!(self.applied <= self.applying && self.applying <= self.committed);
+        let committed = self.applying <= self.committed || planted::is(Bug::ApplyUncommitted);
+        assert!(self.applied <= self.applying && committed);
     }
 }

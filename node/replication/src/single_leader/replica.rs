@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use quorate_model::admin;
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position, Term, Time};
 
 use super::electing::{Candidacy, PreVoting};
@@ -131,6 +132,7 @@ impl Replica {
     #[must_use]
     pub fn is_leading(&self) -> bool {
         match &self.role {
+            Role::Leader(_) if planted::is(Bug::EvaluateEarly) => true,
             Role::Leader(leader) => self.kernel.applied() >= leader.first_own,
             Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => false,
         }
@@ -214,6 +216,7 @@ impl Replica {
             return false;
         }
         match &self.kernel.damage {
+            Some(_) if planted::is(Bug::RepairByAnySnapshot) => true,
             Some(damage) => damage.whole_from.is_some_and(|least| position.index >= least),
             None => position.index > self.kernel.committed(),
         }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::GroupId;
+use quorate_model::planted::{self, Bug};
 
 use super::batch::{self, BatchId};
 use super::codec::Parts;
@@ -259,7 +260,12 @@ fn write<D: Disk>(log: &mut Log<D>, room: Room, batch: Filling) {
     let id = writer.operation(Purpose::Write);
     log.disk.submit(id, Operation::Write { file: file.clone(), offset: write_at, parts });
     let id = writer.operation(Purpose::Sync);
-    log.disk.submit(id, Operation::Sync { file });
+    let sync = if planted::is(Bug::SkipFsync) {
+        Operation::Write { file, offset: write_at, parts: Vec::new() }
+    } else {
+        Operation::Sync { file }
+    };
+    log.disk.submit(id, sync);
 }
 
 /// Notes where each record will stand.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_model::admin::CatchUpPhase;
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position, Time};
 use quorate_replication::single_leader::Input;
 use quorate_storage::disk::Disk;
@@ -84,7 +85,7 @@ impl<V: Rows> Source<V> {
             let end = self.prefix.end();
             let page = self.view.range(&from, &end, self.page_rows)?;
             let before = self.buffer.len();
-            for (row, value) in &page {
+            for (row, value) in page.iter().skip(usize::from(planted::is(Bug::SnapshotSkipsRow))) {
                 put_row(&mut self.buffer, &row[self.prefix.as_slice().len()..], value);
             }
             self.rows += page.len() as u64;
@@ -231,9 +232,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         };
         let source = Source::new(self.shared.state.view(), self.group.prefix(), &head);
         let now = self.shared.now;
+        let ahead = u64::from(planted::is(Bug::SnapshotAhead));
+        let index = LogIndex(standing.applied.index.0 + ahead);
         let stream = Stream {
             number: self.shared.nonce(),
-            position: standing.applied,
+            position: Position { index, ..standing.applied },
             keys: standing.keys,
             source,
             unanswered: VecDeque::new(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, majority};
 
 use super::Leading;
@@ -24,7 +25,8 @@ impl Leading<'_> {
     pub(in crate::single_leader) fn steer(&mut self) {
         let settled = self.kernel.configurations.current_index() <= self.kernel.committed();
         // INV-26: one change at a time, and none before an entry of the own term is committed.
-        if !settled || !self.is_established() || self.leader.ending {
+        let safe = settled && self.is_established() || planted::is(Bug::ChangeUnsettled);
+        if !safe || self.leader.ending {
             return;
         }
         if self.leader.transfer.is_some() {

@@ -13,6 +13,7 @@ mod transferring;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position, Time, majority};
 
 use super::kernel::Kernel;
@@ -121,7 +122,12 @@ impl Leading<'_> {
     /// The last act: those who wait are told.
     pub(super) fn abdicate(&mut self) {
         let why = Dropped::NotLeader { leader: None };
+        let index = self.kernel.committed();
         for id in self.leader.reads.drain() {
+            if planted::is(Bug::ReadAfterLoss) {
+                self.kernel.output(Output::ReadReady { id, index });
+                continue;
+            }
             self.kernel.output(Output::ReadDropped { id, why });
         }
     }
@@ -150,7 +156,7 @@ impl Leading<'_> {
             return;
         }
         if now >= self.leader.heartbeat_due {
-            if !self.a_majority_answers() {
+            if !self.a_majority_answers() && !planted::is(Bug::LeadWithoutMajority) {
                 // INV-8.
                 self.leader.ending = true;
                 return;
@@ -184,7 +190,7 @@ impl Leading<'_> {
 
     /// Sends a heartbeat of a fresh round to everybody.
     fn start_round(&mut self) {
-        self.kernel.round += 1;
+        self.kernel.round += u64::from(!planted::is(Bug::ReuseReadRound));
         let followers: Vec<NodeId> = self.leader.followers.keys().copied().collect();
         for to in followers {
             self.heartbeat(to);
@@ -205,13 +211,19 @@ impl Leading<'_> {
     fn advance_commit(&mut self) {
         // INV-17: this replica counts for as much as its own disk holds.
         let durable = self.kernel.durability.durable();
-        let held = self.majority_has(|progress| progress.matched.0, durable.0);
+        let own = if planted::is(Bug::CountOwnBeforeDisk) {
+            self.kernel.log.last().index
+        } else {
+            durable
+        };
+        let held = self.majority_has(|progress| progress.matched.0, own.0);
         let (held, before) = (LogIndex(held), self.kernel.committed());
         // INV-16: earlier terms' entries are committed through one of this term only.
-        if held <= before || self.kernel.log.term_at(held) != Some(self.kernel.term()) {
+        let of_own_term = self.kernel.log.term_at(held) == Some(self.kernel.term());
+        if held <= before || !of_own_term && !planted::is(Bug::CommitEarlierTerm) {
             return;
         }
-        assert!(held >= self.leader.first_own);
+        assert!(held >= self.leader.first_own || planted::is(Bug::CommitEarlierTerm));
         let bytes: usize = self.kernel.log.cached(before.next(), held).map(Entry::bytes).sum();
         self.leader.uncommitted_bytes = self.leader.uncommitted_bytes.saturating_sub(bytes);
         self.kernel.commit(held);
@@ -232,8 +244,11 @@ impl Leading<'_> {
     fn majority_has(&self, value: impl Fn(&Progress) -> u64, own: u64) -> u64 {
         // INV-28: only voters of the newest configuration count.
         let voters = &self.kernel.configuration().voters;
+        let learners = &self.kernel.configuration().learners;
+        let counted = learners.iter().filter(|_| planted::is(Bug::CountLearners));
         let mut values: Vec<u64> = voters
             .iter()
+            .chain(counted)
             .map(|voter| {
                 if *voter == self.kernel.id {
                     own

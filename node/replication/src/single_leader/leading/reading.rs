@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use quorate_model::LogIndex;
+use quorate_model::planted::{self, Bug};
 
 use super::Leading;
 use crate::single_leader::{Dropped, Output, ReadId};
@@ -66,7 +67,8 @@ impl Leading<'_> {
         let (round, index) = (self.kernel.round, self.kernel.committed());
         let reads = &mut self.leader.reads;
         // INV-24: fresh for every attempt.
-        assert!(reads.confirming.back().is_none_or(|newest| newest.round < round));
+        let fresh = reads.confirming.back().is_none_or(|newest| newest.round < round);
+        assert!(fresh || planted::is(Bug::ReuseReadRound));
         assert!(index >= self.leader.first_own);
         reads.confirming.push_back(Batch { round, index, ids: std::mem::take(&mut reads.waiting) });
     }
@@ -87,6 +89,9 @@ impl Leading<'_> {
 
     /// The newest round to which a majority of the voters has answered that this replica leads.
     pub(super) fn confirmed_round(&self) -> u64 {
+        if planted::is(Bug::ReadWithoutRound) {
+            return self.kernel.round;
+        }
         self.majority_has(|progress| progress.answered_round, self.kernel.round)
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Keeps INV-31. It may not choose when to hand over of its own accord: that is `membership`'s.
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{NodeId, Time};
 
 use super::Leading;
@@ -75,7 +76,7 @@ impl Leading<'_> {
         let complete =
             self.leader.followers.get(&to).is_some_and(|progress| progress.matched == last);
         // INV-31: the successor lacks nothing, so its log wins and nothing proposed is lost.
-        if complete {
+        if complete || planted::is(Bug::TransferEarly) {
             transfer.told = true;
             self.send(to, Message::TimeoutNow { term });
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use quorate_model::planted::{self, Bug};
 
 use super::super::batch::{self, BatchId};
 use super::super::codec;
@@ -197,6 +198,9 @@ impl<'a, D: Disk> Scan<'a, D> {
             let body = match batch::rest(&header, &bytes) {
                 batch::Rest::Whole(body) => body,
                 batch::Rest::Torn => return Ok(End::Torn),
+                batch::Rest::Damaged { .. } if planted::is(Bug::OpenDamagedLog) => {
+                    return Ok(End::Torn);
+                }
                 batch::Rest::Damaged { unit } => {
                     let offset = current.end + (unit * UNIT_BYTES) as u64;
                     return damaged(current.number, offset, DamageKind::BatchContent);
