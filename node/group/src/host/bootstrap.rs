@@ -20,7 +20,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         if !self.groups.contains_key(&GroupId::Meta) {
             let voters = BTreeSet::from([self.shared.node()]);
-            let configuration = Configuration { voters, learners: BTreeSet::new() };
+            let configuration = Configuration::of(voters);
             self.begin_group(GroupId::Meta, configuration);
         }
         let work = Work::SetTopology { expected: Epoch::ZERO, topology: Box::new(topology) };

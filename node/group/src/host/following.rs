@@ -167,9 +167,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             .filter(|(_, placement)| placement.genesis.contains(&node))
             .map(|(shard, placement)| (GroupId::Shard(shard), &placement.genesis))
             .filter(|(group, _)| !self.hosted_ever(*group))
-            .map(|(group, genesis)| {
-                (group, Configuration { voters: genesis.clone(), learners: BTreeSet::new() })
-            })
+            .map(|(group, genesis)| (group, Configuration::of(genesis.clone())))
             .collect();
         for (group, configuration) in begins {
             self.begin_group(group, configuration);

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use quorate_model::LogIndex;
 
-use super::{Configuration, Entry, Payload};
+use super::{Configuration, Entry, Payload, Rule};
 
 #[derive(Debug)]
 pub(super) struct Configurations {
@@ -34,6 +34,9 @@ impl Configurations {
                 // INV-27: configurations lie along the log in its order.
                 assert!(entry.index() > self.newest().index);
                 assert!(configuration.voters.is_disjoint(&configuration.learners));
+                // INV-63: only voters are in the in-sync set.
+                let in_sync = configuration.rule.in_sync();
+                assert!(in_sync.is_none_or(|set| set.is_subset(&configuration.voters)));
                 let configuration = configuration.clone();
                 self.history.push_back(Placed { index: entry.index(), configuration });
             }
@@ -61,16 +64,29 @@ impl Configurations {
         self.newest().index
     }
 
-    /// The one before the current, where the log still has it.
-    pub(super) fn previous(&self) -> Option<&Configuration> {
-        let before = self.history.len().checked_sub(2)?;
-        Some(&self.history[before].configuration)
+    /// The one in force at `index` and every later one, in the order of the log.
+    pub(super) fn since(&self, index: LogIndex) -> impl Iterator<Item = &Configuration> {
+        self.history.range(self.place(index)..).map(|placed| &placed.configuration)
     }
 
     /// The one in force at `index`, which is not before the log's base.
     pub(super) fn at(&self, index: LogIndex) -> &Configuration {
-        let after = self.history.partition_point(|placed| placed.index <= index);
-        &self.history[after.saturating_sub(1)].configuration
+        &self.history[self.place(index)].configuration
+    }
+
+    /// Whether an entry at `index`, which is after `committed`, may have been acknowledged without a majority and outside of a
+    /// set that elections respect: a rule in force at its time was `Async`, and the one at its place asks for no majority.
+    /// A set that no majority knows of protects nothing, so entries behind an uncommitted change to one count as well.
+    pub(super) fn passes_alone(&self, index: LogIndex, committed: LogIndex) -> bool {
+        let (at_committed, at_index) = (self.place(committed), self.place(index));
+        let mut counted = self.history.range(at_committed..=at_index);
+        counted.any(|placed| placed.configuration.rule == Rule::Async)
+            && self.at(index).rule != Rule::Quorum
+    }
+
+    /// Where the one in force at `index` stands in the history.
+    fn place(&self, index: LogIndex) -> usize {
+        self.history.partition_point(|placed| placed.index <= index).saturating_sub(1)
     }
 
     fn newest(&self) -> &Placed {
@@ -99,7 +115,8 @@ mod tests {
         configurations.append(&entry(3, voters(2)));
         configurations.append(&entry(7, voters(3)));
         assert_eq!(configurations.current(), &voters(3));
-        assert_eq!(configurations.previous(), Some(&voters(2)));
+        let since: Vec<_> = configurations.since(LogIndex(6)).collect();
+        assert_eq!(since, [&voters(2), &voters(3)]);
         assert_eq!(configurations.at(LogIndex(6)), &voters(2));
         configurations.cut(LogIndex(7));
         assert_eq!(configurations.current(), &voters(2));

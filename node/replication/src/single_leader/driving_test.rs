@@ -38,7 +38,7 @@ pub(super) fn configuration(
     voters: impl IntoIterator<Item = u128>,
     learners: impl IntoIterator<Item = u128>,
 ) -> Configuration {
-    Configuration { voters: nodes(voters), learners: nodes(learners) }
+    Configuration { learners: nodes(learners), ..Configuration::of(nodes(voters)) }
 }
 
 /// Entries 1, 2, ... of these terms, held by a replica whose hard state has the last of them.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{NodeId, Position, Term, Time, majority};
+use quorate_model::{NodeId, Position, Term, Time};
 
 use super::leading::Leader;
 use super::replica::{Replica, Role};
@@ -77,8 +77,7 @@ impl Replica {
         if self.kernel.leader != Some(peer) {
             return;
         }
-        let lost = self.kernel.leader.take();
-        self.kernel.heard = None;
+        let lost = self.kernel.lose_leader();
         let patience = self.kernel.random.up_to(REFUSED_DELAY_MAX);
         let patience = patience + self.kernel.preference_delay(lost);
         if let Role::Follower { deadline } = &mut self.role {
@@ -102,14 +101,12 @@ impl Replica {
     /// Gives up whatever role it has, within its term.
     pub(super) fn follow_nobody(&mut self) {
         self.with_leader(|leading| leading.abdicate());
-        self.kernel.leader = None;
-        self.kernel.heard = None;
+        self.kernel.lose_leader();
         self.restart_election_timer(None);
     }
 
     fn leader_lost(&mut self) {
-        let lost = self.kernel.leader.take();
-        self.kernel.heard = None;
+        let lost = self.kernel.lose_leader();
         if self.kernel.may_campaign() {
             self.start_pre_vote();
         } else {
@@ -204,9 +201,8 @@ impl Replica {
                     .get(voter)
                     .is_some_and(|granted| self.kernel.now.since(*granted) < within)
         };
-        let voters = &self.kernel.configuration().voters;
-        // INV-28: only voters of the newest configuration count.
-        if voters.iter().filter(|voter| agreed(voter)).count() >= majority(voters.len()) {
+        // INV-62: asking for votes that do not suffice would only raise terms.
+        if self.kernel.elects(|voter| agreed(&voter)) {
             let term = voting.term;
             self.campaign(term, Transferred::No);
         }
@@ -315,18 +311,19 @@ impl Replica {
 
     fn conclude_election(&mut self) {
         let Role::Candidate(candidacy) = &self.role else { return };
-        let voters = &self.kernel.configuration().voters;
-        // INV-28: only voters of the newest configuration count.
-        let votes = voters.intersection(&candidacy.granted).count();
         let own_vote_durable = self.kernel.durability.is_complete(candidacy.own_vote);
-        if votes < majority(voters.len()) || !own_vote_durable {
+        // INV-28, INV-62.
+        if !self.kernel.elects(|voter| candidacy.granted.contains(&voter)) || !own_vote_durable {
             return;
         }
+        let granted = candidacy.granted.clone();
+        let transferred = candidacy.transfer;
         // INV-1, INV-3: it leads with its own vote given to itself.
         assert_eq!(self.kernel.vote(), Some(self.kernel.id));
-        self.kernel.leader = Some(self.kernel.id);
-        self.role = Role::Leader(Box::new(Leader::elected(&mut self.kernel)));
-        self.with_leader(|leading| leading.take_office());
+        let succession = self.kernel.reign.succeed(self.kernel.now, transferred);
+        self.kernel.follow(self.kernel.id);
+        self.role = Role::Leader(Box::new(Leader::elected(&mut self.kernel, succession)));
+        self.with_leader(|leading| leading.take_office(&granted));
     }
 
     pub(super) fn is_sole_voter(&self) -> bool {

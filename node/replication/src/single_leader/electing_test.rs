@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_model::{NodeId, Term, Time};
+use quorate_model::{Durability, InSyncPolicy, NodeId, Term, Time};
 
 use super::driving_test::{
     Driven, FIRST, append, configuration, node, nodes, position, restored, sent,
@@ -248,7 +248,13 @@ fn a_replica_that_is_not_preferred_waits_longer() {
     let wait = |preferred: Option<NodeId>| -> Time {
         let mut driven = Driven::first_of_three();
         let voters = nodes([1, 2, 3]);
-        driven.step(Input::Target { voters, learners: nodes([]), preferred_leader: preferred });
+        driven.step(Input::Target {
+            voters,
+            learners: nodes([]),
+            preferred_leader: preferred,
+            durability: Durability::Quorum,
+            in_sync: InSyncPolicy::default(),
+        });
         driven.receive(2, append(1, position(0, 0), [], 0));
         driven.replica.deadline().at
     };

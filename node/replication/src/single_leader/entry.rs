@@ -30,6 +30,20 @@ pub struct Configuration {
     pub voters: BTreeSet<NodeId>,
     /// They follow the log and have no vote.
     pub learners: BTreeSet<NodeId>,
+    pub rule: Rule,
+}
+
+/// Who must hold an entry durably before it is acknowledged, and whose vote an election needs beside a majority.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Rule {
+    /// A majority of the voters.
+    #[default]
+    Quorum,
+    /// The leader alone. What no majority holds can be lost with it.
+    Async,
+    /// Every member of the in-sync set, voters all, the leader among them (INV-63). An election needs the vote of one of
+    /// them (INV-62).
+    InSync(BTreeSet<NodeId>),
 }
 
 /// What a replica must not forget between restarts, beside its log.
@@ -57,13 +71,22 @@ impl Entry {
         OVERHEAD
             + match &self.payload {
                 Payload::Empty => 0,
-                Payload::Configuration(configuration) => 16 * configuration.members().count(),
+                Payload::Configuration(configuration) => {
+                    let in_sync = configuration.rule.in_sync().map_or(0, BTreeSet::len);
+                    16 * (configuration.members().count() + in_sync)
+                }
                 Payload::Command(command) => command.len(),
             }
     }
 }
 
 impl Configuration {
+    /// A group that begins: these voters, nobody else, acknowledged by a majority.
+    #[must_use]
+    pub const fn of(voters: BTreeSet<NodeId>) -> Self {
+        Self { voters, learners: BTreeSet::new(), rule: Rule::Quorum }
+    }
+
     pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.voters.iter().chain(&self.learners).copied()
     }
@@ -71,5 +94,15 @@ impl Configuration {
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {
         self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
+
+impl Rule {
+    #[must_use]
+    pub const fn in_sync(&self) -> Option<&BTreeSet<NodeId>> {
+        match self {
+            Self::Quorum | Self::Async => None,
+            Self::InSync(set) => Some(set),
+        }
     }
 }

@@ -98,7 +98,7 @@ impl Replica {
         // INV-1: there is one leader in a term.
         assert!(known.is_none_or(|known| known == from), "{from:?} and {known:?} lead one term");
         assert!(!matches!(self.role, Role::Leader(_)), "two leaders in {:?}", self.kernel.term());
-        self.kernel.leader = Some(from);
+        self.kernel.follow(from);
         self.kernel.heard = Some(self.kernel.now);
         self.restart_election_timer(known);
     }

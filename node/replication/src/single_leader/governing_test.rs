@@ -1,6 +1,6 @@
 //! Handing over and changing the membership, driven by hand.
 
-use quorate_model::{LogIndex, NodeId, Term};
+use quorate_model::{Durability, InSyncPolicy, LogIndex, NodeId, Term};
 
 use super::driving_test::{Driven, configuration, matched, node, nodes, position, restored, sent};
 use super::{Configuration, Dropped, Input, Message, Output, ProposalId, Settings};
@@ -8,7 +8,13 @@ use super::{Configuration, Dropped, Input, Message, Output, ProposalId, Settings
 const LATE: LogIndex = LogIndex(2);
 
 fn target(voters: impl IntoIterator<Item = u128>) -> Input {
-    Input::Target { voters: nodes(voters), learners: nodes([]), preferred_leader: None }
+    Input::Target {
+        voters: nodes(voters),
+        learners: nodes([]),
+        preferred_leader: None,
+        durability: Durability::Quorum,
+        in_sync: InSyncPolicy::default(),
+    }
 }
 
 fn told_to_stand(outputs: &[Output]) -> Vec<NodeId> {
@@ -167,7 +173,13 @@ fn a_change_that_would_leave_no_answering_majority_waits() {
 fn a_demoted_voter_stays_as_a_learner() {
     let mut driven = leader();
     let (voters, learners) = (nodes([1, 2]), nodes([3]));
-    driven.step(Input::Target { voters, learners, preferred_leader: None });
+    driven.step(Input::Target {
+        voters,
+        learners,
+        preferred_leader: None,
+        durability: Durability::Quorum,
+        in_sync: InSyncPolicy::default(),
+    });
     assert_eq!(driven.replica.configuration(), &configuration([1, 2], [3]));
 }
 
@@ -207,7 +219,13 @@ fn the_preferred_leader_is_handed_over_to_after_a_while() {
     let mut driven = leader();
     let voters = nodes([1, 2, 3]);
     let preferred_leader = Some(node(2));
-    driven.step(Input::Target { voters, learners: nodes([]), preferred_leader });
+    driven.step(Input::Target {
+        voters,
+        learners: nodes([]),
+        preferred_leader,
+        durability: Durability::Quorum,
+        in_sync: InSyncPolicy::default(),
+    });
     assert!(!driven.replica.is_transferring());
     let mut outputs = Vec::new();
     for _ in 0..40 {

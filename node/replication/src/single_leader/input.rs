@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use quorate_model::{LogIndex, NodeId, Position};
+use quorate_model::{Durability, InSyncPolicy, LogIndex, NodeId, Position};
 
 use super::{Configuration, Entry, HardState, Message, PersistId};
 
@@ -39,6 +39,9 @@ pub enum Input {
         voters: BTreeSet<NodeId>,
         learners: BTreeSet<NodeId>,
         preferred_leader: Option<NodeId>,
+        /// When writes are acknowledged, and how an in-sync set is kept.
+        durability: Durability,
+        in_sync: InSyncPolicy,
     },
     /// Hand leadership over, to the most advanced voter or to `to`.
     Transfer {

@@ -8,14 +8,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{LogIndex, NodeId, Position, Term, Time};
+use quorate_model::{InSyncPolicy, LogIndex, NodeId, Position, Term, Time, majority};
 
 use super::configurations::Configurations;
 use super::durability::{Durability, later};
 use super::log::Log;
 use super::random::Random;
+use super::succession::Reign;
 use super::{
-    Configuration, Entry, HardState, Message, Output, PersistId, Restored, Settings, When,
+    Configuration, Entry, HardState, Message, Output, Payload, PersistId, Restored, Settings, When,
 };
 
 #[derive(Debug)]
@@ -33,6 +34,9 @@ pub(super) struct Kernel {
     pub(super) leader: Option<NodeId>,
     /// When the leader was last heard.
     pub(super) heard: Option<Time>,
+    pub(super) reign: Reign,
+    /// The newest term that this replica led. After a restart: that it voted for itself in, if that is its newest.
+    led_term: Term,
     /// The newest round of any leadership of this process.
     pub(super) round: u64,
     hard_state: HardState,
@@ -62,6 +66,8 @@ pub(super) struct Target {
     pub(super) voters: BTreeSet<NodeId>,
     pub(super) learners: BTreeSet<NodeId>,
     pub(super) preferred_leader: Option<NodeId>,
+    pub(super) durability: quorate_model::Durability,
+    pub(super) in_sync: InSyncPolicy,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +75,8 @@ struct Unsaved {
     hard_state: bool,
     truncate_from: Option<LogIndex>,
     entries: Vec<Entry>,
+    /// What the cut takes away although it may have been acknowledged.
+    rolled_back: Vec<Entry>,
 }
 
 impl Unsaved {
@@ -107,6 +115,7 @@ impl Kernel {
         }
         // INV-4: no entry is older than the term in which it was stored.
         assert!(damaged || last.term <= hard_state.term, "{last:?} against {hard_state:?}");
+        let led_term = if hard_state.vote == Some(id) { hard_state.term } else { Term::ZERO };
         Self {
             id,
             random,
@@ -118,6 +127,8 @@ impl Kernel {
             target: None,
             leader: None,
             heard: None,
+            reign: Reign::default(),
+            led_term,
             round: 0,
             hard_state,
             hard_state_persist: None,
@@ -138,8 +149,26 @@ impl Kernel {
         assert!(term > self.hard_state.term, "{term:?} after {:?}", self.hard_state);
         self.hard_state = HardState { term, vote: None };
         self.unsaved.hard_state = true;
-        self.leader = None;
+        self.lose_leader();
+    }
+
+    /// Follows `leader` of this term, or is it.
+    pub(super) fn follow(&mut self, leader: NodeId) {
+        self.leader = Some(leader);
+        if leader == self.id {
+            self.led_term = self.hard_state.term;
+        }
+        self.reign.begin(leader, self.hard_state.term);
+    }
+
+    /// Gives up whomever it took for its leader, and answers who that was.
+    pub(super) fn lose_leader(&mut self) -> Option<NodeId> {
+        let lost = self.leader.take();
         self.heard = None;
+        if lost.is_some() {
+            self.reign.end(self.now);
+        }
+        lost
     }
 
     pub(super) fn vote_for(&mut self, candidate: NodeId) {
@@ -190,12 +219,31 @@ impl Kernel {
         // INV-18: a committed entry stays.
         assert!(from > self.committed, "cannot cut {from}: committed through {}", self.committed);
         assert!(self.unsaved.entries.is_empty() && self.unsaved.truncate_from.is_none());
+        self.unsaved.rolled_back = self.at_risk(from);
         self.log.cut(from);
         self.durability.cut(from);
         if !planted::is(Bug::KeepCutConfiguration) {
             self.configurations.cut(from);
         }
         self.unsaved.truncate_from = Some(from);
+    }
+
+    /// Commands from `from` on that their leader may have acknowledged from its own disk alone. None is applied yet, so all are
+    /// in memory.
+    pub(super) fn at_risk(&self, from: LogIndex) -> Vec<Entry> {
+        // INV-66: what is committed is not at risk.
+        assert!(from > self.committed);
+        let entries = self.log.cached(from, self.log.last().index);
+        let alone = |entry: &&Entry| {
+            matches!(entry.payload, Payload::Command(_))
+                && self.configurations.passes_alone(entry.index(), self.committed)
+        };
+        entries.filter(alone).cloned().collect()
+    }
+
+    /// Whether this replica, as far as it remembers, led the term of the last of these entries.
+    pub(super) fn led(&self, entries: &[Entry]) -> bool {
+        entries.last().is_some_and(|entry| entry.term() == self.led_term)
     }
 
     pub(super) fn persisted(&mut self, id: PersistId) {
@@ -300,10 +348,20 @@ impl Kernel {
     /// May stand for election: a voter, or one whose removal is not known to be committed and who may therefore be the
     /// only one that can still commit it (Raft dissertation, section 4.2.2).
     pub(super) fn may_campaign(&self) -> bool {
-        let being_removed = self.configurations.current_index() > self.committed
-            && self.configurations.previous().is_some_and(|one| one.voters.contains(&self.id));
+        let at_committed = self.configurations.at(self.committed.max(self.log.base().index));
+        let being_removed = at_committed.voters.contains(&self.id);
         // INV-10, INV-30.
         self.damage.is_none() && (self.is_voter() || being_removed)
+    }
+
+    /// Whether these votes, or agreements to a pre-vote, make a leader: a majority of the voters of the newest
+    /// configuration (INV-28), and a member of its in-sync set among them (INV-62). Who holds all that was acknowledged is
+    /// in that set; a majority alone may hold less.
+    pub(super) fn elects(&self, granted: impl Fn(NodeId) -> bool) -> bool {
+        let Configuration { voters, rule, .. } = self.configuration();
+        let votes = voters.iter().filter(|voter| granted(**voter)).count();
+        votes >= majority(voters.len())
+            && rule.in_sync().is_none_or(|set| set.iter().any(|member| granted(*member)))
     }
 
     /// Every member but this replica.
@@ -371,6 +429,12 @@ impl Kernel {
                 truncate_from: unsaved.truncate_from,
                 entries: unsaved.entries,
             });
+            if !unsaved.rolled_back.is_empty() {
+                // INV-66: ahead of the persist.
+                let led = self.led(&unsaved.rolled_back);
+                let entries = unsaved.rolled_back;
+                self.outputs.push_front(Output::RolledBack { entries, led });
+            }
         }
         // INV-21: never ahead of what is committed, nor of what is on this disk.
         let through = self.committed.min(self.durability.durable());

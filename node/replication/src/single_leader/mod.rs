@@ -47,11 +47,13 @@ mod output;
 mod random;
 mod replica;
 mod settings;
+mod succession;
 
-pub use entry::{Configuration, Entry, HardState, Payload};
+pub use entry::{Configuration, Entry, HardState, Payload, Rule};
 pub use input::{Input, ProposalId, ReadId, Restored};
-pub use leading::{FollowerPhase, FollowerView};
+pub use leading::{AcknowledgementView, FollowerPhase, FollowerView};
 pub use message::{AppendResult, Message};
 pub use output::{Dropped, Output, PersistId, When};
 pub use replica::{Deadline, Replica, Waiting};
 pub use settings::Settings;
+pub use succession::Succession;

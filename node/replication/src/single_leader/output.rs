@@ -1,5 +1,8 @@
 //! What a replica wants done.
 
+use std::collections::BTreeSet;
+
+use quorate_model::admin::SwapReason;
 use quorate_model::{LogIndex, NodeId, Position, Term};
 
 use super::{Entry, HardState, Message, ProposalId, ReadId};
@@ -33,6 +36,25 @@ pub enum Output {
     /// These entries are committed: apply them, in order; each once. Follow up with `Input::Applied`.
     Apply {
         entries: Vec<Entry>,
+    },
+    /// Under `Async`: this leader's disk holds everything through here, which is all it takes to acknowledge it. What is
+    /// handed out to be applied is acknowledged anyway.
+    Acknowledged {
+        through: LogIndex,
+    },
+    /// These entries are cut from the log next, and some of them may have been acknowledged, for their rule was `Async`:
+    /// save them durably before the persist that follows is carried out (INV-66).
+    RolledBack {
+        entries: Vec<Entry>,
+        /// This replica appended them as their leader, as far as it remembers.
+        led: bool,
+    },
+    /// This leader appended a change of the rule: who left the in-sync set and who came into it.
+    RuleChanged {
+        index: LogIndex,
+        removed: BTreeSet<NodeId>,
+        added: BTreeSet<NodeId>,
+        why: SwapReason,
     },
     /// The proposal stands at this position. It is done when that very position is applied; it is lost when another
     /// term's entry is applied at its index; until then its fate is unknown.
@@ -82,4 +104,6 @@ pub enum Dropped {
     Overloaded,
     /// Leadership is being handed over; try again shortly.
     Transferring,
+    /// The in-sync set cannot be held as declared, and writes wait for it; try again shortly.
+    SetNotHeld,
 }

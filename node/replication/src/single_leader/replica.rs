@@ -12,7 +12,10 @@ use quorate_model::{LogIndex, NodeId, Position, Term, Time};
 use super::electing::{Candidacy, PreVoting};
 use super::kernel::{Kernel, Target};
 use super::leading::{Leader, Leading};
-use super::{Configuration, Dropped, FollowerView, Input, Message, Output, Restored, Settings};
+use super::{
+    AcknowledgementView, Configuration, Dropped, Entry, FollowerView, Input, Message, Output,
+    Restored, Settings, Succession,
+};
 
 /// See the contract in [`super`].
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub enum Waiting {
     CommitNotice,
     /// A leader gives up handing over.
     Transfer,
+    /// A leader takes a member out of the in-sync set.
+    SlowMember,
 }
 
 /// What `Output::Leadership` said last.
@@ -83,6 +88,7 @@ impl Replica {
         self.kernel.now = now;
         self.take(input);
         self.end_leadership_if_asked();
+        self.with_leader(|leading| leading.note_set());
         self.kernel.finish_step();
         self.announce();
     }
@@ -231,6 +237,37 @@ impl Replica {
         }
     }
 
+    /// On the leader: what its rule of acknowledgement is doing.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Option<AcknowledgementView> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.view()),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// On the leader: how it came to lead.
+    #[must_use]
+    pub fn succession(&self) -> Option<Succession> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.succession),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// What installing a snapshot at `position` would take from the log although it may have been acknowledged, and whether this
+    /// replica led then: see [`Output::RolledBack`]. Ask, and save it, before the install begins.
+    #[must_use]
+    pub fn rolled_back_by(&self, position: Position) -> (Vec<Entry>, bool) {
+        let kernel = &self.kernel;
+        if kernel.log.contains(position) || kernel.damage.is_some() {
+            return (Vec::new(), false);
+        }
+        let lost = kernel.at_risk(kernel.committed().next());
+        let led = kernel.led(&lost);
+        (lost, led)
+    }
+
     fn take(&mut self, input: Input) {
         match input {
             Input::Tick => self.tick(),
@@ -251,8 +288,9 @@ impl Replica {
                 self.snapshot_installed(position, configuration);
             }
             Input::PeerRefused { peer } => self.peer_refused(peer),
-            Input::Target { voters, learners, preferred_leader } => {
-                self.kernel.target = Some(Target { voters, learners, preferred_leader });
+            Input::Target { voters, learners, preferred_leader, durability, in_sync } => {
+                let target = Target { voters, learners, preferred_leader, durability, in_sync };
+                self.kernel.target = Some(target);
                 self.with_leader(|leading| leading.steer());
             }
             Input::Propose { .. } | Input::Read { .. } => self.take_request(input),

@@ -1,11 +1,11 @@
 //! What must hold whatever happens, seen from outside by someone who sees everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{LogIndex, NodeId, Position, Term, majority};
 
 use super::node::Node;
-use crate::single_leader::{AppendResult, Configuration, Entry, Message, Payload, Replica};
+use crate::single_leader::{AppendResult, Configuration, Entry, Message, Payload, Replica, Rule};
 
 #[derive(Debug, Default)]
 pub(super) struct Checks {
@@ -19,6 +19,10 @@ pub(super) struct Checks {
     /// The greatest index that a client was told of.
     pub(super) acknowledged: LogIndex,
     pub(super) acknowledged_count: u64,
+    /// Acknowledged from a leader's disk alone.
+    alone: BTreeSet<Position>,
+    /// Saved before they were cut.
+    saved: BTreeSet<Position>,
     pub(super) reads_answered: u64,
     pub(super) snapshots: u64,
     pub(super) repairs: u64,
@@ -67,17 +71,16 @@ impl Checks {
             return;
         }
         *newest = position;
-        let is_on_a_majority = |configuration: &Configuration| {
-            let holders = configuration.voters.iter().filter(|voter| {
-                let disk = &nodes[voter].disk;
-                // What it acknowledged before it was damaged has counted.
-                disk.damaged || disk.holds(position)
-            });
-            holders.count() >= majority(configuration.voters.len())
+        // What it acknowledged before it was damaged has counted.
+        let holds = |node: &NodeId, position: Position| {
+            let disk = &nodes[node].disk;
+            disk.damaged || disk.holds(position)
         };
-        // A commit may be followed by a change of the configuration in the same step.
-        let held = is_on_a_majority(before) || is_on_a_majority(replica.configuration());
-        assert!(held, "INV-16: {position:?} is not on a majority");
+        // One that was appended in this very step came after the commit, or before it: either may have counted.
+        let held = [before, replica.configuration()]
+            .into_iter()
+            .any(|newest| passes(replica, newest, position, holds));
+        assert!(held, "INV-16, INV-60: {position:?} is committed against its rule");
     }
 
     /// INV-16: a leader's commit index rises to entries of its own term only.
@@ -125,9 +128,71 @@ impl Checks {
         assert_eq!(known, entry, "INV-20 on {}", node.id);
     }
 
+    /// INV-66: what only its leader held.
+    pub(super) fn acknowledges_alone(&mut self, position: Position) {
+        self.alone.insert(position);
+        self.acknowledged_count += 1;
+    }
+
+    pub(super) fn forgive_what_one_disk_held(&mut self) {
+        let applied = &self.applied;
+        self.alone.retain(|position| {
+            applied.get(&position.index).is_some_and(|entry| entry.position == *position)
+        });
+    }
+
+    pub(super) fn saves(&mut self, entries: &[Entry]) {
+        self.saved.extend(entries.iter().map(|entry| entry.position));
+    }
+
+    /// INV-66: whatever was acknowledged is applied, or saved, or yet to be cut from a log.
+    pub(super) fn nothing_is_missing(&self, nodes: &BTreeMap<NodeId, Node>) {
+        for position in &self.alone {
+            let applied = self.applied.get(&position.index).map(|entry| entry.position);
+            let kept = applied == Some(*position) || self.saved.contains(position);
+            let uncut = nodes.values().any(|node| node.disk.has(*position));
+            assert!(kept || uncut, "INV-66: {position:?}, applied {applied:?}");
+        }
+    }
+
     pub(super) fn acknowledges(&mut self, position: Position) {
         assert_eq!(self.applied[&position.index].position, position, "INV-22");
         self.acknowledged = self.acknowledged.max(position.index);
         self.acknowledged_count += 1;
     }
+}
+
+/// INV-60: the newest configuration that a majority holds and every later one, through `newest`, let `position` pass. Majorities
+/// are of the newest voters.
+fn passes(
+    replica: &Replica,
+    newest: &Configuration,
+    position: Position,
+    holds: impl Fn(&NodeId, Position) -> bool,
+) -> bool {
+    let on_a_majority = |voters: &BTreeSet<NodeId>, position: Position| {
+        voters.iter().filter(|node| holds(node, position)).count() >= majority(voters.len())
+    };
+    let (base, last) = (replica.base().index.0, replica.last().index.0);
+    let mut rules: Vec<&Configuration> = vec![replica.configuration_at(LogIndex(base))];
+    for index in base + 1..=last {
+        let configuration = replica.configuration_at(LogIndex(index));
+        if rules.last() == Some(&configuration) {
+            continue;
+        }
+        if rules.last() == Some(&newest) {
+            break;
+        }
+        rules.push(configuration);
+        let at = replica.position_at(LogIndex(index)).expect("it is in the log");
+        // Once a majority held it, it counts, whatever voters came later.
+        let counted = [&configuration.voters, &newest.voters];
+        if counted.into_iter().any(|voters| on_a_majority(voters, at)) {
+            rules = vec![configuration];
+        }
+    }
+    rules.iter().all(|configuration| match &configuration.rule {
+        Rule::Quorum | Rule::Async => on_a_majority(&newest.voters, position),
+        Rule::InSync(set) => set.iter().all(|node| holds(node, position)),
+    })
 }

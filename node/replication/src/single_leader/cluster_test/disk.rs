@@ -66,6 +66,11 @@ impl Disk {
         position.index <= self.base.index || self.entry(position.index) == Some(position)
     }
 
+    /// Holds the entry itself.
+    pub(super) fn has(&self, position: Position) -> bool {
+        self.entry(position.index) == Some(position)
+    }
+
     pub(super) fn load(&self, from: LogIndex, bytes_max: usize) -> Vec<Entry> {
         if from <= self.base.index {
             return Vec::new();

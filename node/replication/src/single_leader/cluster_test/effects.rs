@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_model::{NodeId, Position};
+use quorate_model::{LogIndex, NodeId, Position};
 
 use super::checks::Checks;
 use super::disk::{Persist, State};
@@ -42,7 +42,11 @@ impl World {
             Output::ReadDropped { id: read, .. } => {
                 self.node(id).reads.remove(&read);
             }
-            Output::ProposalDropped { .. } | Output::Leadership { .. } => {}
+            Output::ProposalDropped { .. }
+            | Output::Leadership { .. }
+            | Output::RuleChanged { .. } => {}
+            Output::Acknowledged { through } => self.acknowledged(id, through),
+            Output::RolledBack { entries, .. } => self.checks.saves(&entries),
             Output::LoadEntries { to, from, bytes_max } => {
                 let entries = self.node(id).disk.load(from, bytes_max);
                 let after = Duration::from_micros(self.random.next() % 5_000);
@@ -109,6 +113,21 @@ impl World {
         let index = self.nodes[&id].state.applied;
         let after = Duration::from_micros(self.random.next() % 2_000);
         self.give_later(id, after, Input::Applied { index });
+    }
+
+    /// Under `Async`: what the leader's own disk holds is acknowledged.
+    fn acknowledged(&mut self, id: NodeId, through: LogIndex) {
+        let node = &self.nodes[&id];
+        let last = node.replica.as_ref().unwrap().position_at(through).unwrap();
+        assert!(node.disk.holds(last), "INV-17: {id} acknowledges {last:?}");
+        // Those of earlier terms have another fate.
+        let first = Position { term: last.term, index: LogIndex::ZERO };
+        let proposals = &mut self.nodes.get_mut(&id).unwrap().proposals;
+        let passed: Vec<Position> = proposals.range(first..=last).map(|(at, _)| *at).collect();
+        for position in passed {
+            proposals.remove(&position);
+            self.checks.acknowledges_alone(position);
+        }
     }
 
     // The network.
@@ -194,6 +213,9 @@ impl World {
         }
         self.checks.snapshots += 1;
         self.checks.repairs += u64::from(self.nodes[&id].disk.damaged);
+        let replica = self.nodes[&id].replica.as_ref().unwrap();
+        let (lost, _) = replica.rolled_back_by(snapshot.position);
+        self.checks.saves(&lost);
         let node = self.node(id);
         assert!(snapshot.state.applied >= node.state.applied, "INV-33");
         node.installing = false;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use quorate_model::{LogIndex, NodeId};
+use quorate_model::{Durability, LogIndex, NodeId, OnLoss};
 
 use super::world::{World, ms};
 use crate::single_leader::{Input, ProposalId, ReadId};
@@ -40,6 +40,9 @@ impl World {
         }
         if self.draws(self.faults.retarget) {
             self.retarget();
+        }
+        if self.draws(self.faults.policy) {
+            self.change_policy();
         }
     }
 
@@ -135,6 +138,8 @@ impl World {
         node.crash(kept);
         if damage && others_whole && enough {
             node.disk.damage(place);
+            // What only this disk held cannot be read from it any more.
+            self.checks.forgive_what_one_disk_held();
         }
         for peer in self.ids() {
             if peer != id && !self.one_in(4) {
@@ -182,6 +187,16 @@ impl World {
         let preferred = self.any_node();
         let preferred = Some(preferred).filter(|_| self.one_in(2));
         self.set_target(voters, learners, preferred);
+    }
+
+    pub(super) fn change_policy(&mut self) {
+        let draw = self.random.next();
+        let on_loss = [OnLoss::Replace, OnLoss::Shrink, OnLoss::Block]
+            [usize::try_from(draw / 4 % 3).unwrap()];
+        let durability =
+            [Durability::Quorum, Durability::Async, Durability::SemiSync, Durability::Sync]
+                [usize::try_from(draw % 4).unwrap()];
+        self.set_policy(durability, on_loss);
     }
 
     fn draws(&mut self, of_a_thousand: u64) -> bool {

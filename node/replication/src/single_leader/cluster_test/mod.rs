@@ -82,6 +82,25 @@ fn everything_at_once() {
 }
 
 #[test]
+fn every_durability_survives_every_fault() {
+    let all = Faults {
+        crash: 12,
+        retarget: 6,
+        compact: 30,
+        damage: 20,
+        handover: 6,
+        policy: 15,
+        ..Faults::network()
+    };
+    run_seeds(40_000, &all, 5);
+}
+
+#[test]
+fn three_voters_survive_under_every_durability() {
+    run_seeds(50_000, &Faults { crash: 12, policy: 10, ..Faults::network() }, 3);
+}
+
+#[test]
 fn a_quiet_cluster_keeps_its_leader() {
     for seed in 0..6 {
         let mut world = World::new(seed, settings(), nodes(1..=3), nodes(1..=3));

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_model::admin::Role;
-use quorate_model::{NodeId, Term, Time};
+use quorate_model::{Durability, InSyncPolicy, NodeId, OnLoss, Term, Time};
 
 use super::checks::Checks;
 use super::effects::Snapshot;
 use super::node::Node;
 use crate::single_leader::random::Random;
-use crate::single_leader::{Configuration, Input, Message, PersistId, Settings};
+use crate::single_leader::{Configuration, Input, Message, PersistId, Rule, Settings};
 
 /// How often what goes wrong: the first three in a thousand messages, damage in a hundred
 /// crashes, the others in a thousand turns of 10 ms.
@@ -27,6 +27,8 @@ pub(super) struct Faults {
     pub(super) damage: u64,
     pub(super) pause: u64,
     pub(super) handover: u64,
+    /// The declared durability changes.
+    pub(super) policy: u64,
 }
 
 pub(super) struct World {
@@ -42,6 +44,7 @@ pub(super) struct World {
     scheduled: u64,
     pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
     target: (BTreeSet<NodeId>, BTreeSet<NodeId>, Option<NodeId>),
+    pub(super) policy: (Durability, InSyncPolicy),
     pub(super) requests: u64,
 }
 
@@ -127,7 +130,7 @@ impl World {
         genesis: BTreeSet<NodeId>,
         all: BTreeSet<NodeId>,
     ) -> Self {
-        let voters = Configuration { voters: genesis.clone(), learners: BTreeSet::new() };
+        let voters = Configuration::of(genesis.clone());
         let node = |id: &NodeId| Node::new(*id, genesis.contains(id).then(|| voters.clone()));
         let mut world = Self {
             now: Time::ZERO,
@@ -141,6 +144,7 @@ impl World {
             scheduled: 0,
             cuts: BTreeSet::new(),
             target: (genesis, BTreeSet::new(), None),
+            policy: (Durability::Quorum, InSyncPolicy::default()),
             requests: 0,
         };
         for id in all {
@@ -199,6 +203,14 @@ impl World {
         }
     }
 
+    pub(super) fn set_policy(&mut self, durability: Durability, on_loss: OnLoss) {
+        let in_sync = InSyncPolicy { count: 1, on_loss, slow_after_ms: 300 };
+        self.policy = (durability, in_sync);
+        for node in self.ids() {
+            self.give_target(node);
+        }
+    }
+
     pub(super) fn configuration(&self, node: NodeId) -> Configuration {
         self.nodes[&node].replica.as_ref().unwrap().configuration().clone()
     }
@@ -230,6 +242,7 @@ impl World {
                 self.checks.acknowledged_count > acknowledged && self.checks.reads_answered > reads;
             let progress = (self.is_settled(), answered);
             if progress == (true, true) {
+                self.checks.nothing_is_missing(&self.nodes);
                 return;
             }
             assert!(
@@ -253,7 +266,16 @@ impl World {
             let near = state.applied.0 + 20 >= leading.state.applied.0;
             !near || (state.applied == leading.state.applied && state != leading.state)
         };
-        configuration.voters == *voters
+        let rule = match self.policy.0 {
+            Durability::Quorum => configuration.rule == Rule::Quorum,
+            Durability::Async => configuration.rule == Rule::Async,
+            Durability::SemiSync => {
+                let size = 2.min(voters.len());
+                configuration.rule.in_sync().is_some_and(|set| set.len() == size)
+            }
+            Durability::Sync => configuration.rule == Rule::InSync(voters.clone()),
+        };
+        rule && configuration.voters == *voters
             && configuration.learners == wanted
             && !configuration.members().any(|node| behind(&node))
     }
@@ -329,7 +351,8 @@ impl World {
 
     fn give_target(&mut self, node: NodeId) {
         let (voters, learners, preferred_leader) = self.target.clone();
-        self.give(node, Input::Target { voters, learners, preferred_leader });
+        let (durability, in_sync) = self.policy;
+        self.give(node, Input::Target { voters, learners, preferred_leader, durability, in_sync });
     }
 
     fn lives(&self, node: NodeId, incarnation: u64) -> bool {

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use quorate_model::admin::SwapReason;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, majority};
 
 use super::Leading;
 use super::progress::{Leaving, Progress};
 use super::transferring::GiveUp;
-use crate::single_leader::{Configuration, Payload};
+use crate::single_leader::{Configuration, Rule};
 
 /// In election timeouts: how long the preferred leader must have been fit before it is handed over to, how long this
 /// leader waits before it hands over again, and how long a removed replica is told of its removal at most.
@@ -23,9 +24,8 @@ const FAREWELL_MAX: u32 = 16;
 impl Leading<'_> {
     /// Takes the next step towards the target, if there is one and it is safe.
     pub(in crate::single_leader) fn steer(&mut self) {
-        let settled = self.kernel.configurations.current_index() <= self.kernel.committed();
-        // INV-26: one change at a time, and none before an entry of the own term is committed.
-        let safe = settled && self.is_established() || planted::is(Bug::ChangeUnsettled);
+        // INV-26: one change at a time, and none before a majority holds an entry of the own term.
+        let safe = self.is_settled() || planted::is(Bug::ChangeUnsettled);
         if !safe || self.leader.ending {
             return;
         }
@@ -38,6 +38,7 @@ impl Leading<'_> {
         }
         match self.next_configuration() {
             Some(next) => self.change_configuration(next),
+            None if self.steer_rule() => {}
             None => self.hand_over_if_due(),
         }
     }
@@ -49,7 +50,7 @@ impl Leading<'_> {
         // Learners change no quorum: all at once.
         let learners: BTreeSet<NodeId> = wanted.difference(&current.voters).copied().collect();
         if learners != current.learners {
-            return Some(Configuration { voters: current.voters.clone(), learners });
+            return Some(Configuration { learners, ..current.clone() });
         }
         let promoted = learners
             .intersection(&target.voters)
@@ -59,6 +60,7 @@ impl Leading<'_> {
             let mut next = current.clone();
             next.learners.remove(&node);
             next.voters.insert(node);
+            next.rule = self.rule_among(&next.voters);
             return Some(next).filter(|next| self.keeps_a_majority(next));
         }
         if !target.voters.is_subset(&current.voters) {
@@ -80,7 +82,13 @@ impl Leading<'_> {
         if target.learners.contains(&node) {
             next.learners.insert(node);
         }
+        next.rule = self.rule_among(&next.voters);
         Some(next).filter(|next| self.keeps_a_majority(next))
+    }
+
+    /// The rule that goes with other voters than the present ones.
+    fn rule_among(&self, voters: &BTreeSet<NodeId>) -> Rule {
+        self.wanted_rule(voters).unwrap_or_else(|| self.kernel.configuration().rule.clone())
     }
 
     fn change_configuration(&mut self, next: Configuration) {
@@ -89,7 +97,7 @@ impl Leading<'_> {
         assert!(current.voters.symmetric_difference(&next.voters).count() <= 1);
         assert!(next.voters.contains(&self.kernel.id));
         let until = self.kernel.now.after(self.kernel.settings.election_timeout * FAREWELL_MAX);
-        let position = self.append(Payload::Configuration(next));
+        let position = self.append_rule(next, SwapReason::Declared);
         let members: BTreeSet<NodeId> = self.kernel.configuration().members().collect();
         for (node, progress) in &mut self.leader.followers {
             if members.contains(node) {

@@ -3,29 +3,33 @@
 //! A [`Leading`] borrows the kernel and the leader's own state for one input. It never changes the replica's role:
 //! it asks for its end (`ending`). Keeps INV-8 and INV-14 (a leader only appends) here.
 
+mod acknowledging;
+mod in_sync;
 mod membership;
 mod progress;
 mod reading;
 mod replicating;
 mod snapshotting;
+mod timeline;
 mod transferring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quorate_model::admin::SwapReason;
 use quorate_model::planted::{self, Bug};
-use quorate_model::{LogIndex, NodeId, Position, Time, majority};
+use quorate_model::{LogIndex, NodeId, Position, Time};
 
 use super::kernel::Kernel;
 use super::replica::{Deadline, Waiting};
-use super::{Dropped, Entry, Message, Output, Payload, ProposalId, When};
+use super::{
+    Configuration, Dropped, Entry, Message, Output, Payload, ProposalId, Succession, When,
+};
 pub use progress::{FollowerPhase, FollowerView};
 use progress::{Phase, Progress};
 use reading::Reads;
+use timeline::Timeline;
 use transferring::Transfer;
-
-/// How much sooner than the next heartbeat an idle follower is told what is committed.
-const COMMIT_NOTICES_PER_HEARTBEAT: u32 = 10;
 
 /// The round of an answer that answers nothing but the term. Rounds count from 1.
 pub(super) const NO_ROUND: u64 = 0;
@@ -34,6 +38,20 @@ pub(super) const NO_ROUND: u64 = 0;
 pub(super) struct Leader {
     /// The index of this leader's first entry; nothing is committed by this leader before it (INV-16).
     pub(super) first_own: LogIndex,
+    pub(super) succession: Succession,
+    /// A majority holds everything through here, an entry of this leader's term among it; zero before that (INV-61).
+    majority: LogIndex,
+    /// Acknowledged from this leader's own disk through here, under `Async`.
+    acknowledged: LogIndex,
+    /// When the first member of the in-sync set becomes slow.
+    slow_due: Option<Time>,
+    /// Members of the in-sync set that keep writes waiting.
+    waited_for: BTreeSet<NodeId>,
+    /// The in-sync set has fewer followers than declared.
+    shrunk: bool,
+    /// A majority holds the newest configuration.
+    settled: bool,
+    timeline: Timeline,
     pub(super) transfer: Option<Transfer>,
     /// This leadership is to end with this step.
     pub(super) ending: bool,
@@ -50,6 +68,17 @@ pub(super) struct Leader {
     preferred_fit_since: Option<Time>,
 }
 
+/// What a leader's rule of acknowledgement is doing, for those who look at it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AcknowledgementView {
+    /// A majority holds the newest change of the configuration.
+    pub settled: bool,
+    /// Members of the in-sync set that keep writes waiting: slow, or gone.
+    pub waiting_for: BTreeSet<NodeId>,
+    /// The in-sync set has fewer followers than declared.
+    pub shrunk: bool,
+}
+
 pub(super) struct Leading<'a> {
     pub(super) kernel: &'a mut Kernel,
     pub(super) leader: &'a mut Leader,
@@ -57,11 +86,19 @@ pub(super) struct Leading<'a> {
 
 impl Leader {
     /// The state of a leader that was elected just now.
-    pub(super) fn elected(kernel: &mut Kernel) -> Self {
+    pub(super) fn elected(kernel: &mut Kernel, succession: Succession) -> Self {
         let last = kernel.log.last().index;
         let followers = kernel.peers().into_iter().map(|peer| (peer, Progress::new(last.next())));
         Self {
             first_own: last.next(),
+            succession,
+            majority: LogIndex::ZERO,
+            acknowledged: LogIndex::ZERO,
+            slow_due: None,
+            waited_for: BTreeSet::new(),
+            shrunk: false,
+            settled: false,
+            timeline: Timeline::new(kernel.now),
             transfer: None,
             ending: false,
             followers: followers.collect(),
@@ -80,8 +117,17 @@ impl Leader {
         let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
         let transfer = transfer.map(|at| Deadline { at, why: Waiting::Transfer });
         let notice = self.commit_notice_due.map(|at| Deadline { at, why: Waiting::CommitNotice });
-        let all = [Some(heartbeat), transfer, notice].into_iter().flatten();
+        let slow = self.slow_due.map(|at| Deadline { at, why: Waiting::SlowMember });
+        let all = [Some(heartbeat), transfer, notice, slow].into_iter().flatten();
         all.min_by_key(|deadline| deadline.at).unwrap_or(heartbeat)
+    }
+
+    pub(super) fn view(&self) -> AcknowledgementView {
+        AcknowledgementView {
+            settled: self.settled,
+            waiting_for: self.waited_for.clone(),
+            shrunk: self.shrunk,
+        }
     }
 
     pub(super) fn followers(&self, kernel: &Kernel) -> BTreeMap<NodeId, FollowerView> {
@@ -108,10 +154,22 @@ impl Leader {
 impl Leading<'_> {
     /// The first act of a leader: an entry of its own term, through which everything before it is committed. The very
     /// first entry of a log is the configuration that the group began with, so that whoever joins blank learns it.
-    pub(super) fn take_office(&mut self) {
+    /// Where a set is in force, the first entry names the set of this leader (INV-63): nothing is acknowledged before a
+    /// majority holds it, so the set before it ends with the leader before.
+    pub(super) fn take_office(&mut self, granted: &BTreeSet<NodeId>) {
         let begins = self.kernel.log.last() == Position::ZERO;
-        let genesis = begins.then(|| self.kernel.configuration().clone());
-        self.append(genesis.map_or(Payload::Empty, Payload::Configuration));
+        let current = self.kernel.configuration().clone();
+        match self.first_rule(granted) {
+            Some(rule) => {
+                self.append_rule(Configuration { rule, ..current }, SwapReason::Elected);
+            }
+            None if begins => {
+                self.append(Payload::Configuration(current));
+            }
+            None => {
+                self.append(Payload::Empty);
+            }
+        }
         // INV-16.
         assert_eq!(self.kernel.log.last().index, self.leader.first_own);
         self.kernel.round += 1;
@@ -140,6 +198,7 @@ impl Leading<'_> {
             // INV-31.
             (Some(_), _) => Dropped::Transferring,
             (None, true) => Dropped::Overloaded,
+            (None, false) if self.holds_back() => Dropped::SetNotHeld,
             (None, false) => {
                 let position = self.append(Payload::Command(command));
                 self.kernel.output(Output::Proposed { id, position });
@@ -165,9 +224,11 @@ impl Leading<'_> {
             self.dismiss_departed();
             self.recover_stalled();
             self.start_round();
-            self.steer();
             self.push_transfer();
+            let held = self.leader.followers.values().map(|progress| progress.matched).min();
+            self.leader.timeline.forget(held.unwrap_or(self.kernel.committed()));
         }
+        self.steer();
         if self.leader.commit_notice_due.is_some_and(|due| now >= due) {
             self.leader.commit_notice_due = None;
             self.tell_commit();
@@ -204,61 +265,9 @@ impl Leading<'_> {
         let position = Position { term: self.kernel.term(), index };
         let entry = Entry { position, payload };
         self.leader.uncommitted_bytes += entry.bytes();
+        self.leader.timeline.note(index, self.kernel.now);
         self.kernel.append([entry]);
         position
-    }
-
-    fn advance_commit(&mut self) {
-        // INV-17: this replica counts for as much as its own disk holds.
-        let durable = self.kernel.durability.durable();
-        let own = if planted::is(Bug::CountOwnBeforeDisk) {
-            self.kernel.log.last().index
-        } else {
-            durable
-        };
-        let held = self.majority_has(|progress| progress.matched.0, own.0);
-        let (held, before) = (LogIndex(held), self.kernel.committed());
-        // INV-16: earlier terms' entries are committed through one of this term only.
-        let of_own_term = self.kernel.log.term_at(held) == Some(self.kernel.term());
-        if held <= before || !of_own_term && !planted::is(Bug::CommitEarlierTerm) {
-            return;
-        }
-        assert!(held >= self.leader.first_own || planted::is(Bug::CommitEarlierTerm));
-        let bytes: usize = self.kernel.log.cached(before.next(), held).map(Entry::bytes).sum();
-        self.leader.uncommitted_bytes = self.leader.uncommitted_bytes.saturating_sub(bytes);
-        self.kernel.commit(held);
-        let delay = self.kernel.settings.heartbeat / COMMIT_NOTICES_PER_HEARTBEAT;
-        self.leader.commit_notice_due.get_or_insert(self.kernel.now.after(delay));
-        if before < self.leader.first_own {
-            // Reads have waited for this (INV-25).
-            self.confirm_reads();
-        }
-    }
-
-    /// An entry of this leader's term is committed: its commit index is the group's.
-    fn is_established(&self) -> bool {
-        self.kernel.committed() >= self.leader.first_own
-    }
-
-    /// The greatest value that a majority of the voters reaches; `own` is this replica's.
-    fn majority_has(&self, value: impl Fn(&Progress) -> u64, own: u64) -> u64 {
-        // INV-28: only voters of the newest configuration count.
-        let voters = &self.kernel.configuration().voters;
-        let learners = &self.kernel.configuration().learners;
-        let counted = learners.iter().filter(|_| planted::is(Bug::CountLearners));
-        let mut values: Vec<u64> = voters
-            .iter()
-            .chain(counted)
-            .map(|voter| {
-                if *voter == self.kernel.id {
-                    own
-                } else {
-                    self.leader.followers.get(voter).map_or(0, &value)
-                }
-            })
-            .collect();
-        values.sort_unstable_by(|one, other| other.cmp(one));
-        values.get(majority(voters.len()) - 1).copied().unwrap_or(0)
     }
 
     fn a_majority_answers(&self) -> bool {
