@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 pub mod resp;
+pub mod rollback;
 pub mod router;
 pub mod session;
 

@@ -236,6 +236,11 @@ impl Cluster {
                     let incarnation = self.machines[machine.0].incarnation;
                     self.checkers.topology.adopted(from, incarnation, &topology)?;
                 }
+                Output::SaveRollback { number, rollback } => {
+                    let group = rollback.group;
+                    self.checkers.acknowledged_writes.saved(&rollback);
+                    self.step(machine, Input::RollbackSaved { group, number })?;
+                }
                 Output::StatusChanged => {}
                 Output::Fatal { reason } => {
                     self.note(|| format!("{machine:?} stops: {reason}"));

@@ -4,8 +4,9 @@
 
 mod answers;
 mod report;
+mod rollbacks;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::driver::Pulse;
 use crate::metrics::Metrics;
 use crate::peer::Remote;
+use crate::rollback::Rollbacks;
 use crate::router::Requester;
 use answers::{Body, Refused};
 
@@ -46,6 +48,8 @@ pub struct Admin {
     pub clock: Clock,
     /// Cancelled when the node begins to stop.
     pub stopping: CancellationToken,
+    /// Set once the host has recovered.
+    pub rollbacks: Arc<OnceLock<Rollbacks>>,
 }
 
 /// Serves until `over`.
@@ -66,6 +70,9 @@ pub async fn serve(
         .route("/v1/bootstrap", post(bootstrap))
         .route("/v1/topology", post(topology))
         .route("/v1/handover", post(handover))
+        .route("/v1/rollbacks", get(rollbacks::list))
+        .route("/v1/rollbacks/{name}", get(rollbacks::read).delete(rollbacks::delete))
+        .route("/v1/rollbacks/{name}/replay", post(rollbacks::replay))
         .fallback(answers::no_such_path)
         .with_state(admin);
     axum::serve(listener, router).with_graceful_shutdown(over.cancelled_owned()).await
@@ -109,7 +116,9 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 async fn report(State(admin): State<Admin>) -> Json<NodeReport> {
     let view = admin.requester.table().view();
     let not_serving = admin.not_serving();
-    Json(report::report(&admin.about, &admin.clock, &view, &admin.status.load(), not_serving))
+    let rollbacks = admin.rollbacks.get().map(Rollbacks::list).unwrap_or_default();
+    let status = admin.status.load();
+    Json(report::report(&admin.about, &admin.clock, &view, &status, not_serving, rollbacks))
 }
 
 async fn bootstrap(

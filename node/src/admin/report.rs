@@ -1,7 +1,7 @@
 //! What a node says of itself, built from what it holds at one moment. Pure.
 
 use quorate_group::host::{Progress, ReplicaStatus, Status};
-use quorate_model::admin::{FollowerReport, NodeReport, ReplicaReport};
+use quorate_model::admin::{FollowerReport, NodeReport, ReplicaReport, RollbackFile};
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
 
 use crate::clock::Clock;
@@ -24,6 +24,7 @@ pub(super) fn report(
     view: &View,
     status: &Status,
     not_serving: Vec<String>,
+    rollbacks: Vec<RollbackFile>,
 ) -> NodeReport {
     let About { node, name, store, datacenter, zone, addresses } = about.clone();
     let mut replicas: Vec<ReplicaReport> = status.replicas.iter().map(replica).collect();
@@ -41,7 +42,7 @@ pub(super) fn report(
         replicas,
         not_serving,
         corrupt: status.damaged.clone(),
-        rollbacks: Vec::new(),
+        rollbacks,
     }
 }
 
@@ -63,10 +64,10 @@ fn replica(status: &ReplicaStatus) -> ReplicaReport {
         learners: status.configuration.learners.clone(),
         followers: status.followers.iter().map(|(node, p)| (*node, follower(p))).collect(),
         keys: status.keys,
-        acknowledgement: Default::default(),
+        acknowledgement: status.acknowledgement.clone(),
         log_format: Default::default(),
-        failovers: Vec::new(),
-        swaps: Vec::new(),
+        failovers: status.failovers.clone(),
+        swaps: status.swaps.clone(),
         quarantined: None,
     }
 }

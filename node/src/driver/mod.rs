@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quorate_group::host::{Host, Input, Output, PeerMessage, Request, Status};
+use quorate_group::host::{Host, Input, Output, PeerMessage, Request, Rollback, Status};
 use quorate_model::{GroupId, NodeId, Time, Topology};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
@@ -36,6 +36,8 @@ pub trait Outlets {
     fn send(&mut self, to: NodeId, group: GroupId, message: PeerMessage);
     fn topology(&mut self, topology: Topology);
     fn status(&mut self, status: Arc<Status>);
+    /// Saves it durably, then reports `Input::RollbackSaved`.
+    fn save_rollback(&mut self, number: u64, rollback: Rollback);
     /// The process must end, without another write.
     fn fatal(&mut self, reason: &str);
     /// One turn of the loop: how many events it took and how long it was.
@@ -154,6 +156,9 @@ impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
                 Output::Send { to, group, message } => self.outlets.send(to, group, message),
                 Output::Reply { id, reply } => self.replies.answer(id, reply),
                 Output::Topology(topology) => self.outlets.topology(*topology),
+                Output::SaveRollback { number, rollback } => {
+                    self.outlets.save_rollback(number, *rollback);
+                }
                 Output::StatusChanged => self.status_changed = true,
                 Output::Fatal { reason } => self.outlets.fatal(&reason),
             }

@@ -6,7 +6,7 @@
 mod outlets;
 mod parts;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quorate_group::host::{Host, Request, StartError};
@@ -23,6 +23,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::driver::{Driver, Event, Inbox, Pulse};
 use crate::peer;
+use crate::rollback::Rollbacks;
 use crate::router::gossip;
 use crate::session::Port;
 use outlets::NodeOutlets;
@@ -54,6 +55,8 @@ pub enum NodeError {
     State(#[from] StateError),
     #[error("cannot recover")]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Rollbacks(#[from] crate::rollback::ReadError),
     #[error("the driver ended before it had started")]
     DriverEnded,
     #[error("cannot start a thread")]
@@ -162,6 +165,8 @@ async fn start_driver(
         store: config.store,
         log: data.log_path(),
         state: data.state_path(),
+        rollback: data.rollback_path(),
+        rollbacks: Arc::clone(&parts.rollbacks),
         state_settings: config.state,
         settings: config.host.clone(),
         clock: parts.clock,
@@ -193,6 +198,8 @@ struct Beginning {
     store: StoreId,
     log: std::path::PathBuf,
     state: std::path::PathBuf,
+    rollback: std::path::PathBuf,
+    rollbacks: Arc<OnceLock<Rollbacks>>,
     state_settings: lsm::Settings,
     settings: quorate_group::host::Settings,
     clock: Clock,
@@ -222,6 +229,12 @@ impl Beginning {
             wall: clock::wall(),
         };
         let host = Host::start(start, disk, state, self.settings)?;
+        let rollbacks = Rollbacks::open(&self.rollback, |group, position| {
+            host.replica(group)
+                .is_some_and(|replica| replica.position_at(position.index) == Some(position))
+        })?;
+        let first = self.rollbacks.set(rollbacks);
+        assert!(first.is_ok(), "a node starts once");
         Ok(Driver::new(host, self.inbox, outlets, self.clock, self.pulse))
     }
 }

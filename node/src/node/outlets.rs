@@ -1,15 +1,16 @@
 //! Where the driver's outputs go in a node.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quorate_group::host::{PeerMessage, Status};
+use quorate_group::host::{Input, PeerMessage, Rollback, Status};
 use quorate_model::{GroupId, NodeId, Topology};
 
-use crate::driver::Outlets;
+use crate::driver::{Event, Inbox, Outlets};
 use crate::metrics::Metrics;
 use crate::peer::Links;
+use crate::rollback::Rollbacks;
 use crate::router::Table;
 
 pub(super) struct NodeOutlets {
@@ -17,6 +18,8 @@ pub(super) struct NodeOutlets {
     pub(super) table: Arc<Table>,
     pub(super) status: Arc<ArcSwap<Status>>,
     pub(super) metrics: Metrics,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) rollbacks: Arc<OnceLock<Rollbacks>>,
 }
 
 impl Outlets for NodeOutlets {
@@ -39,6 +42,34 @@ impl Outlets for NodeOutlets {
         // The status first: whoever is woken by the table finds it there.
         self.status.store(Arc::clone(&status));
         self.table.observe(&status);
+    }
+
+    fn save_rollback(&mut self, number: u64, rollback: Rollback) {
+        tracing::warn!(
+            group = %rollback.group,
+            term = %rollback.term,
+            writes = rollback.entries.len(),
+            "a failover took writes back that may have been acknowledged; they are kept",
+        );
+        let Some(rollbacks) = self.rollbacks.get().cloned() else {
+            return self.fatal("rollback files are not open");
+        };
+        let inbox = Arc::clone(&self.inbox);
+        // A thread of its own: the driver waits for no disk.
+        let saving = std::thread::Builder::new().name("rollback".to_owned()).spawn(move || {
+            let group = rollback.group;
+            match rollbacks.save(&rollback) {
+                Ok(()) => inbox.report(Event::Input(Input::RollbackSaved { group, number })),
+                Err(error) => {
+                    // INV-66: the log keeps what could not be saved.
+                    tracing::error!(%error, "cannot save a rollback file; the node stops");
+                    std::process::exit(crate::EXIT_FATAL);
+                }
+            }
+        });
+        if let Err(error) = saving {
+            self.fatal(&format!("cannot start a thread: {error}"));
+        }
     }
 
     fn fatal(&mut self, reason: &str) {

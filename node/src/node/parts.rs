@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::driver::{Inbox, Pulse};
 use crate::metrics::{AskClients, Clients, Metrics, Observed};
 use crate::peer::{Links, Me};
+use crate::rollback::Rollbacks;
 use crate::router::{Identity, NodeStore, Requester, Table, Wires};
 use crate::session::{self, Sessions};
 
@@ -46,6 +47,8 @@ pub(super) struct Parts {
     metrics: Metrics,
     clients: Arc<OnceLock<AskClients>>,
     requester: Requester,
+    /// Set once the host has recovered.
+    pub(super) rollbacks: Arc<OnceLock<Rollbacks>>,
 }
 
 impl Listeners {
@@ -116,6 +119,7 @@ impl Parts {
             metrics,
             clients,
             requester,
+            rollbacks: Arc::default(),
         }
     }
 
@@ -132,6 +136,7 @@ impl Parts {
             pulse: Arc::clone(&self.pulse),
             clock: self.clock,
             stopping: self.stopping.clone(),
+            rollbacks: Arc::clone(&self.rollbacks),
         }
     }
 
@@ -141,6 +146,8 @@ impl Parts {
             table: Arc::clone(&self.table),
             status: Arc::clone(&self.status),
             metrics: self.metrics.clone(),
+            inbox: Arc::clone(&self.inbox),
+            rollbacks: Arc::clone(&self.rollbacks),
         }
     }
 

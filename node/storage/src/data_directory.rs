@@ -5,6 +5,7 @@
 //! <directory>/identity.json   written once, before anything else
 //! <directory>/log/            segments
 //! <directory>/state/          the tree
+//! <directory>/rollback/       writes that failovers took back
 //! ```
 //! An identity is never written beside data: a directory that has data and no identity is refused (INV-11).
 
@@ -25,6 +26,7 @@ const IDENTITY_TEMPORARY: &str = "identity.json.new";
 const LOCK: &str = "lock";
 const LOG: &str = "log";
 const STATE: &str = "state";
+const ROLLBACK: &str = "rollback";
 
 /// Whose data a directory holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -157,6 +159,12 @@ impl DataDirectory {
     #[must_use]
     pub fn state_path(&self) -> PathBuf {
         self.path.join(STATE)
+    }
+
+    /// For the node's rollback files; made by whoever opens it.
+    #[must_use]
+    pub fn rollback_path(&self) -> PathBuf {
+        self.path.join(ROLLBACK)
     }
 }
 

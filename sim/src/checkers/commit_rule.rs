@@ -1,11 +1,11 @@
-//! A leader commits an entry of its own term that a majority of the voters has made durable; learners and others never
+//! A leader commits an entry of its own term that those have made durable whom its rule names; learners and others never
 //! count; what is committed stays. INV-16, INV-17, INV-18, INV-28.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate_model::admin::Role;
 use quorate_model::{GroupId, LogIndex, NodeId, Term, majority};
-use quorate_replication::single_leader::{AppendResult, Message};
+use quorate_replication::single_leader::{AppendResult, Configuration, Message, Rule};
 
 use super::{Checker, Ledger, Sight};
 
@@ -24,17 +24,22 @@ struct Leading {
 }
 
 impl CommitRule {
-    fn is_durable_on_majority(&self, at: Sight<'_>, term: Term, voters: &BTreeSet<NodeId>) -> bool {
+    fn passes(&self, at: Sight<'_>, term: Term, by: &Configuration) -> bool {
         let committed = at.replica.committed();
-        let holds = |voter: &&NodeId| {
-            if **voter == at.node {
+        let holds = |node: &NodeId| {
+            if *node == at.node {
                 at.replica.durable() >= committed
             } else {
-                let most = self.acknowledged.get(&(at.group, term, **voter));
+                let most = self.acknowledged.get(&(at.group, term, *node));
                 most.is_some_and(|most| *most >= committed)
             }
         };
-        voters.iter().filter(holds).count() >= majority(voters.len())
+        match &by.rule {
+            Rule::Quorum | Rule::Async => {
+                by.voters.iter().filter(|node| holds(node)).count() >= majority(by.voters.len())
+            }
+            Rule::InSync(set) => set.iter().all(holds),
+        }
     }
 }
 
@@ -78,12 +83,10 @@ impl Checker for CommitRule {
         }
         // The step that committed it may have appended the next configuration: the one before counted then.
         let (newest, then) = (replica.configuration(), replica.configuration_at(committed));
-        if self.is_durable_on_majority(at, term, &newest.voters)
-            || self.is_durable_on_majority(at, term, &then.voters)
-        {
+        if self.passes(at, term, newest) || self.passes(at, term, then) {
             return Ok(());
         }
-        Err(format!("{group}: {node} commits {committed}, not durable on a majority of {newest:?}"))
+        Err(format!("{group}: {node} commits {committed}, not durable as it takes by {newest:?}"))
     }
 
     fn forgotten(&mut self, node: NodeId, group: GroupId) {

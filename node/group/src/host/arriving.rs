@@ -20,11 +20,15 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Input::PeerRefused { peer } => self.peer_refused(peer),
             Input::PeerAddresses { peer, addresses } => self.addresses_told(peer, addresses),
             Input::Request { id, request } => self.request(id, request),
+            Input::RollbackSaved { group, number } => self.rollback_saved(group, number),
             Input::Cancel { id } => {
                 let _waiting = self.shared.requests.remove(id);
             }
             // A wall clock may go back; the time in a group's log does not.
-            Input::Wall(wall) => self.shared.wall = wall,
+            Input::Wall(wall) => {
+                self.shared.wall = wall;
+                self.shared.wall_told_at = self.shared.now;
+            }
         }
     }
 

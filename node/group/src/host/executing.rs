@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Epoch, Position, Topology, WallTime};
+use quorate_model::{Epoch, LogIndex, Position, Term, Topology, WallTime};
 use quorate_replication::single_leader::{Dropped, Input, ProposalId};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
@@ -85,6 +85,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             | Stage::Appended { .. }
             | Stage::Confirming(_)
             | Stage::Applying { .. }
+            | Stage::Acknowledging { .. }
             | Stage::Counting { .. }
             | Stage::HandingOver { .. } => unreachable!("only what is queued is done"),
         }
@@ -230,7 +231,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Dropped::NotLeader { leader: Some(leader) } if leader != self.shared.node() => {
                 self.shared.answer(id, Err(Failure::NotLeader { group, leader: Some(leader) }));
             }
-            Dropped::NotLeader { .. } | Dropped::Transferring => {
+            Dropped::NotLeader { .. } | Dropped::Transferring | Dropped::SetNotHeld => {
                 self.group.writes.queue.push_back(id);
                 let retry = self.shared.now.after(QUEUE_RETRY);
                 self.shared.timers.set_at_latest(Timer::Queue(group), retry);
@@ -258,6 +259,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         };
         match answer {
             Answer::Value(value) => {
+                let (shared, now) = (&*self.shared, self.shared.now);
+                self.group.history.acknowledged(|| shared.wall_at(now));
                 self.shared.answer(id, Ok(Reply::Value { value, position: Some(position) }));
             }
             Answer::Epoch => {
@@ -265,8 +268,27 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 self.shared.answer(id, result.map(|epoch| Reply::Proposed { epoch }));
             }
             Answer::Read(read) => {
-                *stage = Stage::Applying { index: position.index, then: Then::Read(read) };
+                // Applied, or acknowledged beyond that: then it is read from what is proposed.
+                let index = position.index.min(self.group.standing.applied.index);
+                *stage = Stage::Applying { index, then: Then::Read(read) };
                 self.group.tasks.push_back(Task::Finish(id));
+            }
+        }
+    }
+
+    /// Under `Async`: this leader's disk holds everything through here.
+    pub(super) fn acknowledged(&mut self, through: LogIndex) {
+        let term = self.group.leadership.term;
+        let writes = &mut self.group.writes;
+        assert!(through > writes.acknowledged);
+        writes.acknowledged = through;
+        // What stands at these indexes since an earlier leadership has another fate.
+        let range = ..=(through, Term(u64::MAX));
+        let passed: Vec<(LogIndex, Term)> =
+            writes.appended.range(range).map(|(at, _)| *at).filter(|at| at.1 == term).collect();
+        for at in passed {
+            if let Some(id) = self.group.writes.appended.remove(&at) {
+                self.answer_applied(id, None);
             }
         }
     }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_model::{Addresses, Epoch, GroupId, NodeId, Position, Term, Topology};
+use quorate_model::{
+    Addresses, Durability, Epoch, GroupId, InSyncPolicy, NodeId, Position, Term, Topology,
+};
 use quorate_replication::single_leader::{Configuration, Input, Replica, Restored};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
@@ -111,6 +113,8 @@ impl Following {
                     .copied()
                     .collect(),
                 preferred_leader: None,
+                durability: Durability::Quorum,
+                in_sync: InSyncPolicy::default(),
             },
             GroupId::Shard(shard) => {
                 let placement = topology.placement(shard)?;
@@ -118,6 +122,8 @@ impl Following {
                     voters: placement.voters.clone(),
                     learners: BTreeSet::new(),
                     preferred_leader: placement.preferred_leader,
+                    durability: topology.policy.durability,
+                    in_sync: topology.policy.in_sync,
                 }
             }
         })

@@ -9,8 +9,10 @@ use quorate_replication::single_leader::{self, Message, PersistId, ProposalId, R
 
 use super::RequestId;
 use super::expiry::Watch;
+use super::history::History;
 use super::retention::Points;
 use super::retiring::Doubt;
+use super::rollback::Saving;
 use super::rows::{Health, Prefix, Standing};
 use super::snapshotting::{Incoming, Outgoing};
 use crate::keyspace::{Effects, Overlay};
@@ -36,6 +38,8 @@ pub(super) struct Group<V> {
     pub(super) points: Points,
     pub(super) expiry: Watch,
     pub(super) doubt: Option<Doubt>,
+    pub(super) saving: Saving,
+    pub(super) history: History,
 }
 
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub(super) struct Held {
 pub(super) struct Writes {
     pub(super) overlay: Overlay,
     pub(super) newest: Position,
+    /// Acknowledged from this leader's disk alone through here; it may be beyond what is applied.
+    pub(super) acknowledged: LogIndex,
     /// Between a proposal and the protocol's word on it.
     pub(super) proposals: BTreeMap<ProposalId, Proposal>,
     /// Whose request stands where. Two terms at one index are two fates.
@@ -87,6 +93,8 @@ pub(super) struct Proposal {
 pub(super) struct Reads {
     pub(super) confirming: BTreeMap<ReadId, RequestId>,
     pub(super) applying: BTreeSet<(LogIndex, RequestId)>,
+    /// They are evaluated, on what was proposed through this index, and wait until all of it is acknowledged.
+    pub(super) acknowledging: BTreeSet<(LogIndex, RequestId)>,
     pub(super) counting: BTreeSet<RequestId>,
 }
 
@@ -120,6 +128,8 @@ impl<V> Group<V> {
             points,
             expiry: Watch::default(),
             doubt: None,
+            saving: Saving::default(),
+            history: History::default(),
         }
     }
 

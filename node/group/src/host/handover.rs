@@ -82,6 +82,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             | Stage::Appended { .. }
             | Stage::Confirming(_)
             | Stage::Applying { .. }
+            | Stage::Acknowledging { .. }
             | Stage::Counting { .. } => Vec::new(),
         };
         Reply::HandedOver { moved, kept }

@@ -41,6 +41,11 @@ pub enum Input {
     Cancel {
         id: RequestId,
     },
+    /// What `Output::SaveRollback` asked for is durable.
+    RollbackSaved {
+        group: GroupId,
+        number: u64,
+    },
     /// Milliseconds since the Unix epoch, for expiry; given before requests, at least every 100 ms.
     Wall(WallTime),
 }

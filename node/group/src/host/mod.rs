@@ -22,6 +22,7 @@ mod expiry;
 mod following;
 mod group;
 mod handover;
+mod history;
 mod input;
 mod output;
 mod persisting;
@@ -32,6 +33,7 @@ mod report;
 mod requests;
 mod retention;
 mod retiring;
+mod rollback;
 mod rows;
 mod settings;
 mod shared;
@@ -56,6 +58,7 @@ use quorate_storage::state::{StateError, StateStore};
 pub use input::{Input, PeerMessage, ReadLevel, Request, RequestId};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
+pub use rollback::Rollback;
 pub use settings::Settings;
 
 use group::{Group, Task};
@@ -203,6 +206,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 | Stage::Appended { .. }
                 | Stage::Confirming(_)
                 | Stage::Applying { .. }
+                | Stage::Acknowledging { .. }
                 | Stage::Counting { .. } => waiting.timed_out(),
             };
             self.shared.outputs.push_back(Output::Reply { id, reply });

@@ -3,7 +3,7 @@
 use quorate_model::{Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology};
 use serde::{Deserialize, Serialize};
 
-use super::{PeerMessage, RequestId};
+use super::{PeerMessage, RequestId, Rollback};
 use crate::Value;
 
 #[derive(Debug)]
@@ -21,6 +21,11 @@ pub enum Output {
     Topology(Box<Topology>),
     /// Something that `Host::status` shows has changed.
     StatusChanged,
+    /// Save this durably, then say so by `Input::RollbackSaved`: the log loses it next.
+    SaveRollback {
+        number: u64,
+        rollback: Box<Rollback>,
+    },
     /// The process must stop, now, without another write: a failed fsync, a corrupt log, a state store that cannot flush.
     Fatal {
         reason: String,

@@ -6,14 +6,14 @@
 use quorate_model::{LogIndex, Position};
 use quorate_replication::single_leader::{Dropped, Input, ReadId};
 use quorate_storage::disk::Disk;
-use quorate_storage::state::StateStore;
+use quorate_storage::state::{StateError, StateStore};
 
 use super::group::Task;
 use super::requests::{Stage, Then, Work};
 use super::rows::Health;
 use super::{Failure, Reply, RequestId, Turn};
-use crate::Read;
 use crate::keyspace::{self, Expired, ReadOutcome, View};
+use crate::{Read, Value};
 
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// What this replica has applied, whatever its role.
@@ -89,7 +89,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 let leader = self.group.leader_elsewhere(self.shared.node());
                 let failure = match why {
                     Dropped::Overloaded => Failure::Overloaded,
-                    Dropped::NotLeader { .. } | Dropped::Transferring => {
+                    Dropped::NotLeader { .. } | Dropped::Transferring | Dropped::SetNotHeld => {
                         Failure::NotLeader { group, leader }
                     }
                 };
@@ -149,8 +149,15 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn finish_read(&mut self, id: RequestId, read: Read) {
-        match self.read_applied(&read, Expired::Report) {
+        let alone = self.group.writes.acknowledged > self.group.standing.applied.index;
+        let outcome = if alone {
+            self.read_proposed(&read)
+        } else {
+            self.read_applied(&read, Expired::Report)
+        };
+        match outcome {
             None => {}
+            Some(ReadOutcome::Value(value)) if alone => self.answer_acknowledged(id, value),
             Some(ReadOutcome::Value(value)) => {
                 self.shared.answer(id, Ok(Reply::Value { value, position: None }));
             }
@@ -163,11 +170,60 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
     }
 
+    /// INV-65: what a read saw of this leader's proposals is acknowledged before the read is answered.
+    fn answer_acknowledged(&mut self, id: RequestId, value: Value) {
+        let position = self.group.writes.newest;
+        if let Some(stage) = self.shared.requests.stage_mut(id) {
+            *stage = Stage::Acknowledging { position, value };
+            self.group.reads.acknowledging.insert((position.index, id));
+        }
+    }
+
+    /// Reads that saw nothing but what is acknowledged by now are answered.
+    pub(super) fn release_acknowledged(&mut self) {
+        let through = self.group.writes.acknowledged.max(self.group.standing.applied.index);
+        while let Some((index, id)) = self.group.reads.acknowledging.first().copied()
+            && index <= through
+        {
+            self.group.reads.acknowledging.pop_first();
+            let Some(stage) = self.shared.requests.stage_mut(id) else { continue };
+            let Stage::Acknowledging { value, position } = stage.take() else {
+                unreachable!("what waits to be acknowledged is evaluated")
+            };
+            // Whoever lost that leadership refused it before.
+            assert_eq!(position.term, self.group.leadership.term);
+            self.shared.answer(id, Ok(Reply::Value { value, position: None }));
+        }
+    }
+
+    /// The leadership is lost in which these reads were evaluated: what they saw may never be.
+    pub(super) fn refuse_unacknowledged(&mut self) {
+        let group = self.group.id;
+        let leader = self.group.leader_elsewhere(self.shared.node());
+        for (_, id) in std::mem::take(&mut self.group.reads.acknowledging) {
+            self.shared.answer(id, Err(Failure::NotLeader { group, leader }));
+        }
+    }
+
+    /// What is proposed, for a leader that acknowledges before a majority holds it. `None` when the state store failed.
+    fn read_proposed(&mut self, read: &Read) -> Option<ReadOutcome> {
+        let prefix = self.group.prefix();
+        let (keys, overlay) = (self.group.standing.keys, &self.group.writes.overlay);
+        let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
+        let outcome = keyspace::read(read, self.group_time(), &view, Expired::Report);
+        self.read_outcome(outcome)
+    }
+
     /// `None` when the state store failed: the host stops.
     fn read_applied(&mut self, read: &Read, expired: Expired) -> Option<ReadOutcome> {
         let prefix = self.group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), self.group.standing.keys);
-        match keyspace::read(read, self.group_time(), &view, expired) {
+        let outcome = keyspace::read(read, self.group_time(), &view, expired);
+        self.read_outcome(outcome)
+    }
+
+    fn read_outcome(&mut self, outcome: Result<ReadOutcome, StateError>) -> Option<ReadOutcome> {
+        match outcome {
             Ok(outcome) => Some(outcome),
             Err(error) => {
                 self.shared.fatal(format!("{}: {error}", self.group.id));

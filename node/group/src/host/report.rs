@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use quorate_model::admin::{CatchUpPhase, Role};
-use quorate_model::{GroupId, LogIndex, NodeId, Term, Time};
-use quorate_replication::single_leader::{Configuration, FollowerPhase, FollowerView};
+use quorate_model::admin::{Acknowledgement, CatchUpPhase, Failover, Role, Swap};
+use quorate_model::{Durability, GroupId, LogIndex, NodeId, Policy, Term, Time};
+use quorate_replication::single_leader::{
+    Configuration, FollowerPhase, FollowerView, Replica, Rule,
+};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
@@ -39,6 +41,9 @@ pub struct ReplicaStatus {
     pub leading: bool,
     /// Takes part in nothing until a snapshot repaired it.
     pub damaged: bool,
+    pub acknowledgement: Acknowledgement,
+    pub failovers: Vec<Failover>,
+    pub swaps: Vec<Swap>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -54,7 +59,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     pub fn status(&self) -> Status {
         let shared = &self.shared;
         Status {
-            replicas: self.groups.values().map(|group| replica_status(group, shared.now)).collect(),
+            replicas: self
+                .groups
+                .values()
+                .map(|group| {
+                    let policy = shared.following.topology().map(|topology| &topology.policy);
+                    replica_status(group, policy, shared.now)
+                })
+                .collect(),
             damaged: shared.damaged.clone(),
             log_bytes: shared.persisting.log_bytes(),
             syncs: shared.persisting.syncs(),
@@ -63,7 +75,11 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     }
 }
 
-pub(super) fn replica_status<V>(group: &Group<V>, now: Time) -> ReplicaStatus {
+pub(super) fn replica_status<V>(
+    group: &Group<V>,
+    policy: Option<&Policy>,
+    now: Time,
+) -> ReplicaStatus {
     let replica = &group.replica;
     let followers = replica.followers();
     ReplicaStatus {
@@ -82,6 +98,33 @@ pub(super) fn replica_status<V>(group: &Group<V>, now: Time) -> ReplicaStatus {
         keys: group.standing.keys,
         leading: group.leadership.leading,
         damaged: group.standing.health == Health::Damaged || replica.is_damaged(),
+        acknowledgement: acknowledgement(replica, policy),
+        failovers: group.history.failovers(),
+        swaps: group.history.swaps(),
+    }
+}
+
+fn acknowledgement(replica: &Replica, policy: Option<&Policy>) -> Acknowledgement {
+    let Configuration { voters, rule, .. } = replica.configuration();
+    let view = replica.acknowledgement().unwrap_or_default();
+    let durability = match rule {
+        Rule::Quorum => Durability::Quorum,
+        Rule::Async => Durability::Async,
+        // Which of the two a set stands for is only known from what is declared.
+        Rule::InSync(set) => match policy.map(|policy| policy.durability) {
+            Some(declared @ (Durability::SemiSync | Durability::Sync)) => declared,
+            Some(Durability::Quorum | Durability::Async) | None if set == voters => {
+                Durability::Sync
+            }
+            Some(Durability::Quorum | Durability::Async) | None => Durability::SemiSync,
+        },
+    };
+    Acknowledgement {
+        durability,
+        in_sync: rule.in_sync().cloned().unwrap_or_default(),
+        settled: view.settled,
+        waiting_for: view.waiting_for,
+        shrunk: view.shrunk,
     }
 }
 

@@ -65,6 +65,8 @@ pub(super) enum Stage {
     Confirming(Then),
     /// Waits for this index to be applied.
     Applying { index: LogIndex, then: Then },
+    /// A read that saw what this leader proposed under `Async`: answered once that is acknowledged.
+    Acknowledging { position: Position, value: Value },
     /// WAIT.
     Counting { position: Position, replicas: u32, counted: u32 },
     /// The shards that were led when it began.
@@ -156,7 +158,9 @@ impl Waiting {
             Stage::Proposing { answer, .. } | Stage::Appended { answer, .. } => {
                 Err(answer.open(group))
             }
-            Stage::Confirming(_) | Stage::Applying { .. } => Err(Failure::TimedOut { group }),
+            Stage::Confirming(_) | Stage::Applying { .. } | Stage::Acknowledging { .. } => {
+                Err(Failure::TimedOut { group })
+            }
             Stage::Counting { counted, .. } => Ok(Reply::Waited { replicas: counted }),
             Stage::HandingOver { .. } => Err(Failure::TimedOut { group }),
         }

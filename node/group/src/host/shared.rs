@@ -23,6 +23,8 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) settings: Settings,
     pub(super) now: Time,
     pub(super) wall: WallTime,
+    /// When `wall` was told.
+    pub(super) wall_told_at: Time,
     pub(super) state: S,
     pub(super) persisting: Persisting<D>,
     pub(super) requests: Requests,
@@ -59,6 +61,7 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             start,
             now: start.now,
             wall: start.wall,
+            wall_told_at: start.now,
             state,
             persisting,
             requests: Requests::new(settings.requests_max),
@@ -80,6 +83,14 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
 
     pub(super) const fn node(&self) -> NodeId {
         self.start.node
+    }
+
+    /// What the wall clock showed at `time`, for reports.
+    pub(super) fn wall_at(&self, time: Time) -> WallTime {
+        let ms =
+            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (told, at) = (self.wall.0, self.wall_told_at);
+        WallTime((told + ms(time.since(at))).saturating_sub(ms(at.since(time))))
     }
 
     pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: PeerMessage) {

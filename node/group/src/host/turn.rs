@@ -5,12 +5,14 @@
 
 use std::mem;
 
+use quorate_model::admin::Swap;
 use quorate_model::{LogIndex, NodeId, Time};
 use quorate_replication::single_leader::{Input, Message, Output, PersistId, When};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
 use super::group::{Group, Held, Leadership, Task};
+use super::rollback::Persist;
 use super::shared::Shared;
 use super::timers::Timer;
 use super::{Failure, PeerMessage};
@@ -37,6 +39,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             }
         }
         self.recount();
+        self.release_acknowledged();
         let deadline = self.group.replica.deadline();
         self.shared.timers.set(Timer::Replica(self.group.id), Some(deadline.at));
     }
@@ -54,8 +57,14 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Persist { id, hard_state, truncate_from, entries } => {
-                let group = self.group.id;
-                self.shared.persisting.persist(group, id, hard_state, truncate_from, entries);
+                self.persist(Persist { id, hard_state, truncate_from, entries });
+            }
+            Output::RolledBack { entries, led } => self.save_rollback(entries, led),
+            Output::Acknowledged { through } => self.acknowledged(through),
+            Output::RuleChanged { index, removed, added, why } => {
+                let at = self.shared.wall;
+                self.group.history.swapped(Swap { at, index, removed, added, why });
+                self.shared.status_changed = true;
             }
             Output::Send { to, message, when } => self.send_when(to, message, when),
             Output::Apply { entries } => self.apply(entries),
@@ -124,8 +133,14 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.shared.status_changed = true;
         self.shared.leadership_changed = true;
         let node = self.shared.node();
+        if leadership.leader == Some(node) && before.leader != Some(node) {
+            self.note_succession();
+        }
         if before.leading && !(leadership.leading && leadership.term == before.term) {
             self.stop_leading();
+        }
+        if leadership.term != before.term || leadership.leader != Some(node) {
+            self.group.writes.acknowledged = LogIndex::ZERO;
         }
         if leadership.leader != Some(node) {
             self.abort_outgoing();
@@ -145,6 +160,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     fn stop_leading(&mut self) {
         self.group.writes.overlay = Default::default();
         self.group.writes.newest = Default::default();
+        self.refuse_unacknowledged();
         self.shared.timers.set(Timer::Expiry(self.group.id), None);
     }
 
@@ -170,6 +186,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let gone = Failure::NotHosted { group };
         let waiting = writes.queue.into_iter().chain(reads.confirming.into_values());
         let waiting = waiting.chain(reads.applying.into_iter().map(|(_, id)| id));
+        let waiting = waiting.chain(reads.acknowledging.into_iter().map(|(_, id)| id));
         for id in waiting.chain(reads.counting) {
             self.shared.answer(id, Err(gone.clone()));
         }

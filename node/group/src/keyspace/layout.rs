@@ -113,6 +113,10 @@ pub(super) fn header_row(key: &[u8]) -> Bytes {
     row.freeze()
 }
 
+pub(super) fn is_data_row(row: &[u8]) -> bool {
+    row.first() == Some(&DATA)
+}
+
 /// The key of a data row, and whether the row is its header.
 pub(super) fn key_of_row(row: &Bytes) -> (Bytes, bool) {
     assert!(row.len() >= KEY_AT && row[0] == DATA);

@@ -226,6 +226,6 @@ fn write_at(mut file: &File, offset: u64, parts: &[Bytes]) -> io::Result<()> {
 }
 
 /// Makes names in the directory durable.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

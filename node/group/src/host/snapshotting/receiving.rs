@@ -46,6 +46,8 @@ struct Part {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Streaming,
+    /// All is there; what the log loses with it is being saved.
+    Saving,
     /// Switched to, not yet durable.
     Flushing,
 }
@@ -232,9 +234,17 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// Everything is staged: makes it the group's state, and asks for a flush.
     fn switch(&mut self) -> Result<(), Malformed> {
+        let Some(incoming) = &self.group.incoming else { return Err(Malformed) };
+        let position = incoming.position;
+        // INV-66: what the log loses with this is saved first.
+        let saved = self.is_saved_before(position);
         let Some(incoming) = &mut self.group.incoming else { return Err(Malformed) };
+        if !saved {
+            incoming.phase = Phase::Saving;
+            return Ok(());
+        }
         let head = incoming.parser.finish()?;
-        let (position, generation) = (incoming.position, incoming.generation);
+        let generation = incoming.generation;
         incoming.phase = Phase::Flushing;
         if !self.is_useful(position) {
             return Err(Malformed);
@@ -255,6 +265,18 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.group.points = Points::default();
         self.shared.flush_for(Purpose::Install(self.group.id));
         Ok(())
+    }
+
+    /// What the log loses is saved.
+    pub(in crate::host) fn resume_switch(&mut self) {
+        let Some(incoming) = self.group.incoming.as_ref() else { return };
+        if incoming.phase != Phase::Saving {
+            return;
+        }
+        let (from, stream) = (incoming.from, incoming.stream);
+        if self.switch().is_err() {
+            self.give_up_incoming(from, stream);
+        }
     }
 
     fn give_up_incoming(&mut self, from: NodeId, stream: u64) {

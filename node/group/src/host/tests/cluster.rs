@@ -14,7 +14,7 @@ use quorate_storage::state::model::Store;
 use super::super::report::replica_status;
 use super::super::{
     Failure, Host, Input, Output, PeerMessage, ReadLevel, ReplicaStatus, Reply, Request, RequestId,
-    Settings, Start,
+    Rollback, Settings, Start,
 };
 use crate::{Expiry, Operation, Read, SetCondition, Value, Write};
 
@@ -50,6 +50,9 @@ pub(super) struct Machine {
     pub(super) topology: Option<Topology>,
     pub(super) fatal: Option<String>,
     io_at: Option<Time>,
+    pub(super) rollbacks: Vec<Rollback>,
+    /// Saves whose completion is yet to be told.
+    saved: Vec<(GroupId, u64)>,
 }
 
 struct Packet {
@@ -154,6 +157,8 @@ impl Cluster {
             topology: None,
             fatal: None,
             io_at: None,
+            rollbacks: Vec::new(),
+            saved: Vec::new(),
         };
         self.machines.insert(id, machine);
         self.start(id);
@@ -203,7 +208,9 @@ impl Cluster {
 
     pub(super) fn replica(&self, id: NodeId, group: GroupId) -> Option<ReplicaStatus> {
         let host = self.machines.get(&id)?.host.as_ref()?;
-        host.groups.get(&group).map(|group| replica_status(group, self.now))
+        host.groups
+            .get(&group)
+            .map(|group| replica_status(group, host.topology().map(|one| &one.policy), self.now))
     }
 
     /// Who leads and may evaluate, by the newest term.
@@ -392,8 +399,12 @@ impl Cluster {
     fn complete_io(&mut self, id: NodeId) {
         let machine = self.machines.get_mut(&id).unwrap();
         machine.io_at = None;
+        let saved = std::mem::take(&mut machine.saved);
         let completion = machine.disk.complete_next();
         let _flushed = machine.state.complete_flush();
+        for (group, number) in saved {
+            self.step(id, Input::RollbackSaved { group, number });
+        }
         match completion {
             Some(completion) => self.step(id, Input::Disk(completion)),
             None => self.step(id, Input::Tick),
@@ -407,12 +418,15 @@ impl Cluster {
         while let Some(output) = host.pop_output() {
             outputs.push(output);
         }
-        let busy = machine.disk.pending() > 0 || machine.state.pending_flushes() > 0;
-        if busy && machine.io_at.is_none() {
-            machine.io_at = Some(self.now.after(IO));
-        }
         for output in outputs {
             self.carry_out(id, output);
+        }
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        let busy = machine.disk.pending() > 0
+            || machine.state.pending_flushes() > 0
+            || !machine.saved.is_empty();
+        if busy && machine.io_at.is_none() {
+            machine.io_at = Some(self.now.after(IO));
         }
     }
 
@@ -439,6 +453,12 @@ impl Cluster {
                     machine.topology.as_ref().is_none_or(|before| before.epoch < topology.epoch)
                 );
                 machine.topology = Some(*topology);
+            }
+            Output::SaveRollback { number, rollback } => {
+                let group = rollback.group;
+                let machine = self.machines.get_mut(&id).unwrap();
+                machine.rollbacks.push(*rollback);
+                machine.saved.push((group, number));
             }
             Output::StatusChanged => {}
             Output::Fatal { reason } => {
