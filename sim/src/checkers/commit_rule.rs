@@ -1,5 +1,5 @@
 //! A leader commits an entry of its own term that those have made durable whom its rule names; learners and others never
-//! count; what is committed stays. INV-16, INV-17, INV-18, INV-28.
+//! count; what is committed stays. INV-16, INV-17, INV-18, INV-28, INV-60, INV-61, INV-63.
 
 use std::collections::BTreeMap;
 

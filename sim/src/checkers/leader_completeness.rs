@@ -1,4 +1,4 @@
-//! A new leader's log holds everything committed in earlier terms. INV-5, INV-15.
+//! A new leader's log holds everything committed in earlier terms. INV-5, INV-15, INV-62.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
 //! Once all is healed: every group has a leader, its configuration is the placement, every replica has applied the same log
-//! and holds the same rows. INV-9, INV-57.
+//! and holds the same rows. INV-9, INV-57, INV-64.
 
 use std::collections::BTreeSet;
 
