@@ -173,7 +173,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// INV-65: what a read saw of this leader's proposals is acknowledged before the read is answered.
     fn answer_acknowledged(&mut self, id: RequestId, value: Value) {
         let position = self.group.writes.newest;
-        if let Some(stage) = self.shared.requests.stage_mut(id) {
+        if position.index <= self.group.writes.acknowledged {
+            self.shared.answer(id, Ok(Reply::Value { value, position: None }));
+        } else if let Some(stage) = self.shared.requests.stage_mut(id) {
             *stage = Stage::Acknowledging { position, value };
             self.group.reads.acknowledging.insert((position.index, id));
         }

@@ -88,7 +88,10 @@ impl Replica {
     /// A leader of an earlier term is told of the present one, and of nothing else: by now it may lead the present term,
     /// of which the round that it asks in says nothing (INV-24).
     pub(super) fn refuse_stale_leader(&mut self, from: NodeId) {
-        let result = AppendResult::Mismatch { hint: Position::ZERO };
+        let result = match &self.kernel.damage {
+            Some(damage) => AppendResult::Damaged { token: damage.token },
+            None => AppendResult::Mismatch { hint: Position::ZERO },
+        };
         self.answer(from, NO_ROUND, result);
     }
 
