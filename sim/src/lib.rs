@@ -4,6 +4,7 @@
 //! Nothing that is checked is stubbed: the protocol, the log's code, the meta group and the keyspace are those of the node.
 //! Only the disk, the network, the clocks and the state store's engine are simulated.
 
+mod attempt;
 mod checkers;
 mod clients;
 mod cluster;
@@ -12,7 +13,12 @@ mod nemesis;
 mod network;
 mod options;
 mod placement;
+mod planted;
 mod run;
+mod verdict;
 mod workload;
 
+pub use attempt::{attempt, keep_panics};
+pub use planted::{BUGS, Expectation};
 pub use run::{Summary, Violation, run};
+pub use verdict::Broken;

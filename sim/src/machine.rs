@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status};
 use quorate_model::{Addresses, GroupId, Member, Name, NodeId, StoreId, Time, Topology, WallTime};
 use quorate_replication::single_leader::Replica;
@@ -29,6 +30,15 @@ struct Clock {
     wall_ahead_ms: u64,
 }
 
+/// What became of a start.
+#[derive(Debug)]
+pub(crate) enum Started {
+    Runs,
+    /// It stops before it has done anything, as a process does whose volume is full.
+    DiskFull,
+    Fails(String),
+}
+
 pub(crate) struct Machine {
     pub(crate) id: MachineId,
     pub(crate) node: NodeId,
@@ -41,6 +51,8 @@ pub(crate) struct Machine {
     pub(crate) paused_until: Option<Time>,
     /// When the next wake-up event is due, so that there is one at a time.
     pub(crate) wakes_at: Option<Time>,
+    /// How many times slower than usual its disk is.
+    pub(crate) disk_slower: u32,
     pub(crate) disk_scheduled: bool,
     pub(crate) flush_scheduled: bool,
 }
@@ -49,10 +61,10 @@ pub(crate) struct Machine {
 const WALL_ORIGIN_MS: u64 = 1_800_000_000_000;
 
 impl Machine {
-    pub(crate) fn new(id: MachineId, random: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn new(id: MachineId, drift_ppm_max: u32, random: &mut ChaCha8Rng) -> Self {
         let clock = Clock {
             origin: random.random_range(0..1_000_000_000_000),
-            drift_ppm: random.random_range(0..=500),
+            drift_ppm: random.random_range(0..=drift_ppm_max),
             wall_ahead_ms: random.random_range(0..=500),
         };
         Self {
@@ -65,20 +77,19 @@ impl Machine {
             clock,
             paused_until: None,
             wakes_at: None,
+            disk_slower: 1,
             disk_scheduled: false,
             flush_scheduled: false,
         }
     }
 
-    /// # Errors
-    /// What the host says when it cannot start.
     pub(crate) fn start(
         &mut self,
         store: StoreId,
         now: Time,
         options: &Options,
         random: &mut ChaCha8Rng,
-    ) -> Result<(), String> {
+    ) -> Started {
         assert!(self.host.is_none(), "a machine runs one process");
         self.incarnation += 1;
         self.wakes_at = None;
@@ -91,10 +102,14 @@ impl Machine {
             now: self.local(now),
             wall: self.wall(now),
         };
-        let host = Host::start(start, self.disk.clone(), self.state.clone(), options.host.clone())
-            .map_err(|error| format!("{:?} cannot start: {error}", self.id))?;
-        self.host = Some(host);
-        Ok(())
+        match Host::start(start, self.disk.clone(), self.state.clone(), options.host.clone()) {
+            Ok(host) => {
+                self.host = Some(host);
+                Started::Runs
+            }
+            Err(_) if self.disk.is_full() => Started::DiskFull,
+            Err(error) => Started::Fails(format!("{:?} cannot start: {error}", self.id)),
+        }
     }
 
     pub(crate) const fn is_running(&self) -> bool {
@@ -133,8 +148,27 @@ impl Machine {
         self.host.as_ref()?.replica(group)
     }
 
+    /// The group's rows, in order.
+    pub(crate) fn rows(&self, group: GroupId) -> Result<Vec<(Bytes, Bytes)>, String> {
+        let host = self.host.as_ref().ok_or_else(|| format!("{:?} does not run", self.id))?;
+        host.rows(group).map_err(|error| error.to_string())
+    }
+
     pub(crate) fn topology(&self) -> Option<&Topology> {
         self.host.as_ref()?.topology()
+    }
+
+    /// What the process has found on its disks.
+    pub(crate) fn describe(&self) -> String {
+        let Some(status) = self.status() else { return "not at all".to_owned() };
+        let mut text = status.damaged.map_or_else(String::new, |why| format!("damaged: {why}; "));
+        for replica in status.replicas {
+            let (group, term, last) = (replica.group, replica.term, replica.last);
+            let damaged = if replica.damaged { ", damaged" } else { "" };
+            text +=
+                &format!("{group} term {term} applied {} of {last}{damaged}; ", replica.applied);
+        }
+        text
     }
 
     /// The process is killed; the operating system goes on.

@@ -7,6 +7,7 @@ use quorate_replication::single_leader;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use crate::nemesis::Menu;
 use crate::network::Weather;
 
 #[derive(Clone, Debug)]
@@ -22,48 +23,18 @@ pub(crate) struct Options {
     /// How long the healed cluster has to become whole.
     pub(crate) settle: Duration,
     pub(crate) fault_every: Duration,
-    pub(crate) faults: Faults,
+    pub(crate) menu: Menu,
+    pub(crate) pause_max: Duration,
+    pub(crate) drift_ppm_max: u32,
     pub(crate) topology_every: Option<Duration>,
     pub(crate) disk_latency: Duration,
     pub(crate) host: host::Settings,
 }
 
-/// Which faults may happen in a run, and how often one against the others. 0: never.
-#[derive(Clone, Debug)]
-pub(crate) struct Faults {
-    pub(crate) kill: u32,
-    pub(crate) power_loss: u32,
-    pub(crate) pause: u32,
-    pub(crate) cut: u32,
-    pub(crate) cut_one_way: u32,
-    pub(crate) isolate: u32,
-    pub(crate) clog: u32,
-    pub(crate) stall_disk: u32,
-    pub(crate) fail_sync: u32,
-    pub(crate) wipe: u32,
-    pub(crate) handover: u32,
-    pub(crate) jump_clock: u32,
-}
-
 impl Options {
     pub(crate) fn draw(random: &mut ChaCha8Rng) -> Self {
         let machines = *pick(random, &[3, 3, 3, 4, 5]);
-        let mut weight =
-            |max: u32| if random.random_bool(0.5) { random.random_range(1..=max) } else { 0 };
-        let faults = Faults {
-            kill: weight(8),
-            power_loss: weight(8),
-            pause: weight(5),
-            cut: weight(5),
-            cut_one_way: weight(5),
-            isolate: weight(5),
-            clog: weight(3),
-            stall_disk: weight(3),
-            fail_sync: weight(2),
-            wipe: weight(2),
-            handover: weight(3),
-            jump_clock: weight(2),
-        };
+        let long = random.random_bool(0.02);
         let topology_every = random
             .random_bool(0.5)
             .then(|| Duration::from_millis(random.random_range(500..=4_000)));
@@ -74,10 +45,16 @@ impl Options {
             clients: random.random_range(2..=6),
             keys: random.random_range(2..=6),
             weather: Weather::draw(random),
-            stormy: Duration::from_secs(random.random_range(3..=12)),
+            stormy: Duration::from_secs(if long {
+                random.random_range(30..=150)
+            } else {
+                random.random_range(3..=12)
+            }),
             settle: Duration::from_secs(60),
             fault_every: Duration::from_millis(random.random_range(200..=3_000)),
-            faults,
+            menu: Menu::draw(random),
+            pause_max: Duration::from_secs(if long { 60 } else { 3 }),
+            drift_ppm_max: *pick(random, &[0, 500, 500, 10_000]),
             topology_every,
             disk_latency: Duration::from_micros(random.random_range(50..=5_000)),
             host: settings(random),

@@ -11,6 +11,7 @@ use rand::seq::IndexedRandom;
 
 use crate::cluster::{Cluster, Event};
 use crate::machine::MachineId;
+use crate::verdict::Verdict;
 
 impl Cluster {
     pub(crate) fn first_topology(&mut self) -> Topology {
@@ -33,7 +34,7 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn bootstrap(&mut self) -> Result<(), String> {
+    pub(crate) fn bootstrap(&mut self) -> Verdict {
         let topology = self.first_topology();
         for machine in 0..self.machines.len() {
             self.restart(MachineId(machine))?;
@@ -42,7 +43,7 @@ impl Cluster {
     }
 
     /// One step: repair what is lost, else move something.
-    pub(crate) fn change_topology(&mut self) -> Result<(), String> {
+    pub(crate) fn change_topology(&mut self) -> Verdict {
         let pause = self.options.topology_every.unwrap_or(std::time::Duration::from_secs(1));
         self.schedule_in(pause, Event::ChangeTopology);
         let Some(current) = self.newest_topology() else { return Ok(()) };
@@ -55,7 +56,7 @@ impl Cluster {
             .filter(|machine| machine.is_running() && machine.paused_until.is_none())
             .map(|machine| machine.id)
             .collect();
-        self.note(|| format!("operator proposes epoch {}", topology.epoch));
+        self.mark(|| format!("operator proposes epoch {}", topology.epoch));
         // Whoever leads the meta group takes it; the others refuse.
         for machine in up {
             self.ask(machine, Request::ProposeTopology { expected, topology: topology.clone() })?;

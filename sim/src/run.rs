@@ -1,12 +1,13 @@
-//! One run from one seed: a storm of faults, then everything heals and the cluster must become whole.
+//! One run from one seed: a storm of faults, then everything heals, and the cluster must become whole and agree.
 
 use std::time::Duration;
 
 use quorate_model::Time;
 use rand::RngExt;
 
-use crate::checkers::{linearizability, liveness};
+use crate::checkers::{convergence, linearizability, liveness};
 use crate::cluster::{Cluster, Event};
+use crate::verdict::{Broken, By, Verdict};
 
 /// What a run did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,7 +26,7 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Violation {
     pub seed: u64,
-    pub what: String,
+    pub broken: Broken,
     pub trace: String,
 }
 
@@ -35,11 +36,11 @@ pub fn run(seed: u64, traced: bool) -> Result<Summary, Violation> {
     let mut cluster = Cluster::new(seed, traced);
     match whole_run(&mut cluster) {
         Ok(()) => Ok(summary(&mut cluster)),
-        Err(what) => Err(Violation { seed, what, trace: cluster.trace() }),
+        Err(broken) => Err(Violation { seed, broken, trace: cluster.trace() }),
     }
 }
 
-fn whole_run(cluster: &mut Cluster) -> Result<(), String> {
+fn whole_run(cluster: &mut Cluster) -> Verdict {
     cluster.bootstrap()?;
     let every = cluster.options.fault_every;
     cluster.schedule_in(every, Event::Fault);
@@ -51,12 +52,14 @@ fn whole_run(cluster: &mut Cluster) -> Result<(), String> {
     cluster.run_until(storm_ends)?;
     cluster.heal()?;
     await_whole(cluster, storm_ends.after(cluster.options.settle))?;
+    cluster.quiet = true;
+    await_agreement(cluster, cluster.now.after(cluster.options.settle))?;
     cluster.checkers.end(cluster.now)?;
     check_histories(cluster)
 }
 
 /// Liveness: with all healed, every replica catches up and every client is answered.
-fn await_whole(cluster: &mut Cluster, deadline: Time) -> Result<(), String> {
+fn await_whole(cluster: &mut Cluster, deadline: Time) -> Verdict {
     let answered = cluster.clients.workload.answered;
     let wanted = answered + 5 * cluster.clients.ids().len() as u64;
     loop {
@@ -69,19 +72,32 @@ fn await_whole(cluster: &mut Cluster, deadline: Time) -> Result<(), String> {
         match not_whole {
             Ok(()) => return Ok(()),
             Err(why) if cluster.now >= deadline => {
-                return Err(format!(
-                    "not whole {} s after the heal: {why}",
-                    cluster.options.settle.as_secs()
-                ));
+                let settle = cluster.options.settle.as_secs();
+                let what = format!("not whole {settle} s after the heal: {why}");
+                return Err(Broken::new("liveness", what));
             }
             Err(_) => {}
         }
     }
 }
 
-fn check_histories(cluster: &Cluster) -> Result<(), String> {
+/// With all clients silent, every replica comes to the same entries and the same rows.
+fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
+    loop {
+        cluster.run_until(cluster.now.after(Duration::from_millis(250)))?;
+        match convergence::check(cluster) {
+            Ok(()) => return Ok(()),
+            Err(why) if cluster.now >= deadline => return Err(Broken::new("convergence", why)),
+            Err(_) => {}
+        }
+    }
+}
+
+fn check_histories(cluster: &Cluster) -> Verdict {
     for (key, calls) in cluster.clients.workload.histories() {
-        linearizability::check(&calls).map_err(|why| format!("{key:?}: {why}"))?;
+        linearizability::check(&calls)
+            .map_err(|why| format!("{key:?}: {why}"))
+            .by("linearizability")?;
     }
     Ok(())
 }

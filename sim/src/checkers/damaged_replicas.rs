@@ -19,6 +19,8 @@ impl Checker for DamagedReplicas {
         let takes_part = match message {
             Message::PreVote { .. } | Message::Vote { .. } | Message::Append { .. } => true,
             Message::PreVoteReply { granted, .. } | Message::VoteReply { granted, .. } => *granted,
+            // A stale leader is told of the present term, whoever hears it.
+            Message::AppendReply { result: AppendResult::Mismatch { .. }, round: 0, .. } => false,
             Message::AppendReply { result, .. } => !matches!(result, AppendResult::Damaged { .. }),
             Message::SnapshotOffer { .. } | Message::TimeoutNow { .. } => true,
         };

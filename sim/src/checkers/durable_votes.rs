@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_model::{GroupId, NodeId, Term};
-use quorate_replication::single_leader::Message;
+use quorate_replication::single_leader::{AppendResult, Message};
 
 use super::{Checker, Ledger, Sight};
 
@@ -48,6 +48,8 @@ impl Checker for DurableVotes {
                 self.votes(at, *term, at.node)?;
                 *term
             }
+            // A damaged replica promises nothing, and its log, once it is whole again, need not know the term.
+            Message::AppendReply { result: AppendResult::Damaged { .. }, .. } => return Ok(()),
             Message::Append { term, .. }
             | Message::AppendReply { term, .. }
             | Message::SnapshotOffer { term, .. }

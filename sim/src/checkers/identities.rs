@@ -28,7 +28,10 @@ impl Identities {
 
     pub(crate) fn started(&mut self, at: Sight<'_>) -> Result<(), String> {
         let has_entries = at.replica.last().index.0 > 0;
-        let from_genesis = !has_entries && !at.replica.configuration().voters.is_empty();
+        // A damaged replica begins from nothing: it waits for a snapshot.
+        let from_genesis = !has_entries
+            && !at.replica.is_damaged()
+            && !at.replica.configuration().voters.is_empty();
         if from_genesis && self.hosted.contains(&(at.node, at.group)) {
             return Err(format!("{}: {} begins from the genesis again", at.group, at.node));
         }

@@ -10,9 +10,11 @@ use quorate_model::{GroupId, LogIndex, NodeId, Term, Time};
 use quorate_replication::single_leader::{Message, Replica};
 
 use crate::machine::Machine;
+use crate::verdict::{By, Verdict};
 
 pub(crate) mod acknowledged_writes;
 pub(crate) mod commit_rule;
+pub(crate) mod convergence;
 pub(crate) mod damaged_replicas;
 pub(crate) mod durable_acknowledgements;
 pub(crate) mod durable_votes;
@@ -45,16 +47,11 @@ pub(crate) struct Sight<'a> {
 /// What has been committed so far, by any replica's word: the term of each index.
 pub(crate) type Ledger = BTreeMap<(GroupId, LogIndex), Term>;
 
-type Verdict = Result<(), String>;
+/// What is violated, in words.
+type Word = Result<(), String>;
 
 pub(crate) trait Checker {
-    fn sent(
-        &mut self,
-        _at: Sight<'_>,
-        _to: NodeId,
-        _message: &Message,
-        _ledger: &Ledger,
-    ) -> Verdict {
+    fn sent(&mut self, _at: Sight<'_>, _to: NodeId, _message: &Message, _ledger: &Ledger) -> Word {
         Ok(())
     }
 
@@ -68,17 +65,17 @@ pub(crate) trait Checker {
         _from: NodeId,
         _message: &Message,
         _term_before: Term,
-    ) -> Verdict {
+    ) -> Word {
         Ok(())
     }
 
     /// After a step of the host, for each of its replicas.
-    fn stepped(&mut self, _at: Sight<'_>, _ledger: &Ledger) -> Verdict {
+    fn stepped(&mut self, _at: Sight<'_>, _ledger: &Ledger) -> Word {
         Ok(())
     }
 
     /// A process has recovered this replica from its disk.
-    fn started(&mut self, _at: Sight<'_>) -> Verdict {
+    fn started(&mut self, _at: Sight<'_>) -> Word {
         Ok(())
     }
 
@@ -91,7 +88,7 @@ pub(crate) trait Checker {
 
 /// The checkers that watch a run while it goes on.
 pub(crate) struct Checkers {
-    watching: Vec<Box<dyn Checker>>,
+    watching: Vec<(&'static str, Box<dyn Checker>)>,
     ledger: Ledger,
     hosted: BTreeMap<NodeId, Vec<GroupId>>,
     pub(crate) identities: identities::Identities,
@@ -104,18 +101,24 @@ impl Default for Checkers {
     fn default() -> Self {
         Self {
             watching: vec![
-                Box::<election_safety::ElectionSafety>::default(),
-                Box::<durable_votes::DurableVotes>::default(),
-                Box::<durable_acknowledgements::DurableAcknowledgements>::default(),
-                Box::<leader_completeness::LeaderCompleteness>::default(),
-                Box::<log_matching::LeaderAppends>::default(),
-                Box::<commit_rule::CommitRule>::default(),
-                Box::<state_machine_safety::StateMachineSafety>::default(),
-                Box::<stickiness::Stickiness>::default(),
-                Box::<damaged_replicas::DamagedReplicas>::default(),
-                Box::<membership::Membership>::default(),
-                Box::<transfer::Transfer>::default(),
-                Box::<recovery::Recovery>::default(),
+                ("election_safety", Box::<election_safety::ElectionSafety>::default()),
+                ("durable_votes", Box::<durable_votes::DurableVotes>::default()),
+                (
+                    "durable_acknowledgements",
+                    Box::<durable_acknowledgements::DurableAcknowledgements>::default(),
+                ),
+                ("leader_completeness", Box::<leader_completeness::LeaderCompleteness>::default()),
+                ("log_matching", Box::<log_matching::LeaderAppends>::default()),
+                ("commit_rule", Box::<commit_rule::CommitRule>::default()),
+                (
+                    "state_machine_safety",
+                    Box::<state_machine_safety::StateMachineSafety>::default(),
+                ),
+                ("stickiness", Box::<stickiness::Stickiness>::default()),
+                ("damaged_replicas", Box::<damaged_replicas::DamagedReplicas>::default()),
+                ("membership", Box::<membership::Membership>::default()),
+                ("transfer", Box::<transfer::Transfer>::default()),
+                ("recovery", Box::<recovery::Recovery>::default()),
             ],
             ledger: Ledger::new(),
             hosted: BTreeMap::new(),
@@ -136,15 +139,15 @@ impl Checkers {
         group: GroupId,
         message: &PeerMessage,
     ) -> Verdict {
-        self.identities.sent(machine.node)?;
+        self.identities.sent(machine.node).by("identities")?;
         // A replica that is being destroyed may have sent its last word in the same step.
         let Some(at) = sight(now, machine, group) else { return Ok(()) };
         if let PeerMessage::Replication(message) = message {
-            for checker in &mut self.watching {
-                checker.sent(at, to, message, &self.ledger)?;
+            for (name, checker) in &mut self.watching {
+                checker.sent(at, to, message, &self.ledger).by(name)?;
             }
         }
-        snapshots::sent(at, message, &self.ledger)
+        snapshots::sent(at, message, &self.ledger).by("snapshots")
     }
 
     pub(crate) fn arrives(
@@ -157,7 +160,7 @@ impl Checkers {
     ) {
         if let (Some(at), PeerMessage::Replication(message)) = (sight(now, machine, group), message)
         {
-            for checker in &mut self.watching {
+            for (_, checker) in &mut self.watching {
                 checker.arrives(at, from, message);
             }
         }
@@ -176,8 +179,8 @@ impl Checkers {
             return Ok(());
         };
         if let PeerMessage::Replication(message) = message {
-            for checker in &mut self.watching {
-                checker.delivered(at, from, message, term_before)?;
+            for (name, checker) in &mut self.watching {
+                checker.delivered(at, from, message, term_before).by(name)?;
             }
         }
         Ok(())
@@ -187,15 +190,15 @@ impl Checkers {
         let groups = machine.groups();
         let hosted = self.hosted.insert(machine.node, groups.clone()).unwrap_or_default();
         for group in hosted.into_iter().filter(|group| !groups.contains(group)) {
-            for checker in &mut self.watching {
+            for (_, checker) in &mut self.watching {
                 checker.forgotten(machine.node, group);
             }
         }
         for group in groups {
             let Some(at) = sight(now, machine, group) else { continue };
-            note_committed(&mut self.ledger, at)?;
-            for checker in &mut self.watching {
-                checker.stepped(at, &self.ledger)?;
+            note_committed(&mut self.ledger, at).by("commit_rule")?;
+            for (name, checker) in &mut self.watching {
+                checker.stepped(at, &self.ledger).by(name)?;
             }
         }
         Ok(())
@@ -204,24 +207,24 @@ impl Checkers {
     pub(crate) fn started(&mut self, now: Time, machine: &Machine) -> Verdict {
         for group in machine.groups() {
             let Some(at) = sight(now, machine, group) else { continue };
-            self.identities.started(at)?;
-            for checker in &mut self.watching {
-                checker.started(at)?;
+            self.identities.started(at).by("identities")?;
+            for (name, checker) in &mut self.watching {
+                checker.started(at).by(name)?;
             }
         }
         Ok(())
     }
 
     pub(crate) fn refused(&mut self, node: NodeId, peer: NodeId) {
-        for checker in &mut self.watching {
+        for (_, checker) in &mut self.watching {
             checker.refused(node, peer);
         }
     }
 
     /// When the run is over.
     pub(crate) fn end(&self, now: Time) -> Verdict {
-        self.acknowledged_writes.end(&self.ledger)?;
-        self.requests.end(now)
+        self.acknowledged_writes.end(&self.ledger).by("acknowledged_writes")?;
+        self.requests.end(now).by("requests")
     }
 }
 
@@ -231,7 +234,7 @@ fn sight(now: Time, machine: &Machine, group: GroupId) -> Option<Sight<'_>> {
 }
 
 /// INV-18: what is committed once never changes.
-fn note_committed(ledger: &mut Ledger, at: Sight<'_>) -> Verdict {
+fn note_committed(ledger: &mut Ledger, at: Sight<'_>) -> Word {
     let newest = at.replica.committed();
     let mut index = newest;
     // Backwards to what is known already: all below it was noted when that was.

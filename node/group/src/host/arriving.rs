@@ -152,7 +152,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 self.snapshot_refused(from, stream);
                 self.snapshot_aborted(from, stream);
             }
-            PeerMessage::MembershipQuery { nonce } => self.membership_asked(from, nonce),
+            PeerMessage::MembershipQuery { nonce, term } => {
+                self.membership_asked(from, nonce, term)
+            }
             PeerMessage::NotMember { .. } => unreachable!("it concerns the whole host"),
         }
     }

@@ -76,6 +76,8 @@ pub enum PeerMessage {
     /// "Am I still a member of this group?" Asked by a replica that the topology does not name.
     MembershipQuery {
         nonce: u64,
+        /// The asker's.
+        term: Term,
     },
     /// The leader of `term`, which may evaluate commands, has applied a configuration without the asker.
     NotMember {

@@ -56,6 +56,7 @@ pub(super) fn start<D: Disk, S: StateStore>(
     let standings = standings(&state)?;
     let mut damage = recovered.damage.as_ref().map(ToString::to_string);
     let mut retired = BTreeMap::new();
+    let mut forgotten: Vec<GroupId> = Vec::new();
     let mut groups = BTreeMap::new();
     let known = standings.keys().chain(recovered.groups.keys()).copied().collect::<BTreeSet<_>>();
     let nothing = RecoveredGroup::default();
@@ -65,9 +66,17 @@ pub(super) fn start<D: Disk, S: StateStore>(
             && standing.health == Health::Retired
         {
             retired.insert(id, standing.term_floor);
+            forgotten.push(id);
             continue;
         }
-        let in_log = recovered.groups.get(&id).unwrap_or(&nothing);
+        let mut in_log = recovered.groups.get(&id).unwrap_or(&nothing);
+        if standing.is_some_and(|standing| standing.health == Health::Damaged)
+            && (in_log.start.is_some() || !in_log.entries.is_empty())
+        {
+            // It was called back to a group that it forgot, and the disk had not forgotten it yet.
+            in_log = &nothing;
+            forgotten.push(id);
+        }
         let found = join(id, start, standing, in_log)?;
         damage = damage.or_else(|| found.missing(id, in_log));
         groups.insert(id, found);
@@ -76,7 +85,6 @@ pub(super) fn start<D: Disk, S: StateStore>(
         Some(found) => topology::load(&state, found.prefix(GroupId::Meta))?,
         None => None,
     };
-    let forgotten: Vec<GroupId> = retired.keys().copied().collect();
     let following = Following::recovered(topology, retired);
     let persisting = Persisting::new(log, log_settings, damage.is_some());
     let mut shared = Shared::new(start, settings, persisting, state, following);

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use quorate_model::admin::{Acknowledgement, CatchUpPhase, Failover, Role, Swap};
 use quorate_model::{Durability, GroupId, LogIndex, NodeId, Policy, Term, Time};
 use quorate_replication::single_leader::{
     Configuration, FollowerPhase, FollowerView, Replica, Rule,
 };
 use quorate_storage::disk::Disk;
-use quorate_storage::state::StateStore;
+use quorate_storage::state::{StateError, StateStore};
 
 use super::Host;
 use super::group::Group;
@@ -72,6 +73,19 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             syncs: shared.persisting.syncs(),
             requests_waiting: shared.requests.len(),
         }
+    }
+
+    /// All rows of a group, in order, for comparisons in tests: of the size of the group.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn rows(&self, group: GroupId) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let Some(group) = self.groups.get(&group) else { return Ok(Vec::new()) };
+        let prefix = group.prefix();
+        let end = prefix.end();
+        let rows = self.shared.state.range(&prefix.row(&[]), &end, usize::MAX)?;
+        let cut = prefix.as_slice().len();
+        Ok(rows.into_iter().map(|(row, value)| (row.slice(cut..), value)).collect())
     }
 }
 

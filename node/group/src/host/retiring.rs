@@ -6,12 +6,12 @@
 //! back what it has acknowledged since.
 
 use quorate_model::{GroupId, NodeId, Term};
-use quorate_replication::single_leader::{Configuration, Restored};
+use quorate_replication::single_leader::{Configuration, Input, Message, Restored};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
 use super::following::Settling;
-use super::group::Group;
+use super::group::{Group, Task};
 use super::recovery::lost_votes;
 use super::retention::{Points, Purpose};
 use super::rows::{Health, Prefix, Standing};
@@ -36,20 +36,27 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         asked.extend(self.group.replica.configuration().members());
         asked.extend(self.group.leadership.leader);
         asked.remove(&self.shared.node());
+        let term = self.group.replica.term();
         for node in asked {
-            self.shared.send(node, group, PeerMessage::MembershipQuery { nonce });
+            self.shared.send(node, group, PeerMessage::MembershipQuery { nonce, term });
         }
         let again = self.shared.now.after(self.shared.settings.retire_after);
         self.timer(Timer::Retire(group), again);
     }
 
     /// A leader that has caught up with itself, and whose group is done with the asker, says so.
-    pub(super) fn membership_asked(&mut self, from: NodeId, nonce: u64) {
+    /// One of a later term (it stood for election before it learnt of its removal) would wait for ever for such a leader:
+    /// the group goes on to a later term than that.
+    pub(super) fn membership_asked(&mut self, from: NodeId, nonce: u64, asker: Term) {
         let applied = self.group.standing.configuration.contains(from);
         let newest = self.group.replica.configuration().contains(from);
         if self.group.leadership.leading && !applied && !newest {
             let term = self.group.leadership.term;
             self.shared.send(from, self.group.id, PeerMessage::NotMember { nonce, term });
+            if asker > term {
+                let message = Message::VoteReply { term: asker, granted: false };
+                self.group.tasks.push_back(Task::Step(Input::Message { from, message }));
+            }
         }
     }
 

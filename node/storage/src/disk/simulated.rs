@@ -97,6 +97,13 @@ impl Simulated {
         self.state().capacity_bytes = bytes;
     }
 
+    /// Nothing can be added to its files.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let state = self.state();
+        state.capacity_bytes.is_some_and(|capacity| state.bytes() >= capacity)
+    }
+
     /// Power is lost: of what was not synced, every unit is there or not, as the seed decides. What was submitted and not
     /// completed may have reached the disk in the same way. Submitted operations are forgotten.
     pub fn crash(&self, seed: u64) {

@@ -87,6 +87,26 @@ fn a_replica_that_was_forgotten_comes_back_blank() {
 }
 
 #[test]
+fn a_replica_that_is_called_back_before_its_log_is_forgotten_finds_no_damage() {
+    let mut cluster = Cluster::bootstrapped(10, 4, 1);
+    cluster.write("key", "value");
+    cluster.change(|topology| topology.shards[0].voters = nodes(&[2, 3, 4]));
+    await_voters(&mut cluster, GROUP, &nodes(&[2, 3, 4]));
+    cluster.machines[&node(1)].disk.stall(true);
+    cluster.until("it is gone", |cluster| cluster.replica(node(1), GROUP).is_none());
+    cluster.change(|topology| topology.shards[0].voters = nodes(&[1, 2, 3]));
+    cluster.until("it is called back", |cluster| cluster.replica(node(1), GROUP).is_some());
+    cluster.restart(node(1));
+    assert_eq!(cluster.host(node(1)).status().damaged, None);
+    cluster.until("a snapshot made it whole", |cluster| {
+        cluster.replica(node(1), GROUP).is_some_and(|replica| !replica.damaged)
+    });
+    await_voters(&mut cluster, GROUP, &nodes(&[1, 2, 3]));
+    cluster.crash(node(2));
+    assert_eq!(cluster.read("key"), bulk("value"));
+}
+
+#[test]
 fn a_replica_that_forgot_does_not_elect_one_that_missed_everything() {
     let mut cluster = Cluster::new(9, 4);
     cluster.bootstrap(super::cluster::topology(&[1, 2, 3, 4], 1, &[1, 2, 3]));

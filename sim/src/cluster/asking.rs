@@ -1,0 +1,117 @@
+//! Clients and the operator: requests that arrive, answers that come back, patience that ends.
+
+use std::time::Duration;
+
+use quorate_group::host::{Failure, Input, Reply, Request, RequestId};
+use quorate_model::GroupId;
+use rand::RngExt;
+
+use super::{Cluster, Event};
+use crate::machine::MachineId;
+use crate::verdict::{By, Verdict};
+use crate::workload::ClientId;
+
+const CLIENT_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a request or an answer is on its way.
+const CLIENT_DELAY: Duration = Duration::from_micros(200);
+/// Until a client without an answer, or without a machine that takes its connection, tries again.
+const CLIENT_RETRY: Duration = Duration::from_millis(10);
+const REFUSED_DELAY: Duration = Duration::from_millis(1);
+
+/// Who waits for a request.
+pub(super) struct Asker {
+    client: ClientId,
+    attempt: u64,
+    /// What it asked about: by the time of the answer it may have gone on to something else.
+    group: GroupId,
+}
+
+impl Cluster {
+    /// A request of the simulated operator or of a fault: nobody waits for the answer.
+    pub(crate) fn ask(&mut self, machine: MachineId, request: Request) -> Verdict {
+        let id = self.request_id(machine);
+        self.step(machine, Input::Request { id, request })
+    }
+
+    pub(super) fn client_acts(&mut self, client: ClientId) {
+        if self.quiet {
+            return;
+        }
+        let machine = MachineId(self.random.random_range(0..self.machines.len()));
+        let (attempt, machine) = self.clients.act(client, machine, self.now, &mut self.random);
+        self.schedule_in(CLIENT_DELAY, Event::RequestArrives { client, attempt, machine });
+        self.schedule_in(CLIENT_PATIENCE, Event::ClientGivesUp { client, attempt });
+    }
+
+    pub(super) fn request_arrives(
+        &mut self,
+        client: ClientId,
+        attempt: u64,
+        id: MachineId,
+    ) -> Verdict {
+        let machine = &self.machines[id.0];
+        if !machine.is_running() {
+            let reply = Box::new(Err(Failure::NoLeader { group: GroupId::Meta }));
+            self.schedule_in(REFUSED_DELAY, Event::AnswerArrives { client, attempt, reply });
+            return Ok(());
+        }
+        if let Some(until) = machine.paused_until {
+            self.schedule(until, Event::RequestArrives { client, attempt, machine: id });
+            return Ok(());
+        }
+        let shards = self.options.shards;
+        // A client that gave up long ago has taken its request with it only if it never left its machine.
+        let Some(request) = self.clients.request(client, attempt, shards) else { return Ok(()) };
+        let request_id = self.request_id(id);
+        let group = self.clients.shard(client, shards).map_or(GroupId::Meta, GroupId::Shard);
+        self.askers.insert(request_id, Asker { client, attempt, group });
+        self.step(id, Input::Request { id: request_id, request })
+    }
+
+    pub(super) fn reply(&mut self, id: RequestId, reply: Result<Reply, Failure>) -> Verdict {
+        self.checkers.requests.answered(id).by("requests")?;
+        let Some(Asker { client, attempt, group }) = self.askers.remove(&id) else { return Ok(()) };
+        if let Ok(Reply::Value { position: Some(position), .. }) = &reply {
+            self.checkers.acknowledged_writes.note(group, *position);
+        }
+        let reply = Box::new(reply);
+        self.schedule_in(CLIENT_DELAY, Event::AnswerArrives { client, attempt, reply });
+        Ok(())
+    }
+
+    pub(super) fn answer_arrives(
+        &mut self,
+        client: ClientId,
+        attempt: u64,
+        reply: Result<Reply, Failure>,
+    ) {
+        if !self.clients.is_waiting(client, attempt) {
+            return;
+        }
+        let leader = match &reply {
+            Err(Failure::NotLeader { leader: Some(leader), .. }) => self
+                .machines
+                .iter()
+                .find(|machine| machine.node == *leader)
+                .map(|machine| machine.id),
+            Ok(_) | Err(_) => None,
+        };
+        self.clients.answer(client, self.now, leader, reply);
+        let pause = Duration::from_millis(self.random.random_range(0..30));
+        self.schedule_in(pause, Event::ClientActs { client });
+    }
+
+    pub(super) fn client_gives_up(&mut self, client: ClientId, attempt: u64) {
+        if self.clients.is_waiting(client, attempt) {
+            self.clients.give_up(client);
+            self.schedule_in(CLIENT_RETRY, Event::ClientActs { client });
+        }
+    }
+
+    fn request_id(&mut self, machine: MachineId) -> RequestId {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.checkers.requests.asked(id, self.machines[machine.0].node, self.now);
+        id
+    }
+}

@@ -1,0 +1,82 @@
+//! Disks that stall, slow down, fail, fill up, rot and disappear; power that goes.
+
+use std::io;
+
+use quorate_storage::disk::simulated::Target;
+use rand::RngExt;
+
+use super::Storm;
+use crate::cluster::Cluster;
+use crate::machine::MachineId;
+
+impl Cluster {
+    pub(super) fn lose_power(&mut self, id: MachineId) {
+        if self.machines[id.0].is_running() {
+            let node = self.machines[id.0].node;
+            self.machines[id.0].lose_power(&mut self.random);
+            self.after_death(id, node);
+        }
+    }
+
+    pub(super) fn stall_disk(&mut self, id: MachineId) {
+        self.machines[id.0].disk.stall(true);
+        let longest = if self.random.random_bool(0.2) { 30_000 } else { 5_000 };
+        self.later(50..longest, Storm::DiskRecovers { machine: id });
+    }
+
+    pub(super) fn slow_disk(&mut self, id: MachineId) {
+        self.machines[id.0].disk_slower = self.random.random_range(5..=100);
+        self.later(100..8_000, Storm::DiskRecovers { machine: id });
+    }
+
+    pub(super) fn fail_sync(&mut self, id: MachineId) {
+        if self.machines[id.0].is_running() {
+            self.machines[id.0].disk.fail_next(Target::Sync, io::ErrorKind::Other);
+        }
+    }
+
+    pub(super) fn fail_write(&mut self, id: MachineId) {
+        if self.machines[id.0].is_running() {
+            self.machines[id.0].disk.fail_next(Target::Write, io::ErrorKind::Other);
+        }
+    }
+
+    /// What is there stays; nothing can grow.
+    pub(super) fn fill_disk(&mut self, id: MachineId) {
+        let disk = &self.machines[id.0].disk;
+        let used: u64 = disk.lengths().values().sum();
+        disk.set_capacity(Some(used));
+        self.later(200..5_000, Storm::DiskRecovers { machine: id });
+    }
+
+    pub(super) fn disk_recovers(&mut self, id: MachineId) {
+        let machine = &mut self.machines[id.0];
+        machine.disk.stall(false);
+        machine.disk.set_capacity(None);
+        machine.disk_slower = 1;
+    }
+
+    /// The process goes down, and a bit of its log flips before it comes back. As a lost volume it costs a replica.
+    pub(super) fn flip_bit(&mut self, id: MachineId) {
+        if !self.may_wipe(id) {
+            return;
+        }
+        self.kill(id);
+        let seed = self.random.random();
+        let flipped = self.machines[id.0].disk.flip_any_bit(seed);
+        self.mark(|| format!("flipped {flipped:?}"));
+    }
+
+    /// A volume is lost, but never so many that nobody could know what was acknowledged: the replicas of every group
+    /// outnumber the losses only while the earlier loss is repaired.
+    pub(super) fn wipe(&mut self, id: MachineId) {
+        if !self.may_wipe(id) {
+            return;
+        }
+        let node = self.machines[id.0].node;
+        self.checkers.identities.lose(node);
+        self.machines[id.0].wipe(&mut self.random);
+        self.wiped += 1;
+        self.after_death(id, node);
+    }
+}

@@ -1,0 +1,155 @@
+//! What goes wrong: one fault after the other from the run's menu, each with what it brings later.
+//!
+//! Nothing here may lose what a group cannot bear to lose: a volume or a log goes only while every group has all its other
+//! replicas whole (`Cluster::may_wipe`).
+
+mod disks;
+mod links;
+mod menu;
+mod processes;
+
+use std::time::Duration;
+
+use quorate_group::host::Request;
+use rand::RngExt;
+
+pub(crate) use menu::{Fault, Menu};
+
+use crate::cluster::{Cluster, Event};
+use crate::machine::MachineId;
+use crate::verdict::Verdict;
+
+/// What a fault brings later.
+#[derive(Clone, Debug)]
+pub(crate) enum Storm {
+    HealNetwork,
+    DiskRecovers {
+        machine: MachineId,
+    },
+    Resume {
+        machine: MachineId,
+    },
+    /// Of a restart storm: that many kills are left.
+    KillAgain {
+        machine: MachineId,
+        left: u32,
+    },
+    /// A flapping link changes its state; that many changes are left.
+    Flap {
+        one: MachineId,
+        other: MachineId,
+        left: u32,
+    },
+    Clog {
+        machine: MachineId,
+        until: quorate_model::Time,
+    },
+    Replay,
+    Strobe {
+        machine: MachineId,
+        left: u32,
+    },
+}
+
+impl Cluster {
+    /// One fault, and the next one is scheduled.
+    pub(crate) fn fault(&mut self) -> Verdict {
+        if !self.stormy {
+            return Ok(());
+        }
+        let pause = self.options.fault_every.mul_f64(self.random.random_range(0.1..2.0));
+        self.schedule_in(pause, Event::Fault);
+        let Some(fault) = self.options.menu.order(&mut self.random) else { return Ok(()) };
+        let id = MachineId(self.random.random_range(0..self.machines.len()));
+        let other = MachineId(
+            (id.0 + self.random.random_range(1..self.machines.len())) % self.machines.len(),
+        );
+        self.mark(|| format!("fault: {fault:?} at {id:?} (other {other:?})"));
+        self.begin(fault, id, other)
+    }
+
+    fn begin(&mut self, fault: Fault, id: MachineId, other: MachineId) -> Verdict {
+        match fault {
+            Fault::Kill => self.kill_if_running(id),
+            Fault::RestartStorm => self.kill_again(id, 8),
+            Fault::Pause => self.pause(id),
+            Fault::Handover => {
+                if self.machines[id.0].is_running() && self.machines[id.0].paused_until.is_none() {
+                    return self.ask(id, Request::Handover);
+                }
+            }
+            Fault::PowerLoss => self.lose_power(id),
+            Fault::Blackout => {
+                for machine in 0..self.machines.len() {
+                    self.lose_power(MachineId(machine));
+                }
+            }
+            Fault::StallDisk => self.stall_disk(id),
+            Fault::SlowDisk => self.slow_disk(id),
+            Fault::FailSync => self.fail_sync(id),
+            Fault::FailWrite => self.fail_write(id),
+            Fault::FullDisk => self.fill_disk(id),
+            Fault::FlipBit => self.flip_bit(id),
+            Fault::Wipe => self.wipe(id),
+            Fault::Cut => self.cut(id, other),
+            Fault::CutOneWay => self.cut_one_way(id, other),
+            Fault::Isolate => self.isolate(id),
+            Fault::Split => self.split(None),
+            Fault::Bridge => self.split(Some(id)),
+            Fault::Flap => self.flap(id, other, 20),
+            Fault::Clog => self.clog(id, other),
+            Fault::SwizzleClog => self.swizzle_clog(),
+            Fault::SlowLink => self.slow_link(id, other),
+            Fault::Replay => self.replay_later(),
+            Fault::JumpClock => self.jump_clock(id),
+            Fault::StrobeClock => self.strobe(id, 30),
+        }
+        Ok(())
+    }
+
+    /// What an earlier fault brings.
+    pub(crate) fn storm(&mut self, storm: Storm) -> Verdict {
+        match storm {
+            Storm::HealNetwork => self.network.heal(),
+            Storm::DiskRecovers { machine } => self.disk_recovers(machine),
+            Storm::Resume { machine } => self.resume(machine),
+            Storm::KillAgain { machine, left } if self.stormy => self.kill_again(machine, left),
+            Storm::Flap { one, other, left } if self.stormy => self.flap(one, other, left),
+            Storm::Clog { machine, until } if self.stormy => self.clog_all(machine, until),
+            Storm::Replay if self.stormy => self.replay(),
+            Storm::Strobe { machine, left } if self.stormy => self.strobe(machine, left),
+            // The storm is over.
+            Storm::KillAgain { .. }
+            | Storm::Flap { .. }
+            | Storm::Clog { .. }
+            | Storm::Replay
+            | Storm::Strobe { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Everything is repaired, and nothing breaks from now on.
+    pub(crate) fn heal(&mut self) -> Verdict {
+        self.stormy = false;
+        self.network.calm();
+        for index in 0..self.machines.len() {
+            self.disk_recovers(MachineId(index));
+            self.machines[index].paused_until = None;
+            let incarnation = self.machines[index].incarnation;
+            self.restart(MachineId(index))?;
+            if self.machines[index].incarnation == incarnation {
+                self.schedule(self.now, Event::Wake { machine: MachineId(index), incarnation });
+            }
+        }
+        Ok(())
+    }
+
+    fn later(&mut self, millis: std::ops::Range<u64>, storm: Storm) {
+        let delay = self.millis(millis);
+        self.schedule_in(delay, Event::Storm(storm));
+    }
+
+    fn millis(&mut self, millis: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.random.random_range(millis))
+    }
+}

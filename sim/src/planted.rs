@@ -1,0 +1,71 @@
+//! Which checker must find which bug that is planted on purpose (`quorate_model::planted`), and the search for it.
+//!
+//! A checker that finds nothing proves nothing; each bug here was put in place to be found, by seeds that are clean without it.
+
+use quorate_model::planted::Bug;
+
+/// What is expected of a bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expectation {
+    /// One of these checkers says so; `assert` is an assert of the code itself.
+    Found(&'static [&'static str]),
+    /// Nothing in the code asks for it yet.
+    NotPlanted,
+}
+
+use Expectation::{Found, NotPlanted};
+
+/// Every bug, what must find it.
+pub const BUGS: &[(Bug, &str, Expectation)] = &[
+    (
+        Bug::SkipFsync,
+        "skip-fsync",
+        Found(&["durable_acknowledgements", "durable_votes", "recovery"]),
+    ),
+    (Bug::AcknowledgeBeforeDisk, "acknowledge-before-disk", Found(&["durable_acknowledgements"])),
+    (Bug::CountOwnBeforeDisk, "count-own-before-disk", Found(&["commit_rule"])),
+    (Bug::ForgetVote, "forget-vote", Found(&["durable_votes", "election_safety"])),
+    (Bug::VoteTwice, "vote-twice", Found(&["durable_votes"])),
+    (Bug::VoteForShorterLog, "vote-for-shorter-log", Found(&["leader_completeness"])),
+    (Bug::IgnoreStickiness, "ignore-stickiness", Found(&["stickiness"])),
+    (Bug::PreVoteRaisesTerm, "pre-vote-raises-term", Found(&["stickiness"])),
+    (Bug::LeadWithoutMajority, "lead-without-majority", Found(&["stickiness"])),
+    (Bug::DamagedVotes, "damaged-votes", Found(&["damaged_replicas"])),
+    (Bug::IgnoreHole, "ignore-hole", Found(&["log_matching"])),
+    (Bug::CommitEarlierTerm, "commit-earlier-term", Found(&["commit_rule"])),
+    (
+        Bug::CutBehindAppend,
+        "cut-behind-append",
+        Found(&["leader_completeness", "recovery", "durable_acknowledgements"]),
+    ),
+    (Bug::ApplyOutOfOrder, "apply-out-of-order", Found(&["convergence", "linearizability"])),
+    (Bug::ApplyUncommitted, "apply-uncommitted", Found(&["state_machine_safety"])),
+    (Bug::AcknowledgeBeforeCommit, "acknowledge-before-commit", Found(&["acknowledged_writes"])),
+    (Bug::AcknowledgeByIndex, "acknowledge-by-index", Found(&["acknowledged_writes"])),
+    (Bug::UnknownIsFailed, "unknown-is-failed", Found(&["linearizability"])),
+    (Bug::ReuseReadRound, "reuse-read-round", Found(&["linearizability"])),
+    (Bug::ReadWithoutRound, "read-without-round", Found(&["linearizability"])),
+    (Bug::ReadAfterLoss, "read-after-loss", Found(&["linearizability"])),
+    (Bug::EvaluateEarly, "evaluate-early", Found(&["linearizability"])),
+    (Bug::ChangeUnsettled, "change-unsettled", Found(&["membership"])),
+    (Bug::KeepCutConfiguration, "keep-cut-configuration", Found(&["assert", "membership"])),
+    (Bug::CountLearners, "count-learners", Found(&["commit_rule"])),
+    (Bug::TransferEarly, "transfer-early", Found(&["transfer"])),
+    (Bug::SnapshotAhead, "snapshot-ahead", Found(&["snapshots"])),
+    (Bug::SnapshotSkipsRow, "snapshot-skips-row", Found(&["convergence", "linearizability"])),
+    (Bug::RepairByAnySnapshot, "repair-by-any-snapshot", Found(&["damaged_replicas"])),
+    (Bug::OpenDamagedLog, "open-damaged-log", Found(&["recovery", "durable_acknowledgements"])),
+    (Bug::SkipChecksum, "skip-checksum", Found(&["convergence", "linearizability"])),
+    (Bug::IgnoreEpoch, "ignore-epoch", Found(&["topology"])),
+    (Bug::AnswerTwice, "answer-twice", Found(&["requests"])),
+    (Bug::AcknowledgeBeforeSet, "acknowledge-before-set", NotPlanted),
+    (Bug::DropInSyncRule, "drop-in-sync-rule", NotPlanted),
+    (Bug::SetCountsAtOnce, "set-counts-at-once", NotPlanted),
+    (Bug::ShowBeforeRule, "show-before-rule", NotPlanted),
+    (Bug::ForgetRollback, "forget-rollback", NotPlanted),
+    (Bug::ForgetToken, "forget-token", NotPlanted),
+    (Bug::UnpinnedTime, "unpinned-time", NotPlanted),
+    (Bug::SkipStateHash, "skip-state-hash", NotPlanted),
+    (Bug::StaleStream, "stale-stream", Found(&["assert", "convergence", "linearizability"])),
+    (Bug::ReadBehindSession, "read-behind-session", NotPlanted),
+];
