@@ -25,7 +25,8 @@ pub struct Settings {
     /// How many keys whose time has come one log entry removes at most, and how often the leader looks.
     pub expired_keys_per_entry: u32,
     pub expiry_interval: Duration,
-    /// A leader that could not make a write durable for this long hands over.
+    /// A leader that could not make a write durable for this long hands over, and is gone a quarter of an election timeout later
+    /// at the latest: together less than an election timeout.
     pub disk_stall: Duration,
     /// How long a replica that the topology does not name waits before it asks its group whether it may go.
     pub retire_after: Duration,
@@ -45,7 +46,7 @@ impl Default for Settings {
             snapshot_chunks_inflight: 4,
             expired_keys_per_entry: 256,
             expiry_interval: Duration::from_millis(100),
-            disk_stall: Duration::from_secs(2),
+            disk_stall: Duration::from_millis(500),
             retire_after: Duration::from_secs(5),
         }
     }

@@ -3,6 +3,7 @@
 mod chaos_test;
 mod cluster;
 mod damage_test;
+mod durability_test;
 mod failover_test;
 mod membership_test;
 mod requests_test;

@@ -47,7 +47,11 @@ impl Leading<'_> {
     pub(super) fn leave_office(&mut self) {
         let successor = self.successor(|_| true);
         match (&mut self.leader.transfer, successor) {
-            (Some(transfer), Some(_)) => transfer.give_up = GiveUp::StepDown,
+            (Some(transfer), Some(_)) => {
+                transfer.give_up = GiveUp::StepDown;
+                let soon = self.kernel.now.after(self.kernel.settings.election_timeout / 4);
+                transfer.deadline = transfer.deadline.min(soon);
+            }
             (None, Some(successor)) => self.begin_transfer(successor, GiveUp::StepDown),
             (_, None) => self.leader.ending = true,
         }
@@ -55,7 +59,13 @@ impl Leading<'_> {
 
     pub(super) fn begin_transfer(&mut self, to: NodeId, give_up: GiveUp) {
         assert!(to != self.kernel.id);
-        let deadline = self.kernel.now.after(self.kernel.settings.transfer_timeout);
+        let settings = &self.kernel.settings;
+        let patience = match give_up {
+            GiveUp::LeadOn => settings.transfer_timeout,
+            // Whoever must go does not keep the group waiting for a successor.
+            GiveUp::StepDown => settings.transfer_timeout.min(settings.election_timeout / 4),
+        };
+        let deadline = self.kernel.now.after(patience);
         self.leader.transfer = Some(Transfer { to, deadline, told: false, give_up });
         self.leader.preferred_fit_since = None;
         self.hurry_transfer();
