@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The store's declared guarantees. Part of the topology, so a change has an epoch and every node acts on the newest.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Policy {
     pub durability: Durability,
     pub in_sync: InSyncPolicy,
@@ -29,7 +29,7 @@ pub enum Durability {
 
 /// How the in-sync set of `SemiSync` and `Sync` is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct InSyncPolicy {
     /// Followers beside the leader, for `SemiSync`; at least 1. `Sync` takes all.
     pub count: u16,
@@ -64,7 +64,7 @@ pub enum LogFormat {
 
 /// What a connection's reads get unless it asks for something else.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct SessionPolicy {
     pub reads: ReadPreference,
     pub read_your_writes: ReadYourWrites,
@@ -120,5 +120,20 @@ impl Default for SessionPolicy {
             staleness_ms_max: None,
             wait_ms: 200,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let policy: Policy =
+            serde_json::from_str(r#"{"durability":"SemiSync","inSync":{"count":2}}"#).unwrap();
+        assert_eq!(policy.durability, Durability::SemiSync);
+        assert_eq!(policy.in_sync, InSyncPolicy { count: 2, ..InSyncPolicy::default() });
+        assert_eq!(policy.sessions, SessionPolicy::default());
+        assert!(serde_json::from_str::<Policy>(r#"{"durabilty":"Sync"}"#).is_err());
     }
 }

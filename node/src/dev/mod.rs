@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use quorate_model::Policy;
 use quorate_model::admin::{Bootstrap, NodeReport, Proposed};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,6 +52,9 @@ pub struct Options {
     /// The first of the four ports of each node; 0 picks free ones, the same at every start
     #[arg(long, default_value_t = 0)]
     pub base_port: u16,
+    /// Durability, in-sync policy, log format and session defaults of a new store, as JSON: {"durability":"SemiSync"}
+    #[arg(long, value_parser = parse_policy, default_value = "{}")]
+    pub policy: Policy,
     /// Start a node again when it ends by itself or is killed
     #[arg(long)]
     pub restart: bool,
@@ -154,7 +158,7 @@ async fn serve(
     for child in children.iter_mut() {
         nodes.push(child.announcement(START_TIMEOUT).await?);
     }
-    bootstrap(layout, &nodes).await?;
+    bootstrap(layout, &nodes, &options.policy).await?;
     await_ready(children, &nodes).await?;
     for node in &nodes {
         print(out, node)?;
@@ -164,7 +168,11 @@ async fn serve(
 }
 
 /// Makes a store of the nodes, unless they are one already.
-async fn bootstrap(layout: &Layout, nodes: &[Announcement]) -> Result<(), DevError> {
+async fn bootstrap(
+    layout: &Layout,
+    nodes: &[Announcement],
+    policy: &Policy,
+) -> Result<(), DevError> {
     for node in nodes {
         let report: NodeReport = ask(node, http::get(&node.addresses.admin, "/v1/report")).await?;
         if report.topology.is_some() {
@@ -172,10 +180,15 @@ async fn bootstrap(layout: &Layout, nodes: &[Announcement]) -> Result<(), DevErr
         }
     }
     let first = &nodes[0];
-    let request = Bootstrap { node: first.node, topology: plan::topology(layout, nodes) };
+    let request =
+        Bootstrap { node: first.node, topology: plan::topology(layout, nodes, policy.clone()) };
     let posted = http::post(&first.addresses.admin, "/v1/bootstrap", &request);
     let _: Proposed = ask(first, posted).await?;
     Ok(())
+}
+
+fn parse_policy(text: &str) -> Result<Policy, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 async fn ask<T>(

@@ -53,6 +53,9 @@ impl Collector for Observed {
         for metric in REPLICA_METRICS {
             per_replica(&mut encoder, &status, metric)?;
         }
+        for metric in REPLICA_COUNTERS {
+            count_per_replica(&mut encoder, &status, metric)?;
+        }
         followers(&mut encoder, &status)?;
         node(&mut encoder, &status)?;
         clients(&mut encoder, self.clients.get().map(|ask| ask()).unwrap_or_default())?;
@@ -99,7 +102,55 @@ const REPLICA_METRICS: &[ReplicaMetric] = &[
         help: "Voters of the group as the replica holds it",
         value: |r| r.configuration.voters.len() as u64,
     },
+    ReplicaMetric {
+        name: "replica_in_sync_members",
+        help: "Members of the in-sync set, the leader among them; 0 where the durability has none",
+        value: |r| r.acknowledgement.in_sync.len() as u64,
+    },
+    ReplicaMetric {
+        name: "replica_in_sync_waiting",
+        help: "On the leader: members of the in-sync set that keep writes waiting, slow or gone",
+        value: |r| r.acknowledgement.waiting_for.len() as u64,
+    },
+    ReplicaMetric {
+        name: "replica_in_sync_shrunk",
+        help: "On the leader: 1 while the in-sync set has fewer followers than declared",
+        value: |r| u64::from(r.acknowledgement.shrunk),
+    },
 ];
+
+const REPLICA_COUNTERS: &[ReplicaMetric] = &[
+    ReplicaMetric {
+        name: "replica_elections_won",
+        help: "Times that this replica was elected since the process started",
+        value: |r| r.counts.elections_won,
+    },
+    ReplicaMetric {
+        name: "replica_in_sync_changes",
+        help: "Changes of the rule or of the in-sync set by this leader since the process started",
+        value: |r| r.counts.swaps,
+    },
+    ReplicaMetric {
+        name: "replica_rolled_back_writes",
+        help: "Writes cut from the log although they may have been acknowledged, since the process started",
+        value: |r| r.counts.rolled_back,
+    },
+];
+
+fn count_per_replica(
+    encoder: &mut DescriptorEncoder<'_>,
+    status: &Status,
+    metric: &ReplicaMetric,
+) -> fmt::Result {
+    let mut family =
+        encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Counter)?;
+    for replica in &status.replicas {
+        let group = replica.group.to_string();
+        let counter = ConstCounter::new((metric.value)(replica));
+        counter.encode(family.encode_family(&[("group", group)])?)?;
+    }
+    Ok(())
+}
 
 fn per_replica(
     encoder: &mut DescriptorEncoder<'_>,

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its fixtures too")]
 #![expect(clippy::print_stdout, reason = "what is measured is shown")]
 
+mod acknowledged_by_one;
+mod durability_switched;
 mod ends_with_dev;
 mod follower_frozen;
 mod handover;
@@ -16,5 +18,6 @@ mod node_added;
 mod restarted;
 mod serves;
 mod support;
+mod synchronous_follower_frozen;
 mod volume_wiped;
 mod wrong_configuration;

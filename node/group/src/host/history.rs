@@ -16,14 +16,28 @@ const KEPT_MAX: usize = 8;
 pub(super) struct History {
     failovers: VecDeque<Failover>,
     swaps: VecDeque<Swap>,
+    counts: Counts,
+}
+
+/// How often what happened since the process started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// This replica was elected.
+    pub elections_won: u64,
+    /// This leader changed the rule or the in-sync set.
+    pub swaps: u64,
+    /// Writes that were cut from the log although they may have been acknowledged.
+    pub rolled_back: u64,
 }
 
 impl History {
     pub(super) fn swapped(&mut self, swap: Swap) {
+        self.counts.swaps += 1;
         keep(&mut self.swaps, swap);
     }
 
     pub(super) fn succeeded(&mut self, failover: Failover) {
+        self.counts.elections_won += 1;
         keep(&mut self.failovers, failover);
     }
 
@@ -34,6 +48,14 @@ impl History {
         {
             newest.acknowledged_at = Some(at());
         }
+    }
+
+    pub(super) const fn rolled_back(&mut self, writes: u64) {
+        self.counts.rolled_back += writes;
+    }
+
+    pub(super) const fn counts(&self) -> Counts {
+        self.counts
     }
 
     pub(super) fn failovers(&self) -> Vec<Failover> {

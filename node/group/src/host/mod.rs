@@ -55,6 +55,7 @@ use quorate_storage::disk::Disk;
 use quorate_storage::log::OpenError;
 use quorate_storage::state::{StateError, StateStore};
 
+pub use history::Counts;
 pub use input::{Input, PeerMessage, ReadLevel, Request, RequestId};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};

@@ -13,6 +13,7 @@ use quorate_storage::state::{StateError, StateStore};
 
 use super::Host;
 use super::group::Group;
+use super::history::Counts;
 use super::rows::Health;
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -45,6 +46,7 @@ pub struct ReplicaStatus {
     pub acknowledgement: Acknowledgement,
     pub failovers: Vec<Failover>,
     pub swaps: Vec<Swap>,
+    pub counts: Counts,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -115,6 +117,7 @@ pub(super) fn replica_status<V>(
         acknowledgement: acknowledgement(replica, policy),
         failovers: group.history.failovers(),
         swaps: group.history.swaps(),
+        counts: group.history.counts(),
     }
 }
 

@@ -69,6 +69,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// Asks the shell to save entries that the log is about to lose: a file for each term.
     pub(super) fn save_rollback(&mut self, mut entries: Vec<Entry>, led: bool) {
         let (group, at) = (self.group.id, self.shared.wall);
+        self.group.history.rolled_back(entries.len() as u64);
         self.group.saving.newest = entries.last().map_or(Position::ZERO, |last| last.position);
         while let Some(first) = entries.first() {
             let term = first.term();

@@ -146,8 +146,17 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
         let role = format!("{:?}", replica.role).to_lowercase();
         write!(
             text,
-            "{}:role={role},term={},committed={},applied={},keys={}\r\n",
+            "{}:role={role},term={},committed={},applied={},keys={}",
             replica.group, replica.term, replica.committed, replica.applied, replica.keys
+        )?;
+        let shown = &replica.acknowledgement;
+        write!(
+            text,
+            ",durability={:?},in_sync={},waiting_for={},shrunk={}\r\n",
+            shown.durability,
+            shown.in_sync.len(),
+            shown.waiting_for.len(),
+            u8::from(shown.shrunk)
         )?;
     }
     Ok(())

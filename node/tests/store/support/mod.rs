@@ -2,6 +2,7 @@
 
 mod admin;
 mod clients;
+mod durability;
 mod processes;
 mod writer;
 
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use admin::{await_ready, caught_up, leader_of, propose, report, topology};
 pub(crate) use clients::{connect, key_of, read_all, send_raw};
+pub(crate) use durability::{await_durability, declare, leading};
 pub(crate) use processes::{Dev, Node, QUORATE_NODE, Signal, is_running, signal};
 pub(crate) use writer::Writer;
 

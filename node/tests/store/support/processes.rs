@@ -18,6 +18,8 @@ pub(crate) struct Dev {
     pub(crate) nodes: Vec<Announcement>,
     pub(crate) directory: PathBuf,
     process: Child,
+    /// What it says later, of nodes that it started again, is read by nobody; a closed pipe would end it.
+    _lines: mpsc::Receiver<String>,
     _data: Option<TempDir>,
 }
 
@@ -69,7 +71,7 @@ impl Dev {
                 }
             }
         }
-        Self { nodes, directory: directory.to_owned(), process, _data: None }
+        Self { nodes, directory: directory.to_owned(), process, _lines: lines, _data: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {
