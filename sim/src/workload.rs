@@ -117,6 +117,8 @@ impl Workload {
                 | Failure::EpochMoved { .. }
                 | Failure::AlreadyBootstrapped
                 | Failure::Invalid(_)
+                | Failure::Behind { .. }
+                | Failure::PositionLost { .. }
                 | Failure::TimedOut { .. }
                 | Failure::Damaged(_),
             ) => Attempt::Again,

@@ -7,6 +7,7 @@
 pub mod host;
 pub mod keyspace;
 mod operation;
+pub mod session;
 
 pub use operation::{
     Comparison, Expiry, FloatText, KeyType, Operation, Read, ScanCursor, SetCondition, TtlUnit,

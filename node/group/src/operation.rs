@@ -240,7 +240,9 @@ impl Operation {
 }
 
 impl Read {
-    fn keys(&self) -> Vec<&Bytes> {
+    /// The keys that it names, in the client's order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Bytes> {
         match self {
             Self::Get { key }
             | Self::GetRange { key, .. }

@@ -51,6 +51,8 @@ impl From<Failure> for Refused {
             | Failure::NotHosted { .. }
             | Failure::TimedOut { .. }
             | Failure::Overloaded
+            | Failure::Behind { .. }
+            | Failure::PositionLost { .. }
             | Failure::Damaged(_) => ErrorCode::NoLeader,
         };
         Self::new(code, failure.to_string())

@@ -139,6 +139,7 @@ async fn bootstrap(
         | Reply::HandedOver { .. }
         | Reply::Topology(_)
         | Reply::Index(_)
+        | Reply::Read { .. }
         | Reply::Done => Ok(Json(Proposed { epoch })),
     }
 }
@@ -164,6 +165,7 @@ async fn topology(
         | Reply::HandedOver { .. }
         | Reply::Topology(_)
         | Reply::Index(_)
+        | Reply::Read { .. }
         | Reply::Done => Ok(Json(Proposed { epoch })),
     }
 }
@@ -179,6 +181,7 @@ async fn handover(State(admin): State<Admin>) -> Result<Json<Handover>, Refused>
         | Reply::Proposed { .. }
         | Reply::Topology(_)
         | Reply::Index(_)
+        | Reply::Read { .. }
         | Reply::Done => Ok(Json(Handover { moved: Vec::new(), kept: Vec::new() })),
     }
 }

@@ -212,6 +212,7 @@ fn group_of(request: &Request) -> GroupId {
         Request::Execute { shard, .. }
         | Request::Wait { shard, .. }
         | Request::ReadIndex { shard }
+        | Request::ReadAt { shard, .. }
         | Request::AwaitApplied { shard, .. } => GroupId::Shard(*shard),
         Request::Bootstrap { .. }
         | Request::ProposeTopology { .. }

@@ -86,6 +86,8 @@ pub fn may_be_sent_again(failure: &Failure) -> bool {
         | Failure::Unknown
         | Failure::EpochMoved { .. }
         | Failure::AlreadyBootstrapped
+        | Failure::Behind { .. }
+        | Failure::PositionLost { .. }
         | Failure::Invalid(_) => false,
     }
 }

@@ -101,6 +101,8 @@ impl Metrics {
                 | Failure::NoLeader { .. }
                 | Failure::NotHosted { .. }
                 | Failure::TimedOut { .. }
+                | Failure::Behind { .. }
+                | Failure::PositionLost { .. }
                 | Failure::Damaged(_),
             ) => Outcome::refused,
             Err(Failure::Overloaded) => Outcome::overloaded,

@@ -185,7 +185,7 @@ fn answer_bytes(answer: &Answer) -> usize {
         }
     }
     match &answer.result {
-        Ok(Reply::Value { value, .. }) => 64 + value_bytes(value),
+        Ok(Reply::Value { value, .. } | Reply::Read { value, .. }) => 64 + value_bytes(value),
         Ok(
             Reply::Waited { .. }
             | Reply::Proposed { .. }

@@ -2,8 +2,9 @@
 //!
 //! Plain data. The encoding is positional: fields and variants are only ever added at the end.
 
-use quorate_group::Operation;
-use quorate_group::host::{Failure, ReadLevel, Reply, Request};
+use bytes::Bytes;
+use quorate_group::host::{Failure, Floor, ReadLevel, Reply, Request};
+use quorate_group::{Operation, Read};
 use quorate_model::{
     Addresses, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
 };
@@ -81,6 +82,7 @@ pub enum Remote {
     ReadTopology,
     ReadIndex { shard: ShardId },
     AwaitApplied { shard: ShardId, index: LogIndex },
+    ReadAt { shard: ShardId, read: Read, floor: Floor, wait_ms: u64 },
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -104,6 +106,9 @@ impl From<Remote> for Request {
             Remote::ReadTopology => Self::ReadTopology,
             Remote::ReadIndex { shard } => Self::ReadIndex { shard },
             Remote::AwaitApplied { shard, index } => Self::AwaitApplied { shard, index },
+            Remote::ReadAt { shard, read, floor, wait_ms } => {
+                Self::ReadAt { shard, read, floor, wait_ms }
+            }
         }
     }
 }
@@ -116,6 +121,7 @@ impl Remote {
             Self::Execute { shard, .. }
             | Self::Wait { shard, .. }
             | Self::ReadIndex { shard }
+            | Self::ReadAt { shard, .. }
             | Self::AwaitApplied { shard, .. } => GroupId::Shard(*shard),
             Self::ProposeTopology { .. } | Self::ReadTopology => GroupId::Meta,
         }
@@ -130,6 +136,7 @@ impl Remote {
             Self::Wait { .. }
             | Self::ReadTopology
             | Self::ReadIndex { .. }
+            | Self::ReadAt { .. }
             | Self::AwaitApplied { .. } => false,
         }
     }
@@ -139,6 +146,7 @@ impl Remote {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Execute { operation, .. } => 64 + operation_bytes(operation),
+            Self::ReadAt { read, .. } => 128 + keys_bytes(&read.keys()),
             Self::ProposeTopology { topology, .. } => {
                 256 * topology.members.len() + 64 * topology.shards.len()
             }
@@ -152,7 +160,7 @@ impl Remote {
 
 fn operation_bytes(operation: &Operation) -> usize {
     use quorate_group::Write;
-    let keys: usize = operation.keys().iter().map(|key| 8 + key.len()).sum();
+    let keys = keys_bytes(&operation.keys());
     let Operation::Write(write) = operation else { return keys };
     keys + match write {
         Write::Set { value, .. } => value.len(),
@@ -170,4 +178,8 @@ fn operation_bytes(operation: &Operation) -> usize {
         | Write::Flush
         | Write::RemoveExpired { .. } => 0,
     }
+}
+
+fn keys_bytes(keys: &[&Bytes]) -> usize {
+    keys.iter().map(|key| 8 + key.len()).sum()
 }

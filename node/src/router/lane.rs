@@ -316,6 +316,8 @@ pub(super) fn hear(table: &Table, group: GroupId, asked: NodeId, failure: &Failu
         | Failure::Unknown
         | Failure::EpochMoved { .. }
         | Failure::AlreadyBootstrapped
+        | Failure::Behind { .. }
+        | Failure::PositionLost { .. }
         | Failure::Invalid(_) => {}
     }
 }

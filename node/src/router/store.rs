@@ -107,6 +107,7 @@ fn unexpected(reply: &Reply) -> Failure {
         Reply::HandedOver { .. } => "a handover",
         Reply::Topology(_) => "a topology",
         Reply::Index(_) => "an index",
+        Reply::Read { .. } => "a session's read",
         Reply::Done => "nothing",
     };
     Failure::Invalid(format!("the leader answered with {kind}"))

@@ -405,6 +405,8 @@ fn failed<S: Store>(
         | Failure::EpochMoved { .. }
         | Failure::AlreadyBootstrapped
         | Failure::Invalid(_)
+        | Failure::Behind { .. }
+        | Failure::PositionLost { .. }
         | Failure::Damaged(_) => return Reply::Error(failure::text(failure, access)),
     };
     match reach {

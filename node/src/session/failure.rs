@@ -10,6 +10,10 @@ pub(super) fn text(failure: &Failure, access: Access) -> String {
         (Failure::Unknown, Access::Write) => format!("UNKNOWN {failure}"),
         (Failure::Unknown, Access::Read) => "TRYAGAIN not answered in time".to_owned(),
         (Failure::TimedOut { .. }, _) => format!("TRYAGAIN {failure}"),
+        (Failure::Behind { .. }, _) => format!("TRYAGAIN {failure}"),
+        (Failure::PositionLost { .. }, _) => {
+            format!("LOST {failure}; the session goes on without it")
+        }
         (Failure::Overloaded, _) => format!("TRYAGAIN {failure}; nothing was changed"),
         (
             Failure::NotLeader { .. }

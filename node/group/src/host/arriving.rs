@@ -22,7 +22,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Input::Request { id, request } => self.request(id, request),
             Input::RollbackSaved { group, number } => self.rollback_saved(group, number),
             Input::Cancel { id } => {
-                let _waiting = self.shared.requests.remove(id);
+                if let Some(waiting) = self.shared.requests.remove(id) {
+                    self.waits_no_longer(id, &waiting);
+                }
             }
             // A wall clock may go back; the time in a group's log does not.
             Input::Wall(wall) => {
@@ -99,6 +101,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             }
             Request::AwaitApplied { shard, index } => {
                 self.on(id, GroupId::Shard(shard), |turn| turn.accept_await(id, index));
+            }
+            Request::ReadAt { shard, read, floor, wait_ms } => {
+                self.on(id, GroupId::Shard(shard), |turn| turn.read_at(id, read, floor, wait_ms));
             }
         }
     }

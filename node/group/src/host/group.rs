@@ -93,6 +93,8 @@ pub(super) struct Proposal {
 pub(super) struct Reads {
     pub(super) confirming: BTreeMap<ReadId, RequestId>,
     pub(super) applying: BTreeSet<(LogIndex, RequestId)>,
+    /// The term of the newest applied entry when it was last seen whether `applying` waits in vain.
+    pub(super) applied_term: Term,
     /// They are evaluated, on what was proposed through this index, and wait until all of it is acknowledged.
     pub(super) acknowledging: BTreeSet<(LogIndex, RequestId)>,
     pub(super) counting: BTreeSet<RequestId>,

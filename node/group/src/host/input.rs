@@ -8,7 +8,7 @@ use quorate_replication::single_leader;
 use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
 
-use crate::Operation;
+use crate::{Operation, Read};
 
 /// Chosen by the caller, unique while the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -123,6 +123,33 @@ pub enum Request {
         shard: ShardId,
         index: LogIndex,
     },
+    /// A session's read by this replica whatever its role: answered from a state that holds `floor`, for which the
+    /// replica waits for `wait_ms` at most.
+    ReadAt {
+        shard: ShardId,
+        read: Read,
+        floor: Floor,
+        wait_ms: u64,
+    },
+}
+
+/// What a state must hold for a replica to answer a session's read from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Floor {
+    /// The session's newest write to the shard. It may be gone: `Async` loses acknowledged writes in a failover.
+    pub written: Position,
+    /// The newest state of the shard that the session has seen at a replica: committed, so it stays.
+    pub seen: LogIndex,
+    /// A leader's answer to `Request::ReadIndex`.
+    pub confirmed: LogIndex,
+}
+
+impl Floor {
+    /// What the state must have applied.
+    #[must_use]
+    pub fn index(&self) -> LogIndex {
+        self.written.index.max(self.seen).max(self.confirmed)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -35,6 +35,7 @@ mod retention;
 mod retiring;
 mod rollback;
 mod rows;
+mod sessions;
 mod settings;
 mod shared;
 mod snapshotting;
@@ -56,7 +57,7 @@ use quorate_storage::log::OpenError;
 use quorate_storage::state::{StateError, StateStore};
 
 pub use history::Counts;
-pub use input::{Input, PeerMessage, ReadLevel, Request, RequestId};
+pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
 pub use rollback::Rollback;
@@ -200,6 +201,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     fn run_timers(&mut self) {
         let now = self.shared.now;
         while let Some((id, waiting)) = self.shared.requests.pop_due(now) {
+            self.waits_no_longer(id, &waiting);
             let reply = match &waiting.stage {
                 Stage::HandingOver { .. } => Ok(self.handed_over(&waiting.stage)),
                 Stage::Queued(_)

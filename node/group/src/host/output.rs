@@ -52,6 +52,11 @@ pub enum Reply {
     Topology(Box<Topology>),
     Index(LogIndex),
     Done,
+    /// A session's read, and the newest entry in the state that it saw.
+    Read {
+        value: Value,
+        position: Position,
+    },
 }
 
 /// Why a request was not done. Only `Unknown` leaves open whether it took effect.
@@ -77,4 +82,10 @@ pub enum Failure {
     Invalid(String),
     #[error("this node's log is damaged: {0}")]
     Damaged(String),
+    /// A session's read: the replica did not come so far in time.
+    #[error("the replica of {group} is behind what the session has written or seen")]
+    Behind { group: GroupId },
+    /// The acknowledged entry at this position is not in the log any more, or is so old that nobody can tell.
+    #[error("the write at {} of term {} of {group} was lost in a failover", position.index, position.term)]
+    PositionLost { group: GroupId, position: Position },
 }

@@ -19,6 +19,16 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// What this replica has applied, whatever its role.
     pub(super) fn read_local(&mut self, read: &Read) -> Result<Reply, Failure> {
         let group = self.group.id;
+        self.may_read()?;
+        match self.read_applied(read, Expired::Hide) {
+            Some(ReadOutcome::Value(value)) => Ok(Reply::Value { value, position: None }),
+            Some(ReadOutcome::Expired(_)) => unreachable!("a local read hides what expired"),
+            None => Err(Failure::TimedOut { group }),
+        }
+    }
+
+    /// Whether this replica's rows are fit to be read.
+    pub(super) fn may_read(&self) -> Result<(), Failure> {
         let standing = &self.group.standing;
         if standing.health == Health::Damaged {
             let why = self.shared.damaged.clone().unwrap_or_else(|| "it is being repaired".into());
@@ -26,13 +36,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
         if standing.applied == Position::ZERO && self.group.leadership.leader.is_none() {
             // Blank, or just begun: it does not know what it does not have.
-            return Err(Failure::NoLeader { group });
+            return Err(Failure::NoLeader { group: self.group.id });
         }
-        match self.read_applied(read, Expired::Hide) {
-            Some(ReadOutcome::Value(value)) => Ok(Reply::Value { value, position: None }),
-            Some(ReadOutcome::Expired(_)) => unreachable!("a local read hides what expired"),
-            None => Err(Failure::TimedOut { group }),
-        }
+        Ok(())
     }
 
     /// Asks the protocol for a read index, on behalf of a request.
@@ -54,10 +60,16 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let index = match &then {
             Then::Value { after: Some(after), .. } => index.max(after.index),
             Then::Index => {
+                // INV-72: under `Async` more than what is committed may be acknowledged.
+                let index = index.max(self.group.writes.acknowledged);
                 self.shared.answer(id, Ok(Reply::Index(index)));
                 return;
             }
-            Then::Value { after: None, .. } | Then::Read(_) | Then::Topology | Then::Done => index,
+            Then::Value { after: None, .. }
+            | Then::Read(_)
+            | Then::Topology
+            | Then::ReadAt { .. }
+            | Then::Done => index,
         };
         *stage = Stage::Applying { index, then };
         self.await_applied(id, index);
@@ -84,7 +96,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Then::Read(read) => Work::Read(read),
             Then::Topology => Work::ReadTopology,
             Then::Index => Work::ReadIndex,
-            Then::Value { .. } | Then::Done => {
+            Then::Value { .. } | Then::ReadAt { .. } | Then::Done => {
                 // Its evaluation is void, and nothing was changed.
                 let leader = self.group.leader_elsewhere(self.shared.node());
                 let failure = match why {
@@ -110,6 +122,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.group.reads.applying.pop_first();
             self.group.tasks.push_back(Task::Finish(id));
         }
+        self.refuse_lost();
     }
 
     pub(super) fn finish_request(&mut self, id: RequestId) {
@@ -143,6 +156,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 };
                 self.shared.answer(id, reply);
             }
+            Then::ReadAt { read, floor } => self.finish_read_at(id, &read, floor),
             Then::Done => self.shared.answer(id, Ok(Reply::Done)),
             Then::Index => unreachable!("an index is answered as soon as it is known"),
         }
@@ -217,7 +231,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     /// `None` when the state store failed: the host stops.
-    fn read_applied(&mut self, read: &Read, expired: Expired) -> Option<ReadOutcome> {
+    pub(super) fn read_applied(&mut self, read: &Read, expired: Expired) -> Option<ReadOutcome> {
         let prefix = self.group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), self.group.standing.keys);
         let outcome = keyspace::read(read, self.group_time(), &view, expired);

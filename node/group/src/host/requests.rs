@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{Epoch, GroupId, LogIndex, Position, ShardId, Time, Topology};
 
-use super::{Failure, Reply, RequestId};
+use super::{Failure, Floor, Reply, RequestId};
 use crate::{Read, Value, Write};
 
 /// What a group's leader is asked to do.
@@ -50,6 +50,11 @@ pub(super) enum Then {
     },
     Topology,
     Index,
+    /// A session's read at this replica.
+    ReadAt {
+        read: Read,
+        floor: Floor,
+    },
     Done,
 }
 
@@ -158,6 +163,7 @@ impl Waiting {
             Stage::Proposing { answer, .. } | Stage::Appended { answer, .. } => {
                 Err(answer.open(group))
             }
+            Stage::Applying { then: Then::ReadAt { .. }, .. } => Err(Failure::Behind { group }),
             Stage::Confirming(_) | Stage::Applying { .. } | Stage::Acknowledging { .. } => {
                 Err(Failure::TimedOut { group })
             }

@@ -28,6 +28,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if self.group.leadership.leader != Some(node) {
             let leader = self.group.leader_elsewhere(node);
             self.shared.answer(id, Err(Failure::NotLeader { group, leader }));
+        } else if self.is_lost(position) {
+            // What stands at its index is another entry, whoever holds that.
+            self.shared.answer(id, Err(Failure::PositionLost { group, position }));
         } else if counted >= replicas {
             self.shared.answer(id, Ok(Reply::Waited { replicas: counted }));
         } else {

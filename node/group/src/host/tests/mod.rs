@@ -7,4 +7,5 @@ mod durability_test;
 mod failover_test;
 mod membership_test;
 mod requests_test;
+mod sessions_test;
 mod snapshot_test;
