@@ -15,6 +15,7 @@ mod options;
 mod placement;
 mod planted;
 mod run;
+mod sessions;
 mod verdict;
 mod workload;
 

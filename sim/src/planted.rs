@@ -67,5 +67,9 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
     (Bug::UnpinnedTime, "unpinned-time", NotPlanted),
     (Bug::SkipStateHash, "skip-state-hash", NotPlanted),
     (Bug::StaleStream, "stale-stream", Found(&["assert", "convergence", "linearizability"])),
-    (Bug::ReadBehindSession, "read-behind-session", NotPlanted),
+    (
+        Bug::ReadBehindSession,
+        "read-behind-session",
+        Found(&["read_your_writes", "monotonic_reads", "consistent_prefix", "staleness"]),
+    ),
 ];

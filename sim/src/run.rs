@@ -7,6 +7,7 @@ use rand::RngExt;
 
 use crate::checkers::{convergence, linearizability, liveness};
 use crate::cluster::{Cluster, Event};
+use crate::sessions::Happening;
 use crate::verdict::{Broken, By, Verdict};
 
 /// What a run did.
@@ -47,6 +48,9 @@ fn whole_run(cluster: &mut Cluster) -> Verdict {
     cluster.schedule_in(Duration::from_millis(500), Event::ChangeTopology);
     for client in cluster.clients.ids() {
         cluster.schedule_in(Duration::from_millis(100), Event::ClientActs { client });
+    }
+    for session in cluster.sessions.ids() {
+        cluster.schedule_in(Duration::from_millis(100), Event::Session(session, Happening::Acts));
     }
     let storm_ends = Time::ZERO.after(cluster.options.stormy);
     cluster.run_until(storm_ends)?;

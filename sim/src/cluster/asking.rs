@@ -8,6 +8,7 @@ use rand::RngExt;
 
 use super::{Cluster, Event};
 use crate::machine::MachineId;
+use crate::sessions::SessionId;
 use crate::verdict::{By, Verdict};
 use crate::workload::ClientId;
 
@@ -19,11 +20,18 @@ const CLIENT_RETRY: Duration = Duration::from_millis(10);
 const REFUSED_DELAY: Duration = Duration::from_millis(1);
 
 /// Who waits for a request.
-pub(super) struct Asker {
-    client: ClientId,
-    attempt: u64,
-    /// What it asked about: by the time of the answer it may have gone on to something else.
-    group: GroupId,
+pub(super) enum Asker {
+    Client {
+        client: ClientId,
+        attempt: u64,
+        /// What it asked about: by the time of the answer it may have gone on to something else.
+        group: GroupId,
+    },
+    Session {
+        session: (SessionId, u64),
+        machine: MachineId,
+        group: GroupId,
+    },
 }
 
 impl Cluster {
@@ -64,16 +72,24 @@ impl Cluster {
         let Some(request) = self.clients.request(client, attempt, shards) else { return Ok(()) };
         let request_id = self.request_id(id);
         let group = self.clients.shard(client, shards).map_or(GroupId::Meta, GroupId::Shard);
-        self.askers.insert(request_id, Asker { client, attempt, group });
+        self.askers.insert(request_id, Asker::Client { client, attempt, group });
         self.step(id, Input::Request { id: request_id, request })
     }
 
     pub(super) fn reply(&mut self, id: RequestId, reply: Result<Reply, Failure>) -> Verdict {
         self.checkers.requests.answered(id).by("requests")?;
-        let Some(Asker { client, attempt, group }) = self.askers.remove(&id) else { return Ok(()) };
+        let Some(asker) = self.askers.remove(&id) else { return Ok(()) };
+        let (Asker::Client { group, .. } | Asker::Session { group, .. }) = &asker;
         if let Ok(Reply::Value { position: Some(position), .. }) = &reply {
-            self.checkers.acknowledged_writes.note(group, *position);
+            self.checkers.acknowledged_writes.note(*group, *position);
         }
+        let (client, attempt) = match asker {
+            Asker::Client { client, attempt, .. } => (client, attempt),
+            Asker::Session { session, machine, .. } => {
+                self.session_replied(session, machine, reply);
+                return Ok(());
+            }
+        };
         let reply = Box::new(reply);
         self.schedule_in(CLIENT_DELAY, Event::AnswerArrives { client, attempt, reply });
         Ok(())
@@ -106,6 +122,24 @@ impl Cluster {
             self.clients.give_up(client);
             self.schedule_in(CLIENT_RETRY, Event::ClientActs { client });
         }
+    }
+
+    pub(crate) fn ask_for_session(
+        &mut self,
+        session: (SessionId, u64),
+        machine: MachineId,
+        request: Request,
+    ) -> Verdict {
+        let id = self.request_id(machine);
+        let (Request::Execute { shard, .. }
+        | Request::ReadIndex { shard }
+        | Request::ReadAt { shard, .. }) = &request
+        else {
+            panic!("sessions do not ask for {request:?}")
+        };
+        let group = GroupId::Shard(*shard);
+        self.askers.insert(id, Asker::Session { session, machine, group });
+        self.step(machine, Input::Request { id, request })
     }
 
     fn request_id(&mut self, machine: MachineId) -> RequestId {

@@ -19,6 +19,7 @@ use crate::machine::{Machine, MachineId};
 use crate::nemesis::Storm;
 use crate::network::Network;
 use crate::options::Options;
+use crate::sessions::{Happening, SessionId, Sessions};
 use crate::verdict::{By, Verdict};
 use crate::workload::ClientId;
 
@@ -78,6 +79,7 @@ pub(crate) enum Event {
     ChangeTopology,
     /// A fault begins.
     Fault,
+    Session(SessionId, Happening),
     /// A fault goes on or ends.
     Storm(Storm),
 }
@@ -90,6 +92,7 @@ pub(crate) struct Cluster {
     pub(crate) machines: Vec<Machine>,
     pub(crate) network: Network,
     pub(crate) clients: Clients,
+    pub(crate) sessions: Sessions,
     pub(crate) checkers: Checkers,
     /// Whether faults and random topology changes go on.
     pub(crate) stormy: bool,
@@ -122,6 +125,7 @@ impl Cluster {
         Self {
             network: Network::new(options.weather.clone()),
             clients: Clients::new(options.clients, options.keys),
+            sessions: Sessions::new(seed),
             store: StoreId(random.random()),
             machines,
             checkers: Checkers::default(),
@@ -207,6 +211,7 @@ impl Cluster {
                 self.client_gives_up(client, attempt);
                 Ok(())
             }
+            Event::Session(session, happening) => self.session(session, happening),
             Event::ChangeTopology => self.change_topology(),
             Event::Fault => self.fault(),
             Event::Storm(storm) => self.storm(storm),

@@ -43,8 +43,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if self.group.reads.counting.is_empty() {
             return;
         }
-        let matched: Vec<LogIndex> =
-            self.group.replica.followers().values().map(|follower| follower.matched).collect();
+        let matched = self.matched();
         let shared = &mut *self.shared;
         self.group.reads.counting.retain(|id| {
             let Some(Stage::Counting { position, replicas, counted }) =
@@ -71,9 +70,16 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn holders(&self, index: LogIndex) -> u32 {
-        let followers = self.group.replica.followers();
-        let matched: Vec<LogIndex> = followers.values().map(|follower| follower.matched).collect();
-        holding(&matched, index)
+        holding(&self.matched(), index)
+    }
+
+    /// How far the voters beside this leader hold the log durably. INV-28: learners do not count.
+    fn matched(&self) -> Vec<LogIndex> {
+        let replica = &self.group.replica;
+        let voters = &replica.configuration().voters;
+        let followers = replica.followers();
+        let followers = followers.iter().filter(|(node, _)| voters.contains(node));
+        followers.map(|(_, follower)| follower.matched).collect()
     }
 }
 
