@@ -3,6 +3,7 @@
 //! Run as `cargo xtask <command>`. It starts other programs and reads files; it may not depend on
 //! the data plane or on a Kubernetes client, so that it builds in seconds.
 
+mod bench;
 mod crds;
 mod images;
 mod schemas;
@@ -39,6 +40,8 @@ enum Command {
     Tidy,
     /// Run the simulation.
     Sim(sim::Args),
+    /// Measure Quorate against etcd and Redis.
+    Bench(bench::Args),
     /// Run the tests.
     Test(test::Args),
 }
@@ -62,6 +65,7 @@ fn run() -> Result<()> {
         Command::Crds(args) => crds::run(&args),
         Command::Tidy => tidy::run(),
         Command::Sim(args) => sim::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
     }
 }

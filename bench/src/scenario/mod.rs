@@ -1,0 +1,141 @@
+//! What is measured: one file for each part of the report.
+
+mod catch_up;
+mod contest;
+mod failover;
+mod fleet;
+mod idle;
+mod operations;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::measure::syncs;
+use crate::progress;
+use crate::report::{Section, Version};
+use crate::system::quorate::Quorate;
+use crate::system::{etcd, redis};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Level {
+    Smoke,
+    Quick,
+    Full,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    Write,
+    Read,
+    Async,
+    Failover,
+    Catchup,
+    Idle,
+}
+
+/// What every scenario needs to know.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) node: PathBuf,
+    pub(crate) level: Level,
+    pub(crate) shards: u16,
+    pub(crate) turn: Duration,
+    pub(crate) data: PathBuf,
+    /// The program, or why there is none.
+    pub(crate) etcd: Result<PathBuf, String>,
+    pub(crate) redis: Result<PathBuf, String>,
+    pub(crate) valkey: Result<PathBuf, String>,
+    pub(crate) syncs: bool,
+}
+
+impl Bench {
+    /// Looks for what takes part; a store of one shard, as the peers have one leader.
+    pub(crate) fn prepare(
+        node: &Path,
+        level: Level,
+        peers: bool,
+        data: &Path,
+        cache: &Path,
+    ) -> Self {
+        let find = |find: &dyn Fn() -> Result<PathBuf>| match peers {
+            true => find().map_err(|error| format!("{error:#}")),
+            false => Err("not asked for".to_owned()),
+        };
+        if peers {
+            progress(
+                "looking for etcd (built from its Go module at the first time), Redis, Valkey",
+            );
+        }
+        Self {
+            node: node.to_owned(),
+            level,
+            shards: 1,
+            turn: level.turn(),
+            data: data.to_owned(),
+            etcd: find(&|| etcd::install(cache)),
+            redis: find(&|| redis::find("redis-server")),
+            valkey: find(&|| redis::find("valkey-server")),
+            syncs: syncs::available(),
+        }
+    }
+
+    pub(crate) fn versions(&self) -> Result<Vec<Version>> {
+        let mut versions = vec![Version::new("Quorate", Quorate::version(&self.node)?)];
+        let etcd = self.etcd.as_ref().map(|_| etcd::VERSION.to_owned());
+        versions.push(Version::of("etcd", etcd.map_err(Clone::clone)));
+        for (name, found) in [("Redis", &self.redis), ("Valkey", &self.valkey)] {
+            let version = match found {
+                Ok(binary) => Ok(redis::version(binary)?),
+                Err(why) => Err(why.clone()),
+            };
+            versions.push(Version::of(name, version));
+        }
+        Ok(versions)
+    }
+
+    /// How often contestants take turns.
+    pub(crate) fn rounds(&self) -> usize {
+        match self.level {
+            Level::Smoke => 1,
+            Level::Quick => 2,
+            Level::Full => 5,
+        }
+    }
+}
+
+impl Level {
+    /// How long each turn is.
+    pub(crate) const fn turn(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Smoke => 1,
+            Self::Quick => 3,
+            Self::Full => 5,
+        })
+    }
+}
+
+pub(crate) fn wanted(level: Level, only: &[Scenario]) -> Vec<Scenario> {
+    use Scenario::{Async, Catchup, Failover, Idle, Read, Write};
+    if !only.is_empty() {
+        return only.to_vec();
+    }
+    match level {
+        Level::Smoke => vec![Write, Read],
+        Level::Quick | Level::Full => vec![Write, Read, Async, Failover, Catchup, Idle],
+    }
+}
+
+impl Scenario {
+    pub(crate) fn run(self, bench: &Bench) -> Result<Vec<Section>> {
+        match self {
+            Self::Write => operations::write(bench),
+            Self::Read => operations::read(bench),
+            Self::Async => operations::asynchronous(bench),
+            Self::Failover => failover::run(bench),
+            Self::Catchup => catch_up::run(bench),
+            Self::Idle => idle::run(bench),
+        }
+    }
+}
