@@ -6,6 +6,7 @@
 mod bench;
 mod crds;
 mod images;
+mod model_check;
 mod schemas;
 mod sim;
 mod test;
@@ -38,6 +39,8 @@ enum Command {
     Crds(crds::Args),
     /// Check the house rules.
     Tidy,
+    /// Search every order of events in small groups; minutes.
+    ModelCheck,
     /// Run the simulation.
     Sim(sim::Args),
     /// Measure Quorate against etcd and Redis.
@@ -64,6 +67,7 @@ fn run() -> Result<()> {
         Command::Images => images::run(),
         Command::Crds(args) => crds::run(&args),
         Command::Tidy => tidy::run(),
+        Command::ModelCheck => model_check::run(),
         Command::Sim(args) => sim::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),

@@ -8,13 +8,13 @@ use quorate_model::LogIndex;
 
 use super::{Configuration, Entry, Payload, Rule};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Configurations {
     /// Never empty. The first is the one in force at the log's base.
     history: VecDeque<Placed>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Placed {
     index: LogIndex,
     configuration: Configuration,

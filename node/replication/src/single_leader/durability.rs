@@ -9,7 +9,7 @@ use quorate_model::LogIndex;
 
 use super::{PersistId, When};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Durability {
     /// Entries of the present log through here are on the disk.
     durable: LogIndex,
@@ -18,7 +18,7 @@ pub(super) struct Durability {
     completed: PersistId,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     id: PersistId,
     /// Through where the present log is durable once this completes.

@@ -18,7 +18,7 @@ use super::{Message, PersistId, When};
 const REFUSED_DELAY_MAX: Duration = Duration::from_millis(30);
 
 /// Asking whether an election would be won, before anybody's term is raised.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PreVoting {
     /// The term that a vote would be asked in; above every term that was heard of.
     term: Term,
@@ -29,9 +29,9 @@ pub(super) struct PreVoting {
 }
 
 /// Standing for election in the present term.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Candidacy {
-    granted: BTreeSet<NodeId>,
+    pub(super) granted: BTreeSet<NodeId>,
     /// The persist that makes this replica's vote for itself durable.
     own_vote: PersistId,
     /// The old leader asked for this election.
@@ -216,6 +216,11 @@ impl Replica {
         if !leads && self.kernel.leader == Some(from) && self.kernel.may_campaign() {
             self.campaign(self.kernel.term().next(), Transferred::Yes);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn stand_at_once(&mut self) {
+        self.campaign(self.kernel.term().next(), Transferred::Yes);
     }
 
     fn campaign(&mut self, term: Term, transferred: Transferred) {

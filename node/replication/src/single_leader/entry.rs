@@ -7,13 +7,13 @@ use quorate_model::{LogIndex, NodeId, Position, Term};
 use serde::{Deserialize, Serialize};
 
 /// One entry of a group's log.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub position: Position,
     pub payload: Payload,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Payload {
     /// A new leader's first entry: through it, and only through it, earlier terms' entries are committed.
     Empty,
@@ -25,7 +25,7 @@ pub enum Payload {
 }
 
 /// Who replicates a group. No node is both a voter and a learner.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Configuration {
     pub voters: BTreeSet<NodeId>,
     /// They follow the log and have no vote.
@@ -34,7 +34,7 @@ pub struct Configuration {
 }
 
 /// Who must hold an entry durably before it is acknowledged, and whose vote an election needs beside a majority.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum Rule {
     /// A majority of the voters.
     #[default]
@@ -47,7 +47,7 @@ pub enum Rule {
 }
 
 /// What a replica must not forget between restarts, beside its log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct HardState {
     pub term: Term,
     pub vote: Option<NodeId>,

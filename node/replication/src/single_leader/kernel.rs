@@ -19,7 +19,7 @@ use super::{
     Configuration, Entry, HardState, Message, Output, Payload, PersistId, Restored, Settings, When,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kernel {
     pub(super) id: NodeId,
     pub(super) settings: Settings,
@@ -52,7 +52,7 @@ pub(super) struct Kernel {
 }
 
 /// The log has a hole or a bad record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Damage {
     /// Names this damage at the leader.
     pub(super) token: u64,
@@ -61,7 +61,7 @@ pub(super) struct Damage {
 }
 
 /// The membership that the group should have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) voters: BTreeSet<NodeId>,
     pub(super) learners: BTreeSet<NodeId>,
@@ -70,7 +70,7 @@ pub(super) struct Target {
     pub(super) in_sync: InSyncPolicy,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Unsaved {
     hard_state: bool,
     truncate_from: Option<LogIndex>,

@@ -223,7 +223,7 @@ fn a_follower_behind_the_log_gets_a_snapshot_and_then_the_log() {
         && matches!(message, Message::SnapshotOffer { .. })));
     let position = Some(position(2, 21));
     let outputs = driven.step(Input::SnapshotSent { to: node(3), position });
-    assert_eq!(appends_to(&outputs, 3), [vec![]]);
+    assert_eq!(appends_to(&outputs, 3), [Vec::<u64>::new()]);
     // What it holds counts when it says so itself.
     assert_eq!(driven.replica.followers()[&node(3)].matched, LogIndex(0));
     driven.receive(3, matched(2, 2, 21));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Configuration, Entry};
 
 /// Fields are only ever appended to a variant's end and variants to the enum's end: the encoding is positional.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Message {
     /// "Would you vote for me in `term`?" Changes nobody's state (Raft dissertation, section 9.6).
     PreVote {
@@ -58,7 +58,7 @@ pub enum Message {
     },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum AppendResult {
     /// Durable through here, and equal to the sender's log through here.
     Matched(LogIndex),

@@ -43,6 +43,8 @@ mod leading;
 mod leading_test;
 mod log;
 mod message;
+#[cfg(test)]
+mod model_test;
 mod output;
 mod random;
 mod replica;

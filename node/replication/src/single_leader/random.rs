@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Random {
     state: u64,
 }

@@ -18,14 +18,14 @@ use super::{
 };
 
 /// See the contract in [`super`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(super) kernel: Kernel,
     pub(super) role: Role,
     announced: Announced,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Role {
     /// Follows, or waits for a leader to follow: until `deadline`, when nothing is heard.
     Follower {
@@ -407,6 +407,52 @@ impl Replica {
         if announced != self.announced {
             self.announced = announced;
             self.kernel.output(Output::Leadership { term, leader, leading });
+        }
+    }
+}
+
+/// What an exhaustive search over replicas needs beside the contract.
+#[cfg(test)]
+impl Replica {
+    /// Stands for election at once, whatever the time, as when a leader hands over.
+    pub(super) fn stand(&mut self) {
+        self.stand_at_once();
+        self.kernel.finish_step();
+        self.announce();
+    }
+
+    /// The leader changes something of its own accord.
+    pub(super) fn change(&mut self, act: impl FnOnce(&mut Leading<'_>)) {
+        self.with_leader(act);
+        self.kernel.finish_step();
+        self.announce();
+    }
+
+    /// Whether the leader may append a configuration.
+    pub(super) fn may_change(&self) -> bool {
+        match &self.role {
+            Role::Leader(leader) => leader.may_change(&self.kernel),
+            Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => false,
+        }
+    }
+
+    /// Everything that decides what the replica does next, but for the time.
+    pub(super) fn hash_protocol(&self, state: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        (self.kernel.term(), self.kernel.vote(), self.kernel.leader).hash(state);
+        (self.kernel.committed(), self.kernel.applied(), self.last()).hash(state);
+        self.configuration().hash(state);
+        match &self.role {
+            Role::Follower { .. } => 0_u8.hash(state),
+            Role::PreVoting(_) => 1_u8.hash(state),
+            Role::Candidate(candidacy) => {
+                2_u8.hash(state);
+                candidacy.granted.hash(state);
+            }
+            Role::Leader(leader) => {
+                3_u8.hash(state);
+                leader.hash_protocol(state);
+            }
         }
     }
 }

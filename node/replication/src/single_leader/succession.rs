@@ -17,7 +17,7 @@ pub struct Succession {
 }
 
 /// The newest leader known, and since when it is known to be gone.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reign {
     leader: Option<(NodeId, Term)>,
     over_at: Option<Time>,

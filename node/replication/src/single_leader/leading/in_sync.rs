@@ -175,7 +175,7 @@ impl Leading<'_> {
         set
     }
 
-    fn change_rule(&mut self, rule: Rule) {
+    pub(in crate::single_leader) fn change_rule(&mut self, rule: Rule) {
         let before = self.kernel.configuration().clone();
         let why = self.reason_of_change(&before.rule, &rule);
         let next = Configuration { rule, ..before };

@@ -91,7 +91,7 @@ impl Leading<'_> {
         self.wanted_rule(voters).unwrap_or_else(|| self.kernel.configuration().rule.clone())
     }
 
-    fn change_configuration(&mut self, next: Configuration) {
+    pub(in crate::single_leader) fn change_configuration(&mut self, next: Configuration) {
         let current = self.kernel.configuration();
         // INV-26: any majority of the one shares a member with any majority of the other.
         assert!(current.voters.symmetric_difference(&next.voters).count() <= 1);

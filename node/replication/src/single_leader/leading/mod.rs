@@ -34,7 +34,7 @@ use transferring::Transfer;
 /// The round of an answer that answers nothing but the term. Rounds count from 1.
 pub(super) const NO_ROUND: u64 = 0;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// The index of this leader's first entry; nothing is committed by this leader before it (INV-16).
     pub(super) first_own: LogIndex,
@@ -120,6 +120,22 @@ impl Leader {
         let slow = self.slow_due.map(|at| Deadline { at, why: Waiting::SlowMember });
         let all = [Some(heartbeat), transfer, notice, slow].into_iter().flatten();
         all.min_by_key(|deadline| deadline.at).unwrap_or(heartbeat)
+    }
+
+    #[cfg(test)]
+    pub(super) fn may_change(&self, kernel: &Kernel) -> bool {
+        self.majority >= kernel.configurations.current_index().max(self.first_own)
+            || planted::is(Bug::ChangeUnsettled)
+    }
+
+    #[cfg(test)]
+    pub(super) fn hash_protocol(&self, state: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        (self.first_own, self.majority).hash(state);
+        for (node, progress) in &self.followers {
+            (node, progress.matched, progress.next).hash(state);
+            std::mem::discriminant(&progress.phase).hash(state);
+        }
     }
 
     pub(super) fn view(&self) -> AcknowledgementView {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use quorate_model::{LogIndex, Position, Time};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Progress {
     /// The follower's log is durable and equal to the leader's through here.
     pub(super) matched: LogIndex,
@@ -25,7 +25,7 @@ pub(super) struct Progress {
     pub(super) leaving: Option<Leaving>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Looking for where the logs agree: one append at a time.
     Probe {
@@ -41,7 +41,7 @@ pub(super) enum Phase {
     Snapshot(Snapshot),
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Snapshot {
     /// Not before this time: the last stream failed, or the leader must first know more (INV-34).
     Waiting {

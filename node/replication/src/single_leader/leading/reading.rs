@@ -11,7 +11,7 @@ use quorate_model::planted::{self, Bug};
 use super::Leading;
 use crate::single_leader::{Dropped, Output, ReadId};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
     /// They arrived after the newest round began.
     waiting: Vec<ReadId>,
@@ -20,7 +20,7 @@ pub(super) struct Reads {
 }
 
 /// Reads that one round confirms.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Batch {
     round: u64,
     /// The commit index when the round began.

@@ -10,7 +10,7 @@ const RESOLUTION: Duration = Duration::from_millis(5);
 /// At this many marks every second one is forgotten, which makes the old ones coarser.
 const MARKS_MAX: usize = 1024;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Timeline {
     /// From this index on entries were appended at this time, or after it. Never empty.
     marks: VecDeque<(LogIndex, Time)>,

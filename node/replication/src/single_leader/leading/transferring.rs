@@ -10,7 +10,7 @@ use super::Leading;
 use super::progress::Progress;
 use crate::single_leader::Message;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::single_leader) struct Transfer {
     pub(super) to: NodeId,
     pub(super) deadline: Time,

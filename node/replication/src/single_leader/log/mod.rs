@@ -12,7 +12,7 @@ use quorate_model::{LogIndex, Position, Term};
 use super::Entry;
 use terms::Terms;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Log {
     terms: Terms,
     /// The newest entries, without a gap, to the end of the log.

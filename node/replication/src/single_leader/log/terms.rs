@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use quorate_model::{LogIndex, Position, Term};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Terms {
     base: Position,
     last: LogIndex,
