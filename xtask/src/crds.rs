@@ -1,11 +1,16 @@
-//! `crds`: the CustomResourceDefinitions as files, from the operator's own types.
+//! `crds`: the CustomResourceDefinitions as files, from the operator's own types, and the chart's defaults as one file for
+//! those who do without Helm.
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use quorate_e2e::cluster::command::output;
+use quorate_e2e::cluster::progress::Progress;
+use quorate_e2e::cluster::tools;
 
+use crate::up::NAMESPACE;
 use crate::workspace::{cargo, root};
 
 #[derive(Debug, clap::Args)]
@@ -19,27 +24,43 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.check {
         return check();
     }
-    for (path, content) in files()? {
+    for (path, content) in definitions()? {
         fs::write(path, content)?;
     }
+    // Made from the chart, and so from the definition that was just written to it.
+    let (path, content) = manifests()?;
+    fs::write(path, content)?;
     Ok(())
 }
 
 /// Fails when a file on disk is not what the types say.
 pub(crate) fn check() -> Result<()> {
-    for (path, content) in files()? {
+    let files = definitions()?.into_iter().chain([manifests()?]);
+    for (path, content) in files {
         if fs::read_to_string(&path).ok().as_deref() != Some(content.as_str()) {
-            bail!("{} is not what the types say: run `cargo xtask crds`", path.display());
+            bail!(
+                "{} is not what the types and the chart say: run `cargo xtask crds`",
+                path.display()
+            );
         }
     }
     Ok(())
 }
 
-fn files() -> Result<Vec<(PathBuf, String)>> {
+fn definitions() -> Result<Vec<(PathBuf, String)>> {
     let yaml = output(&mut cargo(["run", "--quiet", "-p", "quorate-operator", "--", "crds"]))?;
     let plain = root().join("crds/replicatedstores.quorate.dev.yaml");
     let template = root().join("charts/quorate/templates/crds.yaml");
     Ok(vec![(template, as_template(&yaml)?), (plain, yaml)])
+}
+
+/// The chart with its default values, for `kubectl apply`.
+fn manifests() -> Result<(PathBuf, String)> {
+    let helm = tools::helm(&Progress::quiet())?;
+    let args = ["--namespace", NAMESPACE, "--skip-tests", "--set", "namespace.create=true"];
+    let mut template = Command::new(helm);
+    template.args(["template", "quorate", "charts/quorate"]).args(args).current_dir(root());
+    Ok((root().join("examples/install.yaml"), output(&mut template)?))
 }
 
 /// The definition as a template of the chart: it may be left out, and it outlives the release,

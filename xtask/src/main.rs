@@ -35,7 +35,7 @@ enum Command {
     Down,
     /// Build the container images, and load them when there is a cluster.
     Images,
-    /// Write the CustomResourceDefinitions to crds/ and to the chart.
+    /// Write the CustomResourceDefinitions to crds/ and to the chart, and the chart to examples/install.yaml.
     Crds(crds::Args),
     /// Check the house rules.
     Tidy,

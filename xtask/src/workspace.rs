@@ -7,11 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use quorate_e2e::cluster::command::{output, visible};
 use quorate_e2e::cluster::progress::Progress;
+use quorate_e2e::cluster::tools;
 
 /// The root of the clone.
 pub(crate) fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
+    tools::repository()
 }
 
 /// Cargo in the root of the clone.

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -96,7 +97,7 @@ pub fn cache_dir() -> PathBuf {
 
 /// The folder of the Go sources and manifests in the clone.
 pub fn local_sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("local")
+    repository().join("e2e/local")
 }
 
 fn go_module(
@@ -225,4 +226,17 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The root of the clone in which this runs: cargo says where it is, or one of the folders above. It is looked up at run
+/// time, because several clones may share one target directory, and a program that was built for one would read another.
+pub fn repository() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let here = std::env::current_dir().ok();
+        let is_root = |folder: &&Path| folder.join("e2e/local").is_dir();
+        let mut starts = by_cargo.iter().chain(&here).flat_map(|start| start.ancestors());
+        starts.find(is_root).map_or_else(|| PathBuf::from("."), Path::to_owned)
+    })
 }

@@ -21,7 +21,7 @@ pub(super) fn run(stages: &mut Stages) {
         let hint = "not installed: cargo install --locked --version 0.20.2 cargo-deny";
         stages.skip("dependencies (deny)", hint);
     }
-    stages.check("CRD files", crds::check);
+    stages.check("CRD and install files", crds::check);
     stages.check("chart", chart);
     let tests = ["test", "--workspace", "--no-fail-fast"];
     // Asking for the cluster here would run its tests among the others.
