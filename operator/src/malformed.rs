@@ -1,12 +1,13 @@
 //! A resource that does not parse at all, say one written under another version of the schema. Its owner is told in
-//! its own status; nothing of its store is touched, and no other store notices.
+//! its own status; nothing of its store is touched but the labels by which clients find its leaders, and no other store
+//! notices.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::events::EventType;
 use kube::{Api, Resource};
-use quorate_api::ReplicatedStore;
+use quorate_api::{ReplicatedStore, ReplicatedStoreStatus};
 use serde_json::{Value, json};
 
 use crate::apply::FIELD_MANAGER;
@@ -14,6 +15,7 @@ use crate::context::Context;
 use crate::error::{Error, Verb};
 use crate::memory::StoreKey;
 use crate::metrics::Written;
+use crate::reconcile::label_leaders;
 use crate::{observe, status};
 
 const REASON: &str = "Malformed";
@@ -40,6 +42,13 @@ pub(crate) async fn report(
     let Some(live) = api.get_opt(&store.name).await.map_err(|e| failed(Verb::Read, e))? else {
         return Ok(());
     };
+    // A status that does not parse remembers no terms: then labels cannot be told from older ones, and stay.
+    let status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
+    if let Ok(status) = serde_json::from_value::<ReplicatedStoreStatus>(status) {
+        let observed = Box::pin(observe::observe(context, store, status)).await?;
+        context.memory.leaders_are_seen(store);
+        label_leaders(context, store, invalid.metadata.uid.clone(), &observed).await?;
+    }
     if says(&live.data, &message) {
         return Ok(());
     }

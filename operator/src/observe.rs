@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
-use quorate_api::ReplicatedStore;
+use quorate_api::{ReplicatedStore, ReplicatedStoreStatus};
 use quorate_plan::{Children, Observed, Reported, names};
 use serde::de::DeserializeOwned;
 
@@ -42,18 +42,12 @@ pub(crate) async fn resource(
 pub(crate) async fn observe(
     context: &Context,
     store: &StoreKey,
-    resource: &ReplicatedStore,
+    status: ReplicatedStoreStatus,
 ) -> Result<Observed, Error> {
     let (children, machines) =
         try_join(children(context, store), context.machines.labels(&context.client)).await?;
     let reports = reports(context, store, &children).await;
-    Ok(Observed {
-        now: now(),
-        status: resource.status.clone().unwrap_or_default(),
-        children,
-        reports,
-        machines,
-    })
+    Ok(Observed { now: now(), status, children, reports, machines })
 }
 
 /// Where a pod's admin API is, once it has an address.

@@ -16,9 +16,13 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use quorate_api::ReplicatedStore;
-use quorate_plan::{Next, Observed, Outcome, Plan, ValidStore, WaitingOn, check, plan, validate};
+use quorate_plan::{
+    Next, Observed, Outcome, Plan, PodLabels, ValidStore, WaitingOn, check, labels_of, plan,
+    validate,
+};
 use serde_json::json;
 
 use crate::act::Actor;
@@ -68,13 +72,16 @@ pub async fn reconcile(context: &Context, store: &StoreKey) -> Result<Pass, Erro
         context.memory.forget(store);
         return Ok(Pass::Gone);
     }
-    let observed = Box::pin(observe::observe(context, store, &resource)).await?;
+    let status = resource.status.clone().unwrap_or_default();
+    let observed = Box::pin(observe::observe(context, store, status)).await?;
     context.memory.leaders_are_seen(store);
     match validate(&resource) {
         Ok(valid) => Box::pin(follow(context, store, &resource, &valid, &observed)).await,
         Err(errors) => {
+            let labelled = label_leaders(context, store, resource.uid(), &observed).await;
             let outcome = Outcome::Invalid { errors: &errors };
             publish(context, &resource, &observed, outcome).await?;
+            labelled?;
             Ok(Pass::Invalid)
         }
     }
@@ -134,10 +141,7 @@ async fn carry_out(
         Ok::<(), Error>(())
     }
     .await;
-    for pod in pod_labels {
-        let change = json!({ "metadata": { "labels": pod.labels } });
-        applier.merge::<Pod>(Verb::Label, &pod.pod, &pod.uid, None, change).await?;
-    }
+    label(&applier, pod_labels).await?;
     applied?;
     for claim in claim_growth {
         let size = json!({ "spec": { "resources": { "requests": { "storage": claim.size } } } });
@@ -155,6 +159,32 @@ async fn carry_out(
         }
         Next::Wait(_) | Next::Settled => Ok(()),
     }
+}
+
+/// Lets the labels follow the leaders of a store that is otherwise left alone: clients must find them.
+pub(crate) async fn label_leaders(
+    context: &Context,
+    store: &StoreKey,
+    uid: Option<String>,
+    observed: &Observed,
+) -> Result<(), Error> {
+    let Some(owner_uid) = uid else { return Ok(()) };
+    let Ok(id) = owner_uid.parse() else { return Ok(()) };
+    let applier = Applier {
+        client: &context.client,
+        metrics: &context.metrics,
+        namespace: &store.namespace,
+        owner_uid: &owner_uid,
+    };
+    label(&applier, &labels_of(id, observed)).await
+}
+
+async fn label(applier: &Applier<'_>, pod_labels: &[PodLabels]) -> Result<(), Error> {
+    for pod in pod_labels {
+        let change = json!({ "metadata": { "labels": pod.labels } });
+        applier.merge::<Pod>(Verb::Label, &pod.pod, &pod.uid, None, change).await?;
+    }
+    Ok(())
 }
 
 async fn publish(

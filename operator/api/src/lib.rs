@@ -12,18 +12,26 @@ mod pod;
 mod schema;
 #[cfg(test)]
 mod schema_test;
+mod sessions;
+mod single_leader;
 mod status;
 mod storage;
 mod store;
 
 pub use amount::Amount;
 pub use datacenter::DatacenterSpec;
-pub use mode::{Durability, ReplicationMode, SingleLeaderSpec};
+pub use mode::ReplicationMode;
 pub use pod::{LogLevel, PodSpec, Resources};
 pub use schema::crd;
+pub use sessions::{ReadFrom, ReadYourWritesMethod, ReadYourWritesSpec, SessionsSpec};
+pub use single_leader::{
+    Durability, InSyncSpec, LogFormat, OnLoss, PreferredLeaderSpec, PreferredShardLeader,
+    SingleLeaderSpec,
+};
 pub use status::{
-    BootstrapStatus, NodeState, NodeStatus, Phase, ReplicatedStoreStatus, ServicesStatus,
-    ShardHealth, ShardStatus,
+    BootstrapStatus, CatchUpPhase, CatchUpStatus, FailoverStatus, NodeState, NodeStatus, Phase,
+    ReplicatedStoreStatus, RollbackStatus, ServicesStatus, ShardHealth, ShardStatus, SwapStatus,
+    SwapWhy,
 };
 pub use storage::{ReclaimPolicy, StorageSpec};
 pub use store::{ReplicatedStore, ReplicatedStoreSpec};

@@ -114,7 +114,7 @@ fn pins_must_fit_the_number_of_nodes() {
 }
 
 #[test]
-fn an_even_number_of_replicas_is_refused_under_quorum() {
+fn an_even_number_of_replicas_is_refused() {
     let bad = store(|s| {
         s["spec"]["nodes"] = json!(4);
         s["spec"]["singleLeader"] = json!({"replicas": 4});
@@ -122,12 +122,78 @@ fn an_even_number_of_replicas_is_refused_under_quorum() {
     refused(&bad, None, "spec.singleLeader.replicas must be odd");
 }
 
+fn single(block: &Value) -> Value {
+    store(|s| s["spec"]["singleLeader"] = block.clone())
+}
+
 #[test]
-fn the_preferred_datacenter_must_exist() {
-    let with =
-        |name: &str| store(|s| s["spec"]["singleLeader"] = json!({"preferredDatacenter": name}));
-    accepted(&with("dc-b"), None);
-    refused(&with("dc-x"), None, "spec.singleLeader.preferredDatacenter is not one of");
+fn the_preferred_leader_must_be_possible() {
+    let with = |preferred: Value| single(&json!({"preferredLeader": preferred}));
+    accepted(&with(json!({"datacenter": "dc-b", "pod": "orders-dc-b-0"})), None);
+    accepted(&with(json!({"shards": [{"shard": 2, "pod": "orders-dc-a-0"}]})), None);
+    let elsewhere = "spec.singleLeader.preferredLeader.datacenter is not one of";
+    refused(&with(json!({"datacenter": "dc-x"})), None, elsewhere);
+    let unknown = "names a shard that is not below spec.shards";
+    refused(&with(json!({"shards": [{"shard": 3, "pod": "orders-dc-a-0"}]})), None, unknown);
+    let empty = "says neither datacenter nor pod";
+    refused(&with(json!({"shards": [{"shard": 0}]})), None, empty);
+}
+
+#[test]
+fn every_durability_is_accepted_and_can_be_changed_to_any_other() {
+    let all = ["Async", "SemiSync", "Sync", "Quorum"].map(|d| single(&json!({"durability": d})));
+    for old in &all {
+        for new in &all {
+            accepted(new, Some(old));
+        }
+    }
+}
+
+#[test]
+fn an_in_sync_set_belongs_to_the_durabilities_that_have_one() {
+    let with = |durability: &str, in_sync: Value| {
+        single(&json!({"durability": durability, "inSync": in_sync}))
+    };
+    accepted(
+        &with("SemiSync", json!({"count": 2, "onLoss": "Shrink", "slowAfter": "500ms"})),
+        None,
+    );
+    accepted(&with("Sync", json!({"onLoss": "Shrink", "slowAfter": "1m30s"})), None);
+    for durability in ["Async", "Quorum"] {
+        let bad = with(durability, json!({"onLoss": "Block"}));
+        refused(&bad, None, "belongs to durability SemiSync and Sync");
+    }
+    refused(
+        &with("SemiSync", json!({"count": 3})),
+        None,
+        "is not below spec.singleLeader.replicas",
+    );
+    let alone = single(&json!({"durability": "SemiSync", "replicas": 1}));
+    refused(&alone, None, "is not below spec.singleLeader.replicas");
+    refused(&with("Sync", json!({"count": 1})), None, "Sync takes every replica");
+    refused(&with("Sync", json!({"onLoss": "Replace"})), None, "has nobody to take");
+    for slow in ["99ms", "61m"] {
+        refused(&with("SemiSync", json!({"slowAfter": slow})), None, "between 100ms and 1h");
+    }
+}
+
+#[test]
+fn session_defaults_name_what_their_method_needs() {
+    let with = |sessions: Value| single(&json!({"sessions": sessions}));
+    accepted(&with(json!({})), None);
+    accepted(
+        &with(json!({
+            "readFrom": "Replica", "maxStaleness": "5s", "replicaWait": "50ms",
+            "readYourWrites": {"method": "Owner", "ownerKeys": ["profile:*"]},
+        })),
+        None,
+    );
+    let keys = "ownerKeys goes with method Owner";
+    refused(&with(json!({"readYourWrites": {"method": "Owner"}})), None, keys);
+    refused(&with(json!({"readYourWrites": {"ownerKeys": ["a"]}})), None, keys);
+    let window = json!({"readYourWrites": {"method": "Position", "window": "60s"}});
+    refused(&with(window), None, "window belongs to method Window");
+    refused(&with(json!({"replicaWait": "11s"})), None, "at most 10s");
 }
 
 #[test]
@@ -244,7 +310,10 @@ fn walk(path: &str, schema: &Value, found: &mut Vec<String>) {
     // Types of Kubernetes itself come without bounds; no rule looks into them.
     let foreign = path.contains(".conditions") || path.contains(".tolerations");
     let bounded = match object.get("type").and_then(Value::as_str) {
-        Some("string") => object.contains_key("maxLength") || object.contains_key("enum"),
+        Some("string") => {
+            ["maxLength", "enum"].iter().any(|key| object.contains_key(*key))
+                || object.get("format") == Some(&json!("date-time"))
+        }
         Some("array") => object.contains_key("maxItems"),
         Some("object") => {
             !object.contains_key("additionalProperties") || object.contains_key("maxProperties")
@@ -292,7 +361,10 @@ fn subresources_columns_and_names_are_there() {
         .iter()
         .map(|column| column["name"].as_str().unwrap())
         .collect();
-    assert_eq!(columns, ["Mode", "Nodes", "Ready", "Shards", "Leaders", "Phase", "Message", "Age"]);
+    assert_eq!(
+        columns,
+        ["Mode", "Nodes", "Ready", "Shards", "Durability", "Leaders", "Phase", "Message", "Age"]
+    );
     let datacenters =
         &version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["datacenters"];
     assert_eq!(datacenters["x-kubernetes-list-type"], "map");

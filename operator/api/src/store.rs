@@ -34,6 +34,7 @@ use crate::{
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".spec.nodes", description = "Nodes asked for"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready", description = "Nodes that serve and are caught up, of those asked for"),
     printcolumn(name = "Shards", type_ = "string", json_path = ".status.shardsHealthy", description = "Shards with a leader and every replica caught up, of all"),
+    printcolumn(name = "Durability", type_ = "string", json_path = ".status.durability", description = "When writes are acknowledged, as all shards keep it"),
     printcolumn(name = "Leaders", type_ = "string", json_path = ".status.leaderDatacenters", description = "Where the shards' leaders are"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
@@ -59,8 +60,11 @@ use crate::{
 #[x_kube(validation = Rule::new("self.datacenters.all(d, self.datacenters.exists_one(e, e.name == d.name))")
     .message("two of spec.datacenters have one name: give each its own")
     .field_path(".datacenters"))]
-#[x_kube(validation = Rule::new("!has(self.singleLeader) || !has(self.singleLeader.preferredDatacenter) || self.datacenters.exists(d, d.name == self.singleLeader.preferredDatacenter)")
-    .message("spec.singleLeader.preferredDatacenter is not one of spec.datacenters: name one of them or leave it out")
+#[x_kube(validation = Rule::new("!has(self.singleLeader) || !has(self.singleLeader.preferredLeader) || !has(self.singleLeader.preferredLeader.datacenter) || self.datacenters.exists(d, d.name == self.singleLeader.preferredLeader.datacenter)")
+    .message("spec.singleLeader.preferredLeader.datacenter is not one of spec.datacenters: name one of them or leave it out")
+    .field_path(".singleLeader"))]
+#[x_kube(validation = Rule::new("!has(self.singleLeader) || !has(self.singleLeader.preferredLeader) || !has(self.singleLeader.preferredLeader.shards) || self.singleLeader.preferredLeader.shards.all(s, s.shard < self.shards)")
+    .message("spec.singleLeader.preferredLeader.shards names a shard that is not below spec.shards: correct its number or remove the entry")
     .field_path(".singleLeader"))]
 #[x_kube(validation = Rule::new("self.mode == 'SingleLeader' || !has(self.singleLeader)")
     .message("spec.singleLeader belongs to mode SingleLeader: remove it or set spec.mode to SingleLeader")
@@ -71,7 +75,7 @@ pub struct ReplicatedStoreSpec {
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("spec.mode cannot change: create a store of the other mode and copy the data"))]
     pub mode: ReplicationMode,
-    /// What only mode SingleLeader has. Without it: durability Quorum, 3 replicas.
+    /// What only mode SingleLeader has. Without it: durability Quorum, 3 replicas, log format Logical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_leader: Option<SingleLeaderSpec>,
     /// How many nodes the store has, shared evenly by the datacenters (the first ones listed get the remainder).

@@ -15,6 +15,7 @@ pub mod names;
 pub mod observe;
 pub mod placement;
 pub mod plan;
+mod policy;
 pub mod report;
 #[cfg(test)]
 mod simulation;
@@ -26,9 +27,10 @@ pub use check::{Violation, check};
 pub use observe::{Children, Machine, Observed, Reported};
 pub use plan::{
     Action, ClaimGrowth, HandOver, Next, Plan, PodLabels, Prune, RestartReason, TopologyChange,
-    WaitingOn, plan,
+    WaitingOn, labels_of, plan,
 };
 pub use report::{Event, EventKind, EventReason, Outcome, Report, report};
 pub use validate::{
-    Mode, SingleLeader, SpecError, ValidDatacenter, ValidStorage, ValidStore, validate,
+    Mode, PreferredLeaders, SingleLeader, SpecError, ValidDatacenter, ValidStorage, ValidStore,
+    validate,
 };

@@ -2,7 +2,7 @@
 
 use quorate_model::Datacenter;
 
-use crate::ValidStore;
+use crate::{ValidDatacenter, ValidStore};
 
 /// Redis protocol for plain clients.
 pub const PORT_PLAIN: i32 = 6379;
@@ -26,6 +26,14 @@ pub fn stateful_set(store: &ValidStore, datacenter: &Datacenter) -> String {
 #[must_use]
 pub fn pod(store: &ValidStore, datacenter: &Datacenter, ordinal: i32) -> String {
     format!("{}-{datacenter}-{ordinal}", store.name)
+}
+
+/// Whether a pod of the datacenter could be called so, whatever the store is called and however many nodes it has.
+pub(crate) fn may_be_pod_of(name: &str, datacenter: &ValidDatacenter) -> bool {
+    name.rsplit_once('-').is_some_and(|(set, ordinal)| {
+        let ends = format!("-{}", datacenter.name);
+        set.ends_with(&ends) && ordinal.parse::<u16>().is_ok()
+    })
 }
 
 /// The claim of a pod, as the StatefulSet controller names it.

@@ -4,13 +4,17 @@
 //! installed. Everything downstream takes [`ValidStore`] and never the raw spec.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use quorate_api::{
-    Durability, LogLevel, PodSpec, ReclaimPolicy, ReplicatedStore, ReplicatedStoreSpec,
-    ReplicationMode, Resources, labels,
+    LogLevel, PodSpec, ReclaimPolicy, ReplicatedStore, ReplicatedStoreSpec, ReplicationMode,
+    Resources, SingleLeaderSpec, labels,
 };
-use quorate_model::{Datacenter, Name, NodeId, StoreId};
+use quorate_model::{Datacenter, Name, NodeId, Policy, ShardId, StoreId};
+
+use crate::placement::Preference;
+use crate::{names, policy};
 
 /// A store that can be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,9 +50,24 @@ pub enum Mode {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SingleLeader {
-    pub durability: Durability,
+    pub policy: Policy,
     pub replicas: usize,
-    pub preferred_datacenter: Option<Datacenter>,
+    pub preferred: PreferredLeaders,
+}
+
+/// Where leaders should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PreferredLeaders {
+    /// Of every shard that is not an exception.
+    pub all: Preference,
+    pub exceptions: BTreeMap<ShardId, Preference>,
+}
+
+impl PreferredLeaders {
+    #[must_use]
+    pub fn of(&self, shard: ShardId) -> &Preference {
+        self.exceptions.get(&shard).unwrap_or(&self.all)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,9 +123,21 @@ pub enum SpecError {
     #[error("spec.singleLeader.replicas is {replicas}: use 1, 3, 5 or 7")]
     Replicas { replicas: i32 },
     #[error(
-        "spec.singleLeader.preferredDatacenter {name:?} is not one of spec.datacenters: name one of them or leave it out"
+        "spec.singleLeader.preferredLeader names datacenter {name:?}, which is not one of spec.datacenters: name one of them or leave it out"
     )]
     PreferredDatacenter { name: String },
+    #[error(
+        "spec.singleLeader.preferredLeader names pod {name:?}, which is not one of the store's: name one of status.nodes or leave it out"
+    )]
+    PreferredPod { name: String },
+    #[error(
+        "spec.singleLeader.preferredLeader.shards names shard {shard} twice or beyond spec.shards: correct or remove it"
+    )]
+    PreferredShard { shard: i32 },
+    #[error("{field}{problem}")]
+    Policy { field: &'static str, problem: &'static str },
+    #[error("{field} is {text:?}: use a span of {min:?} to {max:?}, such as 500ms or 1m30s")]
+    Span { field: &'static str, text: String, min: Duration, max: Duration },
     #[error("spec.shards is {shards}: use 1 to 256")]
     Shards { shards: i32 },
     #[error("spec.shards is {shards}, but the store was created with {actual}: set it back")]
@@ -188,10 +219,19 @@ impl ValidStore {
         }
     }
 
+    /// Where leaders should be.
     #[must_use]
-    pub const fn preferred_datacenter(&self) -> Option<&Datacenter> {
+    pub const fn preferred_leaders(&self) -> &PreferredLeaders {
         match &self.mode {
-            Mode::SingleLeader(single) => single.preferred_datacenter.as_ref(),
+            Mode::SingleLeader(single) => &single.preferred,
+        }
+    }
+
+    /// What every shard's group keeps to.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        match &self.mode {
+            Mode::SingleLeader(single) => &single.policy,
         }
     }
 
@@ -309,22 +349,56 @@ fn mode(
             if spec.nodes < replicas {
                 errors.0.push(SpecError::FewerNodesThanReplicas { nodes: spec.nodes, replicas });
             }
-            let preferred_datacenter = single.preferred_datacenter.and_then(|name| {
-                let found = datacenters.iter().find(|d| d.name.as_str() == name);
-                if found.is_none() {
-                    errors.0.push(SpecError::PreferredDatacenter { name });
-                }
-                found.map(|datacenter| datacenter.name.clone())
-            });
-            usize::try_from(replicas).ok().map(|replicas| {
-                Mode::SingleLeader(SingleLeader {
-                    durability: single.durability,
-                    replicas,
-                    preferred_datacenter,
-                })
+            let policy = errors.keep(policy::of(&single));
+            let preferred = preferred_leaders(spec, &single, datacenters, errors);
+            usize::try_from(replicas).ok().zip(policy).map(|(replicas, policy)| {
+                Mode::SingleLeader(SingleLeader { policy, replicas, preferred })
             })
         }
     }
+}
+
+fn preferred_leaders(
+    spec: &ReplicatedStoreSpec,
+    single: &SingleLeaderSpec,
+    datacenters: &[ValidDatacenter],
+    errors: &mut Errors,
+) -> PreferredLeaders {
+    let Some(given) = &single.preferred_leader else { return PreferredLeaders::default() };
+    let all = preference(&given.datacenter, &given.pod, datacenters, errors);
+    let mut exceptions = BTreeMap::new();
+    for exception in &given.shards {
+        let shard = exception.shard;
+        let preference = preference(&exception.datacenter, &exception.pod, datacenters, errors);
+        let known = (0..spec.shards).contains(&shard);
+        match u16::try_from(shard).ok().filter(|_| known) {
+            Some(number) if exceptions.insert(ShardId(number), preference).is_none() => {}
+            Some(_) | None => errors.0.push(SpecError::PreferredShard { shard }),
+        }
+    }
+    PreferredLeaders { all, exceptions }
+}
+
+fn preference(
+    datacenter: &Option<String>,
+    pod: &Option<String>,
+    datacenters: &[ValidDatacenter],
+    errors: &mut Errors,
+) -> Preference {
+    let found = datacenter.as_ref().and_then(|name| {
+        let found = datacenters.iter().find(|d| d.name.as_str() == name);
+        if found.is_none() {
+            errors.0.push(SpecError::PreferredDatacenter { name: name.clone() });
+        }
+        found.map(|datacenter| datacenter.name.clone())
+    });
+    // The store's name is checked elsewhere; here only whether the rest could be a pod of one of its datacenters.
+    if let Some(name) = pod
+        && !datacenters.iter().any(|datacenter| names::may_be_pod_of(name, datacenter))
+    {
+        errors.0.push(SpecError::PreferredPod { name: name.clone() });
+    }
+    Preference { pod: pod.clone(), datacenter: found }
 }
 
 fn shards(resource: &ReplicatedStore) -> Result<u16, SpecError> {

@@ -38,7 +38,9 @@ fn every_error_is_told_and_names_its_field() {
     let all = errors(|spec| {
         spec["datacenters"][1]["name"] = json!("dc-a");
         spec["datacenters"][2]["name"] = json!("DC");
-        spec["singleLeader"] = json!({"replicas": 5, "preferredDatacenter": "x"});
+        spec["singleLeader"] = json!({"replicas": 5, "preferredLeader": {
+            "datacenter": "x", "pod": "orders-0", "shards": [{"shard": 3, "pod": "orders-dc-a-0"}],
+        }});
         spec["shards"] = json!(0);
         spec["storage"] = json!({"size": "1"});
     });
@@ -47,7 +49,9 @@ fn every_error_is_told_and_names_its_field() {
         "two of spec.datacenters",
         "spec.datacenters[2].name",
         "spec.nodes is 3, below the 5",
-        "spec.singleLeader.preferredDatacenter",
+        "preferredLeader names datacenter",
+        "preferredLeader names pod",
+        "preferredLeader.shards names shard 3",
         "spec.shards",
         "spec.storage.size",
     ] {
@@ -60,6 +64,13 @@ fn pins_that_do_not_fit_are_refused() {
     let all = errors(|spec| spec["datacenters"][0]["nodes"] = json!(2));
     assert_eq!(all, [SpecError::NodesDoNotFit { nodes: 3, needed: 4 }]);
     assert!(errors(|spec| spec["datacenters"] = json!([])).contains(&SpecError::NoDatacenter));
+}
+
+#[test]
+fn a_preferred_pod_that_a_smaller_store_does_not_have_is_no_error() {
+    let mut spec = three_datacenters(3);
+    spec["singleLeader"] = json!({"preferredLeader": {"pod": "orders-dc-a-7"}});
+    assert_eq!(valid(spec).preferred_leaders().all.pod.as_deref(), Some("orders-dc-a-7"));
 }
 
 #[test]

@@ -39,6 +39,39 @@ async fn labels_follow_a_failover_in_one_pass() {
     assert!(!labelled_leaders(&world).contains(&victim));
 }
 
+/// Spoils the resource in one way or another, lets a leader fail, and looks whether the labels follow.
+async fn labels_follow_though(spoil: impl FnOnce(&mut serde_json::Value)) {
+    let world = World::new();
+    let store = world.create_store("orders", three_datacenters());
+    let operator = world.operator();
+    world.settle(&operator, &store).await.unwrap();
+    world.change_spec(&store, spoil);
+    reconcile(&operator, &store).await.unwrap();
+    let victim = leading(&world).into_iter().next().unwrap();
+    for process in world.fleet.state().processes.values_mut() {
+        process.answers = process.pod != victim;
+    }
+    world.fleet.turn();
+    reconcile(&operator, &store).await.unwrap();
+    assert_eq!(labelled_leaders(&world), leading(&world));
+    assert!(!labelled_leaders(&world).contains(&victim));
+}
+
+#[tokio::test]
+async fn labels_follow_a_failover_of_a_paused_store() {
+    labels_follow_though(|spec| spec["paused"] = true.into()).await;
+}
+
+#[tokio::test]
+async fn labels_follow_a_failover_of_a_store_whose_spec_cannot_be_carried_out() {
+    labels_follow_though(|spec| spec["nodes"] = 1.into()).await;
+}
+
+#[tokio::test]
+async fn labels_follow_a_failover_of_a_store_whose_spec_cannot_be_read() {
+    labels_follow_though(|spec| spec["nodes"] = "three".into()).await;
+}
+
 #[tokio::test]
 async fn labels_do_not_go_back_to_a_leader_of_an_older_term() {
     let world = World::new();

@@ -39,6 +39,8 @@ pub enum Violation {
     Stale { pod: String },
     #[error("StatefulSet {name} would shrink outside of a scale-down")]
     ShrinksSilently { name: String },
+    #[error("the policy would change to one that is not declared")]
+    Policy,
     #[error("the genesis of {group} would change")]
     ChangesGenesis { group: GroupId },
     #[error("{pod} would be labelled as leader behind a newer term")]
@@ -64,10 +66,10 @@ pub fn check(store: &ValidStore, observed: &Observed, plan: &Plan) -> Vec<Violat
 }
 
 fn touches_anything(plan: &Plan) -> bool {
-    let Plan { children, prune, pod_labels, claim_growth, next } = plan;
+    // Labels follow the leaders of a paused store, too.
+    let Plan { children, prune, pod_labels: _, claim_growth, next } = plan;
     children.is_some()
         || !prune.is_empty()
-        || !pod_labels.is_empty()
         || !claim_growth.is_empty()
         || matches!(next, Next::Act(_))
 }

@@ -50,6 +50,9 @@ pub(super) fn bootstrap(
     if !topology.meta_voters.contains(&request.node) {
         violations.push(Violation::LosesQuorum { group: GroupId::Meta });
     }
+    if topology.policy != *evidence.store.policy() {
+        violations.push(Violation::Policy);
+    }
     for (shard, placement) in topology.placements() {
         if placement.genesis != placement.voters {
             violations.push(Violation::ChangesGenesis { group: GroupId::Shard(shard) });
@@ -85,6 +88,9 @@ pub(super) fn proposal(
     if next.store != now.store || next.shards.len() != now.shards.len() {
         violations.push(Violation::SecondBootstrap);
         return;
+    }
+    if next.policy != now.policy && next.policy != *evidence.store.policy() {
+        violations.push(Violation::Policy);
     }
     members(evidence, now, next, violations);
     voters(evidence, GroupId::Meta, (&now.meta_voters, &next.meta_voters), violations);

@@ -1,4 +1,4 @@
-//! Who should lead which shard: evenly over nodes, in the preferred datacenter where there is one, changing little.
+//! Who should lead which shard: where somebody asked for it, and evenly over nodes among the rest, changing little.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +6,39 @@ use quorate_model::{Datacenter, NodeId};
 
 use super::{Sites, Standing, augment};
 
+/// Where the leader of a group was asked to be. The pod counts before the datacenter; neither is a reason to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preference {
+    pub pod: Option<String>,
+    pub datacenter: Option<Datacenter>,
+}
+
+impl Preference {
+    /// Somebody asked for something.
+    #[must_use]
+    pub const fn is_given(&self) -> bool {
+        self.pod.is_some() || self.datacenter.is_some()
+    }
+
+    /// Whether a leader on `site` is what was asked for, by as much of it as one of `voters` can fulfil.
+    #[must_use]
+    pub fn is_met_by(&self, sites: &Sites, voters: &BTreeSet<NodeId>, node: NodeId) -> bool {
+        self.is_given() && candidates(sites, self, voters).contains(&node)
+    }
+}
+
 /// The preferred leader of each group, given who is preferred now. `None` where every voter is leaving.
 #[must_use]
 pub fn preferred_leaders(
     sites: &Sites,
-    home: Option<&Datacenter>,
+    asked: &[&Preference],
     voters: &[BTreeSet<NodeId>],
     current: &[Option<NodeId>],
 ) -> Vec<Option<NodeId>> {
     assert_eq!(voters.len(), current.len(), "one preference per group");
+    assert_eq!(voters.len(), asked.len(), "one wish per group, if an empty one");
     let choices: Vec<BTreeSet<NodeId>> =
-        voters.iter().map(|voters| candidates(sites, home, voters)).collect();
+        voters.iter().zip(asked).map(|(voters, asked)| candidates(sites, asked, voters)).collect();
     let mut chosen: Vec<Option<NodeId>> = current
         .iter()
         .zip(&choices)
@@ -35,19 +57,22 @@ pub fn preferred_leaders(
     chosen
 }
 
-fn candidates(
-    sites: &Sites,
-    home: Option<&Datacenter>,
-    voters: &BTreeSet<NodeId>,
-) -> BTreeSet<NodeId> {
+fn candidates(sites: &Sites, asked: &Preference, voters: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let staying = || {
         voters.iter().filter_map(|node| {
             let site = sites.get(node)?;
             (site.standing != Standing::Leaves).then_some((*node, site))
         })
     };
+    let named: BTreeSet<NodeId> = staying()
+        .filter(|(_, site)| asked.pod.as_ref() == Some(&site.name))
+        .map(|(node, _)| node)
+        .collect();
+    if !named.is_empty() {
+        return named;
+    }
     let at_home: BTreeSet<NodeId> = staying()
-        .filter(|(_, site)| home == Some(&site.datacenter))
+        .filter(|(_, site)| asked.datacenter.as_ref() == Some(&site.datacenter))
         .map(|(node, _)| node)
         .collect();
     if at_home.is_empty() { staying().map(|(node, _)| node).collect() } else { at_home }

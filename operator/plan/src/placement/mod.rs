@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{Datacenter, NodeId, Zone};
 
-pub use leaders::preferred_leaders;
+pub use leaders::{Preference, preferred_leaders};
 
 /// How many paths are followed for one balancing step before giving up: a bound, not a tuning value.
 const BALANCE_SOURCES_MAX: usize = 64;

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use quorate_model::{Name, NodeId};
 
-use super::{Extent, Site, Sites, Standing, Step, next_step, place, preferred_leaders, settle};
+use super::{
+    Extent, Preference, Site, Sites, Standing, Step, next_step, place, preferred_leaders, settle,
+};
 
 /// `shape[d][z]` nodes in zone z of datacenter d.
 fn sites(shape: &[Vec<usize>]) -> Sites {
@@ -189,18 +191,41 @@ proptest! {
     fn preferred_leaders_are_even_and_stay(shards in 1..12usize, nodes in 1..4usize) {
         let sites = sites(&vec![vec![nodes]; 3]);
         let placement = place(&sites, 3, shards).unwrap();
-        let leaders = preferred_leaders(&sites, None, &placement, &vec![None; shards]);
+        let nothing = Preference::default();
+        let nothing = vec![&nothing; shards];
+        let leaders = preferred_leaders(&sites, &nothing, &placement, &vec![None; shards]);
         let mut load = counts(leaders.iter().flatten().copied());
         for node in sites.keys().filter(|node| placement.iter().any(|voters| voters.contains(node))) {
             load.entry(*node).or_default();
         }
         prop_assert!(load.values().max().unwrap() - load.values().min().unwrap() <= 1);
-        prop_assert_eq!(preferred_leaders(&sites, None, &placement, &leaders), leaders.clone());
+        prop_assert_eq!(preferred_leaders(&sites, &nothing, &placement, &leaders), leaders.clone());
         let home = Name::new("dc-1").unwrap();
-        let at_home = preferred_leaders(&sites, Some(&home), &placement, &leaders);
+        let asked = Preference { datacenter: Some(home.clone()), pod: None };
+        let at_home = preferred_leaders(&sites, &vec![&asked; shards], &placement, &leaders);
         for (leader, voters) in at_home.iter().zip(&placement) {
             let leader = leader.unwrap();
             prop_assert!(voters.contains(&leader) && sites[&leader].datacenter == home);
+        }
+    }
+}
+
+#[test]
+fn a_preferred_pod_counts_before_its_datacenter_and_only_where_it_has_a_replica() {
+    let sites = sites(&[vec![2], vec![2], vec![2]]);
+    let placement = place(&sites, 3, 6).unwrap();
+    let (pod, name) = sites.iter().map(|(node, site)| (*node, site.name.clone())).next().unwrap();
+    let elsewhere = sites.values().find(|site| site.datacenter != sites[&pod].datacenter).unwrap();
+    let home = elsewhere.datacenter.clone();
+    let asked = Preference { pod: Some(name), datacenter: Some(home.clone()) };
+    let leaders = preferred_leaders(&sites, &vec![&asked; 6], &placement, &vec![None; 6]);
+    assert!(placement.iter().any(|voters| !voters.contains(&pod)), "it does not have them all");
+    for (voters, leader) in placement.iter().zip(leaders) {
+        let leader = leader.unwrap();
+        if voters.contains(&pod) {
+            assert_eq!(leader, pod);
+        } else {
+            assert_eq!(sites[&leader].datacenter, home);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use quorate_api::BootstrapStatus;
 use quorate_model::{
-    GroupId, NodeId, ShardId,
+    Durability, GroupId, LogFormat, NodeId, ShardId,
     admin::{Bootstrap, ProposeTopology},
 };
 
@@ -107,6 +107,17 @@ pub enum TopologyChange {
         shard: ShardId,
         node: Option<NodeId>,
     },
+    /// When writes are acknowledged, or how the in-sync set is kept.
+    Durability {
+        from: Durability,
+        to: Durability,
+    },
+    LogFormat {
+        from: LogFormat,
+        to: LogFormat,
+    },
+    /// What sessions get that ask for nothing else.
+    Sessions,
     /// A member runs in another zone than the topology says.
     UpdateZone {
         node: NodeId,
@@ -154,6 +165,19 @@ pub enum WaitingOn {
     CaughtUp {
         group: GroupId,
         pods: BTreeSet<String>,
+    },
+    /// The group does not keep the declared durability yet.
+    Durability {
+        group: GroupId,
+    },
+    /// A follower keeps the group's writes waiting, or its in-sync set is changing: taking another one away would add to it.
+    InSync {
+        group: GroupId,
+        pods: BTreeSet<String>,
+    },
+    /// The image that is being rolled out has another format of the storage engine, and the log format is Wal.
+    EngineFormats {
+        formats: BTreeMap<String, u32>,
     },
     /// Not enough nodes can take replicas.
     Nodes {
@@ -233,6 +257,16 @@ impl fmt::Display for TopologyChange {
             Self::PreferLeader { shard, node } => {
                 write!(f, "shard {shard} should be led by {}", named(node))
             }
+            Self::Durability { from, to } if from == to => {
+                write!(f, "the in-sync sets of durability {to:?} are kept otherwise")
+            }
+            Self::Durability { from, to } => {
+                write!(f, "durability changes from {from:?} to {to:?}")
+            }
+            Self::LogFormat { from, to } => {
+                write!(f, "the log format changes from {from:?} to {to:?}")
+            }
+            Self::Sessions => f.write_str("the defaults of sessions change"),
             Self::UpdateZone { node, pod } => write!(f, "{node} of {pod} runs in another zone"),
         }
     }
@@ -269,6 +303,24 @@ impl fmt::Display for WaitingOn {
             }
             Self::CaughtUp { group, pods } => {
                 write!(f, "{group} has replicas that are behind or silent on {}", list(pods))
+            }
+            Self::Durability { group } => {
+                write!(f, "{group} does not keep the declared durability yet")
+            }
+            Self::InSync { group, pods } if pods.is_empty() => {
+                write!(f, "the in-sync set of {group} is changing")
+            }
+            Self::InSync { group, pods } => {
+                write!(f, "writes of {group} wait for {}", list(pods))
+            }
+            Self::EngineFormats { formats } => {
+                let formats: Vec<String> =
+                    formats.iter().map(|(pod, format)| format!("{format} on {pod}")).collect();
+                write!(
+                    f,
+                    "nodes have different formats of the storage engine ({}) and spec.singleLeader.logFormat is Wal: set it to Logical until every node runs the new image, or set spec.image back",
+                    formats.join(", ")
+                )
             }
             Self::Nodes { wanted, usable } => {
                 write!(f, "{wanted} nodes are needed for replicas and {usable} can take them")

@@ -4,11 +4,12 @@
 //! needs a report that is missing is answered "no" or `None`, never guessed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use k8s_openapi::api::core::v1::Pod;
 use quorate_api::labels;
 use quorate_model::{
-    Datacenter, GroupId, Member, Name, NodeId, ShardId, Topology, Zone,
+    Datacenter, Durability, GroupId, Member, Name, NodeId, ShardId, StoreId, Topology, Zone,
     admin::{CatchUpPhase, NodeReport, ReplicaReport, Role},
     majority,
 };
@@ -23,6 +24,12 @@ pub(crate) const ANSWER_AGE_MS_MAX: u64 = 5_000;
 
 pub(crate) struct Facts<'a> {
     pub(crate) store: &'a ValidStore,
+    seen: Seen<'a>,
+}
+
+/// What can be said of a store without its spec: all that labels need, so that they follow the leaders of a store whose
+/// spec is invalid, too.
+pub(crate) struct Seen<'a> {
     pub(crate) observed: &'a Observed,
     /// The newest topology of this store that any fresh report holds.
     pub(crate) topology: Option<&'a Topology>,
@@ -65,19 +72,55 @@ pub(crate) enum MemberState {
     Lost,
 }
 
-impl<'a> Facts<'a> {
-    pub(crate) fn new(store: &'a ValidStore, observed: &'a Observed) -> Self {
+impl<'a> Deref for Facts<'a> {
+    type Target = Seen<'a>;
+
+    fn deref(&self) -> &Seen<'a> {
+        &self.seen
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// `wanted`: the pods that the resource asks for, with their datacenters.
+    pub(crate) fn new(
+        id: StoreId,
+        observed: &'a Observed,
+        wanted: BTreeMap<String, Datacenter>,
+    ) -> Self {
         let topology = observed
             .reports
             .values()
             .filter_map(|reported| reported.fresh())
-            .filter(|report| report.store == store.id)
+            .filter(|report| report.store == id)
             .filter_map(|report| report.topology.as_ref())
-            .filter(|topology| topology.store == store.id)
+            .filter(|topology| topology.store == id)
             .max_by_key(|topology| topology.epoch);
-        let pods = pods(store, observed, topology);
+        let pods = pods(id, observed, topology, wanted);
         let groups = topology.map(|topology| groups(topology, &pods)).unwrap_or_default();
-        Self { store, observed, topology, pods, groups }
+        Self { observed, topology, pods, groups }
+    }
+
+    pub(crate) fn pod_name(&self, node: NodeId) -> String {
+        let member = self.topology.and_then(|topology| topology.members.get(&node));
+        member.map_or_else(|| node.to_string(), |member| member.name.clone())
+    }
+
+    pub(crate) fn pod_names<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n NodeId>,
+    ) -> BTreeSet<String> {
+        nodes.into_iter().map(|node| self.pod_name(*node)).collect()
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn new(store: &'a ValidStore, observed: &'a Observed) -> Self {
+        let wanted = store.datacenters.iter().flat_map(|datacenter| {
+            (0..datacenter.nodes).map(|ordinal| {
+                (names::pod(store, &datacenter.name, ordinal), datacenter.name.clone())
+            })
+        });
+        Self { store, seen: Seen::new(store.id, observed, wanted.collect()) }
     }
 
     pub(crate) fn member_state(&self, member: &Member) -> MemberState {
@@ -138,18 +181,6 @@ impl<'a> Facts<'a> {
             .or_else(|| report.zone.clone())
             .or_else(only)
             .unwrap_or_else(|| report.datacenter.clone())
-    }
-
-    pub(crate) fn pod_name(&self, node: NodeId) -> String {
-        let member = self.topology.and_then(|topology| topology.members.get(&node));
-        member.map_or_else(|| node.to_string(), |member| member.name.clone())
-    }
-
-    pub(crate) fn pod_names<'n>(
-        &self,
-        nodes: impl IntoIterator<Item = &'n NodeId>,
-    ) -> BTreeSet<String> {
-        nodes.into_iter().map(|node| self.pod_name(*node)).collect()
     }
 
     /// Whether any group may still count on `node`: by placement, by its leader's configuration, or by any replica's.
@@ -221,6 +252,23 @@ impl GroupFacts<'_> {
         })
     }
 
+    /// What the group guarantees at present; `None` while it is not known or on its way from one rule to another.
+    pub(crate) fn durability(&self) -> Option<Durability> {
+        let (_, leader) = self.leader?;
+        let kept = &leader.acknowledgement;
+        match kept.durability {
+            // A majority has to hold a write under this rule whether the rule itself is on one or not.
+            Durability::Quorum => Some(Durability::Quorum),
+            other @ (Durability::Async | Durability::SemiSync | Durability::Sync) => {
+                kept.settled.then_some(other)
+            }
+        }
+    }
+
+    pub(crate) fn keeps(&self, durability: Durability) -> bool {
+        self.durability() == Some(durability)
+    }
+
     pub(crate) fn joining(&self) -> BTreeSet<NodeId> {
         let voters = self.voters();
         self.wanted.iter().filter(|n| voters.is_none_or(|v| !v.contains(n))).copied().collect()
@@ -289,9 +337,10 @@ impl GroupFacts<'_> {
 }
 
 fn pods<'a>(
-    store: &ValidStore,
+    id: StoreId,
     observed: &'a Observed,
     topology: Option<&Topology>,
+    wanted: BTreeMap<String, Datacenter>,
 ) -> BTreeMap<String, PodFacts<'a>> {
     let mut all: BTreeMap<String, (Option<Datacenter>, bool)> = BTreeMap::new();
     for (name, pod) in &observed.children.pods {
@@ -301,19 +350,16 @@ fn pods<'a>(
     for member in topology.iter().flat_map(|topology| topology.members.values()) {
         all.entry(member.name.clone()).or_insert((Some(member.datacenter.clone()), false));
     }
-    for datacenter in &store.datacenters {
-        for ordinal in 0..datacenter.nodes {
-            let name = names::pod(store, &datacenter.name, ordinal);
-            all.insert(name, (Some(datacenter.name.clone()), true));
-        }
+    for (name, datacenter) in wanted {
+        all.insert(name, (Some(datacenter), true));
     }
     all.into_iter()
         .map(|(name, (datacenter, desired))| {
             let fresh = observed.reports.get(&name).and_then(|reported| reported.fresh());
             let facts = PodFacts {
                 pod: observed.children.pods.get(&name),
-                report: fresh.filter(|report| report.store == store.id && report.name == name),
-                other_store: fresh.is_some_and(|report| report.store != store.id),
+                report: fresh.filter(|report| report.store == id && report.name == name),
+                other_store: fresh.is_some_and(|report| report.store != id),
                 datacenter,
                 desired,
             };
@@ -369,7 +415,7 @@ fn zone_name(label: &str) -> Option<Zone> {
 
 /// The shards of a store with their leaders' facts, in order.
 pub(crate) fn shard_groups<'f, 'a>(
-    facts: &'f Facts<'a>,
+    facts: &'f Seen<'a>,
 ) -> impl Iterator<Item = (ShardId, &'f GroupFacts<'a>)> {
     facts.groups.iter().filter_map(|(group, facts)| match group {
         GroupId::Meta => None,

@@ -23,6 +23,7 @@ pub use action::{
     Action, ClaimGrowth, HandOver, Next, Plan, PodLabels, Prune, RestartReason, TopologyChange,
     WaitingOn,
 };
+pub use roles::labels_of;
 
 use crate::{Observed, ValidStore, build};
 use facts::Facts;
@@ -40,21 +41,22 @@ pub(crate) enum Finding {
 /// Plans the next step for a store.
 #[must_use]
 pub fn plan(store: &ValidStore, observed: &Observed) -> Plan {
+    let facts = Facts::new(store, observed);
+    let pod_labels = roles::pod_labels(&facts);
     if let Some(reason) = preconditions::leave_alone(store, observed) {
         return Plan {
             children: None,
             prune: vec![],
-            pod_labels: vec![],
+            pod_labels,
             claim_growth: vec![],
             next: Next::Wait(vec![reason]),
         };
     }
-    let facts = Facts::new(store, observed);
     let desired = build::desired(store, &observed.children.stateful_sets);
     let next = next(&facts, &desired);
     Plan {
         prune: children::prune(&facts, &desired),
-        pod_labels: roles::pod_labels(&facts),
+        pod_labels,
         claim_growth: children::claim_growth(&facts),
         children: Some(Box::new(desired)),
         next,

@@ -4,7 +4,12 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Finding, WaitingOn, facts::Facts};
+use quorate_model::GroupId;
+
+use super::{
+    Finding, WaitingOn,
+    facts::{Facts, shard_groups},
+};
 use crate::{Observed, ValidStore, names};
 
 /// Why a store's objects must be left alone, when they must.
@@ -63,6 +68,13 @@ pub(super) fn pods_to_wait_for(facts: &Facts<'_>) -> Finding {
     waiting.extend((!starting.is_empty()).then_some(WaitingOn::Pods { pods: starting }));
     waiting.extend((!silent.is_empty()).then_some(WaitingOn::Reports { pods: silent }));
     waiting.extend((!ending.is_empty()).then_some(WaitingOn::Ending { pods: ending }));
+    waiting.extend(
+        shard_groups(facts)
+            .filter(|(_, group)| {
+                group.leader.is_some() && !group.keeps(facts.store.policy().durability)
+            })
+            .map(|(shard, _)| WaitingOn::Durability { group: GroupId::Shard(shard) }),
+    );
     for claim in claims_below_size(facts) {
         waiting.push(WaitingOn::Growth { claim });
     }

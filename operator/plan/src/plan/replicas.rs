@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ValidStore,
-    placement::{self, Extent, Move, Sites, Standing, Step},
+    placement::{self, Extent, Move, Preference, Sites, Standing, Step},
 };
 
 /// How many groups may be on their way at once.
@@ -251,7 +251,31 @@ fn change(
 fn wanted_leaders(facts: &Facts<'_>, topology: &Topology, sites: &Sites) -> Vec<Option<NodeId>> {
     let voters: Vec<_> = topology.shards.iter().map(|shard| shard.voters.clone()).collect();
     let current: Vec<_> = topology.shards.iter().map(|shard| shard.preferred_leader).collect();
-    placement::preferred_leaders(sites, facts.store.preferred_datacenter(), &voters, &current)
+    let asked = asked_leaders(facts.store, voters.len());
+    placement::preferred_leaders(sites, &asked, &voters, &current)
+}
+
+/// Where the leader of each shard was asked to be.
+pub(super) fn asked_leaders(store: &ValidStore, shards: usize) -> Vec<&Preference> {
+    let shards = (0..u16::MAX).map(ShardId).take(shards);
+    shards.map(|shard| store.preferred_leaders().of(shard)).collect()
+}
+
+/// Leaders that somebody asked for: a planned switchover. It needs no peace in the store, only that the replica which
+/// is to lead is caught up: so a restart that hangs, say, does not keep anybody from moving leaders away from it.
+pub(super) fn switch_over(facts: &Facts<'_>, topology: &Topology) -> Change {
+    let sites = facts.sites(topology);
+    let wanted = wanted_leaders(facts, topology, &sites);
+    let changes = topology.placements().zip(wanted).filter(|((shard, placement), leader)| {
+        let asked = facts.store.preferred_leaders().of(*shard);
+        let state = &facts.groups[&GroupId::Shard(*shard)];
+        leader.is_some_and(|leader| {
+            placement.preferred_leader != Some(leader)
+                && asked.is_met_by(&sites, &placement.voters, leader)
+                && state.is_caught_up(leader)
+        })
+    });
+    preferring(topology, changes.map(|((shard, _), leader)| (shard, leader)).collect())
 }
 
 /// Evens out who should lead, when everything has settled and everybody is well.
@@ -261,15 +285,19 @@ pub(super) fn prefer_leaders(facts: &Facts<'_>, topology: &Topology) -> Change {
         return Change::None;
     }
     let wanted = wanted_leaders(facts, topology, &facts.sites(topology));
+    let changes = topology.placements().zip(wanted).filter(|((_, p), l)| p.preferred_leader != *l);
+    preferring(topology, changes.map(|((shard, _), leader)| (shard, leader)).collect())
+}
+
+fn preferring(topology: &Topology, changes: Vec<(ShardId, Option<NodeId>)>) -> Change {
+    if changes.is_empty() {
+        return Change::None;
+    }
     let mut next = topology.clone();
     let mut why = vec![];
-    for ((shard, _), (placement, leader)) in
-        topology.placements().zip(next.shards.iter_mut().zip(wanted))
-    {
-        if placement.preferred_leader != leader {
-            placement.preferred_leader = leader;
-            why.push(TopologyChange::PreferLeader { shard, node: leader });
-        }
+    for (shard, leader) in changes {
+        next.shards[usize::from(shard.0)].preferred_leader = leader;
+        why.push(TopologyChange::PreferLeader { shard, node: leader });
     }
-    if why.is_empty() { Change::None } else { Change::To(Box::new(next), why) }
+    Change::To(Box::new(next), why)
 }

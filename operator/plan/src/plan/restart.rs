@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use quorate_api::labels;
-use quorate_model::{GroupId, NodeId, admin::Role};
+use quorate_model::{Durability, GroupId, NodeId, admin::Role};
 
 use super::{
     Action, Finding, HandOver, RestartReason, WaitingOn,
-    facts::{Facts, PodFacts},
+    facts::{Facts, GroupFacts, PodFacts},
 };
 use crate::{
     build::{Desired, template_hash},
@@ -48,7 +48,10 @@ pub(super) fn one_pod(facts: &Facts<'_>, desired: &Desired) -> Finding {
     if outdated.is_empty() {
         return Finding::Pass(vec![]);
     }
-    outdated.sort_by_key(|outdated| (leads(outdated.pod), outdated.name));
+    // Who is in no in-sync set goes first: nobody's writes wait for it. A later one may be spared by then, too.
+    outdated.sort_by_key(|outdated| {
+        (leads(outdated.pod), in_sync_memberships(facts, outdated.pod), outdated.name)
+    });
     let mut waiting = vec![];
     for candidate in &outdated {
         if !controller_is_ready(facts, desired, &candidate.stateful_set) {
@@ -110,6 +113,37 @@ fn leads(pod: &PodFacts<'_>) -> usize {
     replicas.filter(|replica| replica.role == Role::Leader).count()
 }
 
+/// Of how many in-sync sets the node is a member, beside those of which it leads the group.
+fn in_sync_memberships(facts: &Facts<'_>, pod: &PodFacts<'_>) -> usize {
+    let Some(node) = pod.report.map(|report| report.node) else { return 0 };
+    let sets = facts.groups.values().filter_map(|group| group.leader);
+    sets.filter(|(leader, report)| {
+        *leader != node && report.acknowledgement.in_sync.contains(&node)
+    })
+    .count()
+}
+
+/// Writes wait for a follower already, or its replacement is under way: another absence would make it longer. A wait for
+/// the very node that is to go is no reason to keep it.
+fn writes_wait(
+    facts: &Facts<'_>,
+    group: GroupId,
+    state: &GroupFacts<'_>,
+    node: NodeId,
+) -> Option<WaitingOn> {
+    let (_, leader) = state.leader?;
+    let in_sync = &leader.acknowledgement;
+    let set = match in_sync.durability {
+        Durability::SemiSync | Durability::Sync => in_sync,
+        Durability::Async | Durability::Quorum => return None,
+    };
+    let waits = set.waiting_for.iter().any(|member| *member != node);
+    (waits || !set.settled).then(|| WaitingOn::InSync {
+        group,
+        pods: facts.pod_names(set.waiting_for.iter().filter(|member| **member != node)),
+    })
+}
+
 fn may_restart(
     facts: &Facts<'_>,
     candidate: &Outdated<'_, '_>,
@@ -141,6 +175,9 @@ fn may_restart(
                 lagging.remove(&node);
                 let pods = facts.pod_names(&lagging);
                 return Err(WaitingOn::CaughtUp { group: *group, pods });
+            }
+            if let Some(reason) = writes_wait(facts, *group, state, node) {
+                return Err(reason);
             }
         }
     }

@@ -1,17 +1,19 @@
 //! Labels of pods by leadership, so that Services follow elections that the operator had no part in.
 //!
 //! Labels never go back: a leader counts only in a term that is not behind the one that the status remembers for its
-//! shard. Where nothing newer is known, what was known stays.
+//! shard. Where nothing newer is known, what was known stays. They follow whatever the spec says, and when it says
+//! nothing that makes sense: clients must reach the leader of a paused store, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::labels;
-use quorate_model::{GroupId, ShardId, Term, admin::Role};
+use quorate_model::{GroupId, ShardId, StoreId, Term, admin::Role};
 
 use super::{
     PodLabels,
-    facts::{Facts, PodFacts, shard_groups},
+    facts::{PodFacts, Seen, shard_groups},
 };
+use crate::Observed;
 
 /// Who leads a shard, as far as labels and status go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub(crate) struct Leadership {
 }
 
 /// The leader of each shard in the newest term known, by report or by the last status.
-pub(crate) fn leaderships(facts: &Facts<'_>) -> BTreeMap<ShardId, Leadership> {
+pub(crate) fn leaderships(facts: &Seen<'_>) -> BTreeMap<ShardId, Leadership> {
     shard_groups(facts)
         .map(|(shard, group)| {
             let before =
@@ -48,7 +50,7 @@ pub(crate) fn leaderships(facts: &Facts<'_>) -> BTreeMap<ShardId, Leadership> {
 }
 
 /// The pod answers and says that it does not lead the shard, or it is no more.
-fn denies(facts: &Facts<'_>, pod: &str, shard: ShardId) -> bool {
+fn denies(facts: &Seen<'_>, pod: &str, shard: ShardId) -> bool {
     let Some(pod) = facts.pods.get(pod) else { return true };
     pod.pod.is_none()
         || pod.report.is_some_and(|report| {
@@ -57,8 +59,14 @@ fn denies(facts: &Facts<'_>, pod: &str, shard: ShardId) -> bool {
         })
 }
 
+/// The labels of a store whose spec cannot be carried out, or cannot even be read.
+#[must_use]
+pub fn labels_of(id: StoreId, observed: &Observed) -> Vec<PodLabels> {
+    pod_labels(&Seen::new(id, observed, BTreeMap::new()))
+}
+
 /// The labels that differ from what is wanted.
-pub(super) fn pod_labels(facts: &Facts<'_>) -> Vec<PodLabels> {
+pub(super) fn pod_labels(facts: &Seen<'_>) -> Vec<PodLabels> {
     if facts.topology.is_none() {
         return vec![];
     }

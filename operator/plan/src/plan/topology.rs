@@ -1,4 +1,5 @@
-//! The next change of the topology: members first, then replicas, then members that nobody counts on any more.
+//! The next change of the topology: the declared policy first, for it disturbs nobody; then members, then replicas,
+//! then members that nobody counts on any more.
 
 use quorate_model::{Epoch, GroupId, NodeId, Topology, admin::ProposeTopology};
 
@@ -20,7 +21,9 @@ pub(super) fn step(facts: &Facts<'_>) -> Finding {
     if let Some(finding) = behind(facts, topology) {
         return finding;
     }
-    for change in [membership::join, replicas::step, membership::leave] {
+    let rooms =
+        [policy, replicas::switch_over, membership::join, replicas::step, membership::leave];
+    for change in rooms {
         match change(facts, topology) {
             Change::To(next, why) => return propose(facts, topology, *next, why),
             Change::Wait(reasons) => return Finding::Block(reasons),
@@ -30,7 +33,29 @@ pub(super) fn step(facts: &Facts<'_>) -> Finding {
     Finding::Pass(vec![])
 }
 
-/// Leaders are moved to where they are preferred only when nothing else is to do.
+/// What the resource declares of durability, log format and sessions, in one step: each group's leader takes it from
+/// there, and keeps the old and the new guarantee until a majority holds the change.
+fn policy(facts: &Facts<'_>, topology: &Topology) -> Change {
+    let declared = facts.store.policy();
+    if topology.policy == *declared {
+        return Change::None;
+    }
+    let mut why = vec![];
+    let now = &topology.policy;
+    if (now.durability, now.in_sync) != (declared.durability, declared.in_sync) {
+        why.push(TopologyChange::Durability { from: now.durability, to: declared.durability });
+    }
+    if now.log_format != declared.log_format {
+        why.push(TopologyChange::LogFormat { from: now.log_format, to: declared.log_format });
+    }
+    if now.sessions != declared.sessions {
+        why.push(TopologyChange::Sessions);
+    }
+    let next = Topology { policy: declared.clone(), ..topology.clone() };
+    Change::To(Box::new(next), why)
+}
+
+/// Where nobody asked for anything, leaders are evened out only when nothing else is to do.
 pub(super) fn prefer_leaders(facts: &Facts<'_>) -> Finding {
     let Some(topology) = facts.topology else { return Finding::Pass(vec![]) };
     match replicas::prefer_leaders(facts, topology) {

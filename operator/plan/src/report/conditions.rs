@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use quorate_api::{NodeState, Phase, ReplicatedStoreStatus, ShardHealth};
 use quorate_model::{NodeId, majority};
 
-use super::{MESSAGE_LENGTH_MAX, Trouble, limited};
+use super::{MESSAGE_LENGTH_MAX, Trouble, guarantees, limited};
 use crate::{
     Action, Next, Observed, Plan, TopologyChange, WaitingOn, placement,
     plan::facts::{Facts, shard_groups},
@@ -23,6 +23,11 @@ pub(super) enum Kind {
     PlacementSatisfied,
     StorageHealthy,
     ReconciliationPaused,
+    InSync,
+    DurabilityChanging,
+    Quarantined,
+    RolledBackWrites,
+    UpgradeSafe,
 }
 
 impl Kind {
@@ -36,6 +41,11 @@ impl Kind {
             Self::PlacementSatisfied => "PlacementSatisfied",
             Self::StorageHealthy => "StorageHealthy",
             Self::ReconciliationPaused => "ReconciliationPaused",
+            Self::InSync => "InSync",
+            Self::DurabilityChanging => "DurabilityChanging",
+            Self::Quarantined => "Quarantined",
+            Self::RolledBackWrites => "RolledBackWrites",
+            Self::UpgradeSafe => "UpgradeSafe",
         }
     }
 }
@@ -103,13 +113,13 @@ pub(super) struct Verdict {
     pub(super) conditions: Vec<Condition>,
 }
 
-struct Finding {
+pub(super) struct Finding {
     state: State,
     reason: &'static str,
     message: String,
 }
 
-fn finding(state: State, reason: &'static str, message: impl Into<String>) -> Finding {
+pub(super) fn finding(state: State, reason: &'static str, message: impl Into<String>) -> Finding {
     Finding { state, reason, message: message.into() }
 }
 
@@ -157,6 +167,16 @@ pub(super) fn judge(
     set(Kind::Valid, &valid(plan));
     set(Kind::PlacementSatisfied, &placement_satisfied(facts));
     set(Kind::StorageHealthy, &storage);
+    set(Kind::DurabilityChanging, &guarantees::durability_changing(facts));
+    set(Kind::Quarantined, &guarantees::quarantined(facts));
+    let lost = guarantees::rolled_back_writes(status, facts.store.name.as_str());
+    set(Kind::RolledBackWrites, &lost);
+    if let Some(in_sync) = guarantees::in_sync(facts) {
+        set(Kind::InSync, &in_sync);
+    }
+    if let Some(refused) = guarantees::upgrade_safe(plan) {
+        set(Kind::UpgradeSafe, &refused);
+    }
     if paused {
         set(Kind::ReconciliationPaused, &finding(State::True, "Paused", "spec.paused is set"));
     }
@@ -257,6 +277,8 @@ const fn moves_by_itself(waiting: &WaitingOn) -> bool {
         | WaitingOn::StatefulSet { .. }
         | WaitingOn::Ending { .. }
         | WaitingOn::Growth { .. }
+        | WaitingOn::Durability { .. }
+        | WaitingOn::InSync { .. }
         | WaitingOn::CaughtUp { .. } => true,
         WaitingOn::Paused
         | WaitingOn::NameTaken { .. }
@@ -264,6 +286,7 @@ const fn moves_by_itself(waiting: &WaitingOn) -> bool {
         | WaitingOn::BootstrapNode { .. }
         | WaitingOn::Reports { .. }
         | WaitingOn::Leader { .. }
+        | WaitingOn::EngineFormats { .. }
         | WaitingOn::Nodes { .. }
         | WaitingOn::Consent { .. } => false,
     }
@@ -296,6 +319,9 @@ fn topology_reason(why: &[TopologyChange]) -> &'static str {
         Some(TopologyChange::RemoveMember { .. }) => "RemovingNode",
         Some(TopologyChange::MoveReplica { .. }) => "MovingReplica",
         Some(TopologyChange::PreferLeader { .. }) => "BalancingLeaders",
+        Some(TopologyChange::Durability { .. }) => "ChangingDurability",
+        Some(TopologyChange::LogFormat { .. }) => "ChangingLogFormat",
+        Some(TopologyChange::Sessions) => "ChangingSessions",
         Some(TopologyChange::UpdateZone { .. }) | None => "UpdatingTopology",
     }
 }
@@ -318,6 +344,7 @@ fn degraded(facts: &Facts<'_>, status: &ReplicatedStoreStatus) -> Finding {
         | NodeState::CatchingUp
         | NodeState::NotServing
         | NodeState::Lost
+        | NodeState::Quarantined
         | NodeState::Corrupt => true,
         // A pod that is to come back is missing; one that is new is not yet.
         NodeState::Pending => node.id.is_some(),

@@ -1,6 +1,6 @@
 //! Events: what happened between the last status and this one, and what was just done. Told once, by difference.
 
-use quorate_api::{NodeState, Phase, ReplicatedStoreStatus};
+use quorate_api::{FailoverStatus, NodeState, Phase, ReplicatedStoreStatus, SwapWhy};
 
 use super::{Event, EventKind, EventReason, Outcome, conditions::sentences};
 use crate::{Action, Next, Observed, Plan, TopologyChange};
@@ -14,6 +14,8 @@ pub(super) fn from_difference(
     let mut events = vec![];
     phases(before, after, &mut events);
     leaders(before, after, &mut events);
+    failovers(before, after, &mut events);
+    swaps(before, after, &mut events);
     nodes(before, after, &mut events);
     match outcome {
         Outcome::Planned { plan, failure: None, .. } => {
@@ -69,10 +71,90 @@ fn leaders(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events
         let was = was.and_then(|shard| shard.leader.as_ref());
         if let (Some(was), Some(is)) = (was, &shard.leader)
             && was != is
+            // Where the nodes tell how it came about, that is told instead.
+            && !after.failovers.iter().any(|f| f.shard == shard.shard && f.term == shard.term)
         {
             let note =
                 format!("shard {}: {is} leads after {was}, term {}", shard.shard, shard.term);
             events.push(normal(EventReason::LeaderChanged, note));
+        }
+    }
+}
+
+/// Each once: with its first appearance in the status, and when it is known what it cost.
+fn failovers(
+    before: &ReplicatedStoreStatus,
+    after: &ReplicatedStoreStatus,
+    events: &mut Vec<Event>,
+) {
+    for failover in after.failovers.iter().rev() {
+        let told = before
+            .failovers
+            .iter()
+            .find(|other| (other.shard, other.term) == (failover.shard, failover.term));
+        if told.is_none() {
+            let note = failover_note(failover);
+            events.push(if failover.planned {
+                normal(EventReason::Switchover, note)
+            } else {
+                warning(EventReason::Failover, note)
+            });
+        }
+        let lost = failover.lost_writes.filter(|writes| *writes > 0);
+        if let Some(writes) = lost
+            && told.and_then(|told| told.lost_writes) != lost
+        {
+            let note = format!(
+                "shard {}: {writes} acknowledged writes of term {} were taken back by the failover to {}; they are kept in {}",
+                failover.shard,
+                failover.old_term,
+                failover.new_leader,
+                failover.rollback_files.join(", "),
+            );
+            events.push(warning(EventReason::WritesRolledBack, note));
+        }
+    }
+}
+
+fn failover_note(failover: &FailoverStatus) -> String {
+    let old = failover.old_leader.as_deref().unwrap_or("an unknown leader");
+    let elected = failover.elected.0.as_millisecond() - failover.detected.0.as_millisecond();
+    let first = match failover.pause_ms {
+        Some(pause) => format!("first acknowledged write after {pause} ms"),
+        None => "no write acknowledged yet".to_owned(),
+    };
+    let lost = match failover.lost_writes {
+        Some(0) => "",
+        Some(_) | None => "; under durability Async acknowledged writes can be lost",
+    };
+    format!(
+        "shard {}: {} (term {}) leads after {old} (term {}): detected at {}, elected after {elected} ms, {first}{lost}",
+        failover.shard, failover.new_leader, failover.term, failover.old_term, failover.detected.0,
+    )
+}
+
+/// A new leader's own set is told with the failover.
+fn swaps(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events: &mut Vec<Event>) {
+    for swap in after.swaps.iter().rev() {
+        let told = before.swaps.iter().any(|s| (s.shard, s.index) == (swap.shard, swap.index));
+        if told {
+            continue;
+        }
+        let list = |pods: &[String]| {
+            if pods.is_empty() { "nobody".to_owned() } else { pods.join(", ") }
+        };
+        let (removed, added) = (list(&swap.removed), list(&swap.added));
+        let note = |why: &str| {
+            format!("shard {}: {added} for {removed} in the in-sync set: {why}", swap.shard)
+        };
+        match swap.why {
+            SwapWhy::Elected => {}
+            SwapWhy::Declared => events.push(normal(EventReason::InSyncChanged, note("declared"))),
+            SwapWhy::Slow => events.push(warning(EventReason::InSyncSwapped, note("slow"))),
+            SwapWhy::Gone => events.push(warning(EventReason::InSyncSwapped, note("gone"))),
+            SwapWhy::Recovered => {
+                events.push(normal(EventReason::InSyncRecovered, note("caught up again")));
+            }
         }
     }
 }
@@ -85,6 +167,16 @@ fn nodes(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events: 
         if !known {
             let note = format!("{}: {}", node.name, node.message.clone().unwrap_or_default());
             events.push(warning(EventReason::NodeCorrupt, note));
+        }
+    }
+    for node in after.nodes.iter().filter(|node| node.state == NodeState::Quarantined) {
+        let known = before
+            .nodes
+            .iter()
+            .any(|other| other.id == node.id && other.state == NodeState::Quarantined);
+        if !known {
+            let note = format!("{}: {}", node.name, node.message.clone().unwrap_or_default());
+            events.push(warning(EventReason::ReplicaQuarantined, note));
         }
     }
 }
@@ -140,6 +232,9 @@ const fn topology_reason(change: &TopologyChange) -> Option<EventReason> {
         TopologyChange::ReplaceMember { .. } => Some(EventReason::NodeReplaced),
         TopologyChange::RemoveMember { .. } => Some(EventReason::NodeRemoved),
         TopologyChange::MoveReplica { .. } => Some(EventReason::ReplicaMoving),
+        TopologyChange::Durability { .. }
+        | TopologyChange::LogFormat { .. }
+        | TopologyChange::Sessions => Some(EventReason::PolicyChanged),
         TopologyChange::PreferLeader { .. } | TopologyChange::UpdateZone { .. } => None,
     }
 }

@@ -2,10 +2,16 @@
 
 mod conditions;
 mod events;
+mod guarantees;
 mod nodes;
+mod replication;
+#[cfg(test)]
+mod replication_test;
 #[cfg(test)]
 mod report_test;
 mod shards;
+
+use std::collections::BTreeMap;
 
 use quorate_api::{
     BootstrapStatus, NodeState, Phase, ReplicatedStore, ReplicatedStoreStatus, ServicesStatus,
@@ -13,7 +19,8 @@ use quorate_api::{
 };
 
 use crate::{
-    Action, Next, Observed, Plan, SpecError, ValidStore, Violation, names, plan::facts::Facts,
+    Action, Next, Observed, Plan, SpecError, ValidStore, Violation, names,
+    plan::facts::{Facts, Seen},
 };
 use conditions::{Conditions, Kind, State};
 
@@ -62,6 +69,18 @@ pub enum EventReason {
     NodeReplaced,
     NodeRemoved,
     NodeCorrupt,
+    ReplicaQuarantined,
+    /// A leader was lost and another one elected.
+    Failover,
+    /// Leadership was handed over as planned.
+    Switchover,
+    WritesRolledBack,
+    /// A slow or missing member of an in-sync set was replaced, or the set shrank.
+    InSyncSwapped,
+    InSyncRecovered,
+    /// An in-sync set changed because other ones are declared.
+    InSyncChanged,
+    PolicyChanged,
     ReplicaMoving,
     ScalingUp,
     ScalingDown,
@@ -86,6 +105,14 @@ impl EventReason {
             Self::NodeReplaced => "NodeReplaced",
             Self::NodeRemoved => "NodeRemoved",
             Self::NodeCorrupt => "NodeCorrupt",
+            Self::ReplicaQuarantined => "ReplicaQuarantined",
+            Self::Failover => "Failover",
+            Self::Switchover => "Switchover",
+            Self::WritesRolledBack => "WritesRolledBack",
+            Self::InSyncSwapped => "InSyncSwapped",
+            Self::InSyncRecovered => "InSyncRecovered",
+            Self::InSyncChanged => "InSyncChanged",
+            Self::PolicyChanged => "PolicyChanged",
             Self::ReplicaMoving => "ReplicaMoving",
             Self::ScalingUp => "ScalingUp",
             Self::ScalingDown => "ScalingDown",
@@ -106,7 +133,7 @@ impl EventReason {
 pub fn report(resource: &ReplicatedStore, observed: &Observed, outcome: Outcome<'_>) -> Report {
     let generation = resource.metadata.generation;
     let mut status = match outcome {
-        Outcome::Invalid { errors } => invalid(observed, generation, errors),
+        Outcome::Invalid { errors } => invalid(resource, observed, generation, errors),
         Outcome::Planned { store, plan, failure } => {
             let trouble = failure.map(Trouble::Failed);
             valid(&Facts::new(store, observed), plan, generation, trouble)
@@ -128,8 +155,9 @@ enum Trouble<'a> {
     Refused(&'a [Violation]),
 }
 
-/// The last status with the errors: the store itself goes on as it was.
+/// The last status with the errors: the store itself goes on as it was, and so do its leaders and their labels.
 fn invalid(
+    resource: &ReplicatedStore,
     observed: &Observed,
     generation: Option<i64>,
     errors: &[SpecError],
@@ -137,6 +165,11 @@ fn invalid(
     let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let message = limited(&sentences.join("; "), MESSAGE_LENGTH_MAX);
     let mut status = observed.status.clone();
+    let id = resource.metadata.uid.as_ref().and_then(|uid| uid.parse().ok());
+    if let Some(id) = id {
+        let seen = Seen::new(id, observed, BTreeMap::new());
+        shards::follow_leaders(&seen, &mut status.shards);
+    }
     let mut conditions = Conditions::new(observed, generation);
     conditions.set(Kind::Ready, State::False, "Invalid", &message);
     conditions.set(Kind::Valid, State::False, "Invalid", &message);
@@ -173,6 +206,12 @@ fn valid(
             read: names::service_read(name),
             headless: names::service_headless(name),
         }),
+        durability: shards::in_common(&shards, |shard| shard.durability),
+        log_format: shards::log_format(facts),
+        failovers: replication::failovers(facts),
+        swaps: replication::swaps(facts),
+        catch_up: replication::catch_up(facts),
+        rollbacks: replication::rollbacks(facts),
         nodes,
         shards,
         ..ReplicatedStoreStatus::default()

@@ -71,6 +71,13 @@ fn state(facts: &Facts<'_>, pod: &PodFacts<'_>, id: Option<NodeId>) -> (NodeStat
     if !is_member {
         return (NodeState::Joining, None);
     }
+    let differing = report.replicas.iter().find_map(|replica| {
+        let why = replica.quarantined.as_ref()?;
+        Some(format!("{}: {why}", replica.group))
+    });
+    if differing.is_some() {
+        return (NodeState::Quarantined, differing);
+    }
     let behind = id.map(|id| groups_behind(facts, id)).unwrap_or_default();
     if !behind.is_empty() {
         return (NodeState::CatchingUp, Some(format!("behind in {}", behind.join(", "))));

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_api::{ShardHealth, ShardStatus};
+use quorate_api::{LogFormat, ShardHealth, ShardStatus};
 use quorate_model::{GroupId, ShardId, majority};
 
 use crate::plan::{
-    facts::{Facts, GroupFacts, shard_groups},
+    facts::{Facts, GroupFacts, Seen, shard_groups},
     roles::{Leadership, leaderships},
 };
+use crate::policy;
 
 pub(super) fn statuses(facts: &Facts<'_>) -> Vec<ShardStatus> {
     if facts.topology.is_none() {
@@ -34,7 +35,43 @@ fn status(
         leader: leadership.pod.clone(),
         term: i64::try_from(leadership.term.0).unwrap_or(i64::MAX),
         voters: facts.pod_names(voters).into_iter().collect(),
+        durability: group.durability().map(policy::declared),
+        in_sync: group
+            .leader
+            .map(|(_, leader)| facts.pod_names(&leader.acknowledgement.in_sync))
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
     }
+}
+
+/// The leaders of shards that are described already, in the newest terms known: what labels follow.
+pub(super) fn follow_leaders(seen: &Seen<'_>, shards: &mut [ShardStatus]) {
+    let leaderships = leaderships(seen);
+    for shard in shards {
+        let number = u16::try_from(shard.shard).ok().map(ShardId);
+        if let Some(leadership) = number.and_then(|number| leaderships.get(&number)) {
+            shard.leader.clone_from(&leadership.pod);
+            shard.term = i64::try_from(leadership.term.0).unwrap_or(i64::MAX);
+        }
+    }
+}
+
+/// What all shards have alike.
+pub(super) fn in_common<T: PartialEq + Copy>(
+    shards: &[ShardStatus],
+    of: impl Fn(&ShardStatus) -> Option<T>,
+) -> Option<T> {
+    let first = of(shards.first()?)?;
+    shards.iter().all(|shard| of(shard) == Some(first)).then_some(first)
+}
+
+pub(super) fn log_format(facts: &Facts<'_>) -> Option<LogFormat> {
+    let formats: Vec<Option<LogFormat>> = shard_groups(facts)
+        .map(|(_, group)| group.leader.map(|(_, r)| policy::declared_format(r.log_format)))
+        .collect();
+    let first = (*formats.first()?)?;
+    formats.iter().all(|format| *format == Some(first)).then_some(first)
 }
 
 fn health(shard: ShardId, group: &GroupFacts<'_>, leadership: &Leadership) -> ShardHealth {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_model::{
-    Addresses, GroupId, LogIndex, Name, NodeId, Topology,
-    admin::{CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role},
+    Addresses, Durability, GroupId, LogIndex, Name, NodeId, Policy, ShardPlacement, Topology,
+    admin::{Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role},
     majority,
 };
 
@@ -27,6 +27,10 @@ impl World {
                 };
                 if self.random.percent(70) {
                     reconfigure(group, &mut state, &wanted, &alive);
+                }
+                if let GroupId::Shard(shard) = group {
+                    self.prefer(&mut state, topology.placement(shard).unwrap(), &alive);
+                    self.keep_policy(&mut state, &topology.policy, &alive);
                 }
                 if group == GroupId::Meta {
                     let members = topology.members.keys().copied();
@@ -54,6 +58,54 @@ impl World {
         if !stays || self.random.percent(2) {
             group.leader = Some(electable[self.random.below(electable.len())]);
             group.term = group.term.next();
+        }
+    }
+
+    /// A leader that is not the preferred one hands over to it once that is caught up.
+    fn prefer(&mut self, group: &mut Group, placed: &ShardPlacement, alive: &BTreeSet<NodeId>) {
+        let Some(preferred) = placed.preferred_leader else { return };
+        let able = alive.contains(&preferred)
+            && group.caught_up.contains(&preferred)
+            && group.voters.contains(&preferred);
+        if able && group.leader != Some(preferred) && self.random.percent(20) {
+            group.leader = Some(preferred);
+            group.term = group.term.next();
+        }
+    }
+
+    /// The leader moves its rule towards the declared one, and a majority holds it a while later.
+    fn keep_policy(&mut self, group: &mut Group, policy: &Policy, alive: &BTreeSet<NodeId>) {
+        let leader = group.leader.expect("called for a group that is led");
+        let others = group
+            .voters
+            .iter()
+            .filter(|n| **n != leader && alive.contains(n) && group.caught_up.contains(n));
+        let followers = match policy.durability {
+            Durability::Async | Durability::Quorum => 0,
+            Durability::SemiSync => usize::from(policy.in_sync.count),
+            Durability::Sync => group.voters.len() - 1,
+        };
+        let mut in_sync: BTreeSet<NodeId> = others.copied().take(followers).collect();
+        let shrunk = in_sync.len() < followers;
+        if matches!(policy.durability, Durability::SemiSync | Durability::Sync) {
+            in_sync.insert(leader);
+        }
+        let now = &mut group.acknowledgement;
+        if (now.durability, &now.in_sync) != (policy.durability, &in_sync) {
+            if self.random.percent(50) {
+                *now = Acknowledgement {
+                    durability: policy.durability,
+                    in_sync,
+                    settled: false,
+                    waiting_for: BTreeSet::new(),
+                    shrunk,
+                };
+            }
+        } else if self.random.percent(50) {
+            now.settled = true;
+        }
+        if self.random.percent(50) {
+            group.log_format = policy.log_format;
         }
     }
 
@@ -181,8 +233,8 @@ impl World {
             learners: view.learners.clone(),
             followers,
             keys: 0,
-            acknowledgement: Default::default(),
-            log_format: Default::default(),
+            acknowledgement: state.acknowledgement.clone(),
+            log_format: state.log_format,
             failovers: Vec::new(),
             swaps: Vec::new(),
             quarantined: None,

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::{api::apps::v1::StatefulSet, apimachinery::pkg::api::resource::Quantity};
-use quorate_model::{GroupId, NodeId, Term};
+use quorate_model::{GroupId, LogFormat, NodeId, Term, admin::Acknowledgement};
 
 use super::world::{Group, World};
 use crate::{
-    Action, Children, Next, Observed, Outcome, Plan, Prune, build::Desired, check, fixtures, plan,
-    report, validate,
+    Action, Children, Next, Observed, Outcome, Plan, PodLabels, Prune, build::Desired, check,
+    fixtures, labels_of, plan, report, validate,
 };
 
 /// The reconcile was cut off.
@@ -38,6 +38,8 @@ impl World {
         let store = match validate(&resource) {
             Ok(store) => store,
             Err(errors) => {
+                let labels = labels_of(fixtures::UID.parse().unwrap(), &observed);
+                self.label(&labels).ok()?;
                 let outcome = Outcome::Invalid { errors: &errors };
                 self.write_status(report(&resource, &observed, outcome).status);
                 return None;
@@ -76,18 +78,7 @@ impl World {
                 Prune::DisruptionBudget { .. } => {}
             }
         }
-        for change in pod_labels {
-            self.may_crash()?;
-            self.writes += 1;
-            let pod = self.objects.pods.get_mut(&change.pod).unwrap();
-            let labels = pod.metadata.labels.get_or_insert_default();
-            for (key, value) in &change.labels {
-                match value {
-                    Some(value) => drop(labels.insert((*key).to_owned(), (*value).to_owned())),
-                    None => drop(labels.remove(*key)),
-                }
-            }
-        }
+        self.label(pod_labels)?;
         for growth in claim_growth {
             self.may_crash()?;
             self.writes += 1;
@@ -102,6 +93,22 @@ impl World {
             self.act(action);
         }
         self.may_crash()
+    }
+
+    fn label(&mut self, pod_labels: &[PodLabels]) -> Result<(), Crash> {
+        for change in pod_labels {
+            self.may_crash()?;
+            self.writes += 1;
+            let pod = self.objects.pods.get_mut(&change.pod).unwrap();
+            let labels = pod.metadata.labels.get_or_insert_default();
+            for (key, value) in &change.labels {
+                match value {
+                    Some(value) => drop(labels.insert((*key).to_owned(), (*value).to_owned())),
+                    None => drop(labels.remove(*key)),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, children: &Desired) -> Result<(), Crash> {
@@ -193,6 +200,8 @@ impl World {
             learners: BTreeSet::new(),
             leader: None,
             term: Term::ZERO,
+            acknowledgement: Acknowledgement { settled: true, ..Acknowledgement::default() },
+            log_format: LogFormat::default(),
         };
         self.groups.insert(GroupId::Meta, group(BTreeSet::from([request.node])));
         for (shard, placement) in request.topology.placements() {

@@ -22,6 +22,13 @@ impl World {
         next
     }
 
+    /// As `tick`, while no kubelet restarts anything.
+    fn tick_without_kubernetes(&mut self) {
+        self.clock += 5;
+        self.data_plane();
+        self.reconcile();
+    }
+
     /// Runs the world, undisturbed, until it is as asked for and nothing is written any more.
     fn settle(&mut self) {
         (self.silence, self.crashes) = (0, 0);
@@ -59,6 +66,13 @@ impl World {
             assert_eq!(datacenters.len(), store.replicas().min(store.datacenters.len()));
         }
         assert_eq!(self.groups[&GroupId::Meta].voters, topology.meta_voters);
+        assert_eq!(&topology.policy, store.policy(), "what is declared is what the nodes have");
+        for (group, state) in &self.groups {
+            let shard = *group != GroupId::Meta;
+            let (kept, declared) = (&state.acknowledgement, store.policy().durability);
+            let settled = kept.settled || declared == quorate_model::Durability::Quorum;
+            assert!(!shard || (kept.durability == declared && settled), "{group}");
+        }
         for pod in self.objects.pods.values() {
             let image = pod.spec.as_ref().unwrap().containers[0].image.as_ref();
             assert_eq!(image, Some(&store.image), "every pod runs what is asked for");
@@ -224,6 +238,122 @@ fn more_replicas_are_added_one_by_one() {
 }
 
 #[test]
+fn every_policy_change_is_one_step_and_disturbs_nobody() {
+    let mut world = settled(13, 3);
+    let uids = |world: &World| {
+        world.objects.pods.values().map(|p| p.metadata.uid.clone()).collect::<BTreeSet<_>>()
+    };
+    let pods = uids(&world);
+    for change in [
+        json!({"durability": "SemiSync", "inSync": {"slowAfter": "300ms"}}),
+        json!({"durability": "Sync"}),
+        json!({"durability": "Async", "logFormat": "Statement"}),
+        json!({"durability": "Quorum", "logFormat": "Wal", "sessions": {"readFrom": "Replica"}}),
+    ] {
+        world.change_spec(|spec| {
+            spec.single_leader = Some(serde_json::from_value(change.clone()).unwrap());
+        });
+        let mut proposals = 0;
+        for _ in 0..ROUNDS_MAX {
+            match world.tick() {
+                Some(Next::Act(crate::Action::ProposeTopology { .. })) => proposals += 1,
+                Some(Next::Settled) => break,
+                Some(Next::Act(other)) => panic!("{other:?}"),
+                Some(Next::Wait(_)) | None => {}
+            }
+        }
+        assert_eq!(proposals, 1, "{change}");
+        world.settle();
+        let declared = world.resource.spec.single_leader.clone().unwrap();
+        assert_eq!(world.status.durability, Some(declared.durability));
+        assert_eq!(world.status.log_format, Some(declared.log_format));
+    }
+    assert_eq!(uids(&world), pods);
+}
+
+#[test]
+fn a_policy_changes_while_a_node_is_down_and_a_roll_hangs() {
+    let mut world = settled(14, 3);
+    world.change_spec(|spec| spec.image = "bad".to_owned());
+    for _ in 0..200 {
+        world.tick();
+    }
+    world.change_spec(|spec| {
+        spec.single_leader.get_or_insert_default().durability = quorate_api::Durability::Async;
+    });
+    for _ in 0..50 {
+        world.tick();
+    }
+    assert_eq!(world.status.durability, Some(quorate_api::Durability::Async));
+    world.change_spec(|spec| spec.image = "node:4".to_owned());
+    world.settle();
+}
+
+fn leaders(world: &World) -> Vec<String> {
+    world.status.shards.iter().filter_map(|shard| shard.leader.clone()).collect()
+}
+
+fn prefer(world: &mut World, preferred: serde_json::Value) {
+    world.change_spec(|spec| {
+        let single = spec.single_leader.get_or_insert_default();
+        single.preferred_leader = Some(serde_json::from_value(preferred).unwrap());
+    });
+}
+
+#[test]
+fn a_switchover_moves_leaders_to_a_pod_to_a_datacenter_and_by_shard() {
+    let mut world = settled(15, 3);
+    prefer(&mut world, json!({"pod": "orders-dc-b-0"}));
+    world.settle();
+    assert_eq!(leaders(&world), ["orders-dc-b-0"; 3]);
+    prefer(&mut world, json!({"datacenter": "dc-c"}));
+    world.settle();
+    assert_eq!(leaders(&world), ["orders-dc-c-0"; 3]);
+    prefer(&mut world, json!({"shards": [{"shard": 1, "datacenter": "dc-a"}]}));
+    world.settle();
+    assert_eq!(leaders(&world)[1], "orders-dc-a-0");
+    assert_eq!(leaders(&world).iter().collect::<BTreeSet<_>>().len(), 3, "the rest is spread");
+}
+
+#[test]
+fn a_switchover_waits_for_no_node_but_the_one_that_is_to_lead() {
+    let mut world = settled(16, 3);
+    world.change_spec(|spec| spec.image = "bad".to_owned());
+    for _ in 0..200 {
+        world.tick();
+    }
+    let (up, down): (Vec<String>, Vec<String>) =
+        world.objects.pods.keys().cloned().partition(|pod| world.running.contains_key(pod));
+    assert_eq!((up.len(), down.len()), (2, 1));
+    prefer(&mut world, json!({"pod": up[1]}));
+    for _ in 0..100 {
+        world.tick();
+    }
+    assert_eq!(leaders(&world), vec![up[1].clone(); 3]);
+}
+
+#[test]
+fn labels_of_a_paused_and_of_an_invalid_store_follow_its_leaders() {
+    for (seed, spoil) in [
+        (17, (|spec| spec.paused = true) as fn(&mut quorate_api::ReplicatedStoreSpec)),
+        (18, |spec| spec.nodes = 1),
+    ] {
+        let mut world = settled(seed, 3);
+        world.change_spec(spoil);
+        world.tick();
+        let old = leaders(&world)[0].clone();
+        world.stop(&old);
+        for _ in 0..20 {
+            world.tick_without_kubernetes();
+        }
+        let new = leaders(&world)[0].clone();
+        assert_ne!(new, old);
+        let labels = world.objects.pods[&new].metadata.labels.as_ref().unwrap();
+        assert_eq!(labels[labels::ROLE], labels::ROLE_LEADER);
+    }
+}
+
+#[test]
 fn a_paused_store_is_left_alone() {
     let mut world = settled(10, 3);
     world.change_spec(|spec| {
@@ -293,7 +423,19 @@ fn disturb(world: &mut World, round: usize) {
         return;
     };
     let node = world.running[&pod];
-    match world.random.below(6) {
+    match world.random.below(8) {
+        6 => {
+            let durability = [
+                quorate_api::Durability::Async,
+                quorate_api::Durability::SemiSync,
+                quorate_api::Durability::Sync,
+                quorate_api::Durability::Quorum,
+            ][world.random.below(4)];
+            world.change_spec(|spec| {
+                spec.single_leader.get_or_insert_default().durability = durability;
+            });
+        }
+        7 => prefer(world, json!({ "pod": pod })),
         0 => {
             let nodes = [3, 4, 6, 7][world.random.below(4)];
             world.change_spec(|spec| spec.nodes = nodes);

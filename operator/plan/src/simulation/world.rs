@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use quorate_api::{ReplicatedStore, ReplicatedStoreStatus};
-use quorate_model::{GroupId, NodeId, Term, Topology};
+use quorate_model::{GroupId, LogFormat, NodeId, Term, Topology, admin::Acknowledgement};
 
 use super::Random;
 use crate::{ValidStore, fixtures, validate};
@@ -67,6 +67,9 @@ pub(super) struct Group {
     pub(super) leader: Option<NodeId>,
     pub(super) term: Term,
     pub(super) caught_up: BTreeSet<NodeId>,
+    /// What the leader's newest configuration says, and whether a majority holds it.
+    pub(super) acknowledgement: Acknowledgement,
+    pub(super) log_format: LogFormat,
 }
 
 impl World {

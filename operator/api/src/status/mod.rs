@@ -1,9 +1,16 @@
 //! What the operator reports. Nothing in it changes by itself: a reconcile that finds nothing new writes nothing.
 
+mod replication;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use quorate_model::{NodeId, StoreId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::{Durability, LogFormat};
+pub use replication::{
+    CatchUpPhase, CatchUpStatus, FailoverStatus, RollbackStatus, SwapStatus, SwapWhy,
+};
 
 /// What the operator last saw and did.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +38,12 @@ pub struct ReplicatedStoreStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 600))]
     pub leader_datacenters: Option<String>,
+    /// The durability that every shard keeps. Absent while they differ, on the way from one to another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// The log format that every shard's leader writes. Absent while they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
     /// The pods that exist: the scale subresource reads it.
     pub replicas: i32,
     /// The labels of the pods: the scale subresource reads it.
@@ -50,6 +63,22 @@ pub struct ReplicatedStoreStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub shards: Vec<ShardStatus>,
+    /// The last failovers and switchovers of all shards, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failovers: Vec<FailoverStatus>,
+    /// The last changes of in-sync sets, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub swaps: Vec<SwapStatus>,
+    /// The replicas that are behind, and how far they have come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub catch_up: Vec<CatchUpStatus>,
+    /// The files of writes that failovers took back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub rollbacks: Vec<RollbackStatus>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -125,6 +154,8 @@ pub enum NodeState {
     Lost,
     /// Its log has a hole or a bad record.
     Corrupt,
+    /// A replica on it differs from its leader's and is being rebuilt.
+    Quarantined,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -177,4 +208,11 @@ pub struct ShardStatus {
     /// The pods that vote.
     #[schemars(length(max = 16), inner(length(max = 253)))]
     pub voters: Vec<String>,
+    /// The durability that the shard keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// The pods of its in-sync set, under SemiSync and Sync.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    pub in_sync: Vec<String>,
 }
