@@ -218,7 +218,7 @@ fn a_preferred_pod_counts_before_its_datacenter_and_only_where_it_has_a_replica(
     let elsewhere = sites.values().find(|site| site.datacenter != sites[&pod].datacenter).unwrap();
     let home = elsewhere.datacenter.clone();
     let asked = Preference { pod: Some(name), datacenter: Some(home.clone()) };
-    let leaders = preferred_leaders(&sites, &vec![&asked; 6], &placement, &vec![None; 6]);
+    let leaders = preferred_leaders(&sites, &[&asked; 6], &placement, &[None; 6]);
     assert!(placement.iter().any(|voters| !voters.contains(&pod)), "it does not have them all");
     for (voters, leader) in placement.iter().zip(leaders) {
         let leader = leader.unwrap();
