@@ -1,9 +1,10 @@
-//! Reads what there is to show: the resource, its pods, a report from each node with a deadline.
+//! Reads what there is to show: the resource, its pods, a report from each node with a deadline. Asks nodes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use http::Method;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -59,10 +60,22 @@ pub(crate) async fn see(client: &Client, namespace: &str, name: &str) -> anyhow:
 }
 
 async fn ask(client: &Client, namespace: &str, pod: &str) -> anyhow::Result<NodeReport> {
+    let text = ask_node(client, namespace, pod, Method::GET, "/v1/report").await?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// What a node's admin API answers, through the API server.
+pub(crate) async fn ask_node(
+    client: &Client,
+    namespace: &str,
+    pod: &str,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<String> {
     let port = names::PORT_ADMIN;
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/v1/report");
-    let request = http::Request::get(path).body(Vec::new())?;
-    Ok(client.request(request).await?)
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}");
+    let request = http::Request::builder().method(method).uri(path).body(Vec::new())?;
+    Ok(client.request_text(request).await?)
 }
 
 impl Seen {

@@ -1,11 +1,16 @@
-//! `kubectl quorate`: what a store is doing, on one screen. It reads, and changes nothing.
+//! `kubectl quorate`: what a store is doing, on one screen; switchovers; the writes that failovers took back.
 //!
+//! `status`, `report` and `failovers` read. `switchover` writes one field of the resource, and `rollback replay` and
+//! `delete` ask the node that keeps the file: nothing else is ever changed.
 //! Nodes are asked through the API server's pod proxy, so it works wherever kubectl does.
 
+mod failovers;
 mod fetch;
 mod render;
 #[cfg(test)]
 mod render_test;
+mod rollback;
+mod switchover;
 mod table;
 
 use std::io::Write;
@@ -18,7 +23,9 @@ use kube::{Client, Config};
 
 #[derive(Parser)]
 #[command(name = "kubectl-quorate", bin_name = "kubectl quorate", version)]
-#[command(about = "Shows what the ReplicatedStores of a cluster are doing")]
+#[command(
+    about = "Shows what the ReplicatedStores of a cluster are doing, and moves their leaders"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +46,13 @@ enum Command {
     /// Everything that is known of a store, as JSON: the resource, its pods, what each node says. For bug reports.
     /// Neither keys nor values are in it.
     Report { store: String },
+    /// The last failovers and switchovers of a store: when, how long, and what was lost.
+    Failovers { store: String },
+    /// Moves leaders where you want them, by spec.singleLeader.preferredLeader, and waits until they are there.
+    Switchover(switchover::Args),
+    /// The writes that failovers took back under durability Async.
+    #[command(subcommand)]
+    Rollback(rollback::Command),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +88,12 @@ async fn run(cli: Cli) -> anyhow::Result<String> {
             let seen = fetch::see(&client, &namespace, &store).await?;
             Ok(render::screen(&seen))
         }
+        Command::Failovers { store } => {
+            let seen = fetch::see(&client, &namespace, &store).await?;
+            Ok(failovers::table(&seen))
+        }
+        Command::Switchover(args) => switchover::run(&client, &namespace, &args).await,
+        Command::Rollback(command) => rollback::run(&client, &namespace, &command).await,
         Command::Report { store } => {
             let seen = fetch::see(&client, &namespace, &store).await?;
             let mut text = serde_json::to_string_pretty(&seen.as_json()?)?;

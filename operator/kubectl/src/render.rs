@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use quorate_api::{ReplicatedStoreStatus, ReplicationMode};
-use quorate_model::admin::{CatchUpPhase, NodeReport, ReplicaReport, Role};
-use quorate_model::{GroupId, NodeId, Topology};
+use quorate_model::admin::{Acknowledgement, CatchUpPhase, NodeReport, ReplicaReport, Role};
+use quorate_model::{Durability, GroupId, NodeId, Topology};
 
 use crate::fetch::Seen;
 use crate::table::Table;
@@ -77,7 +77,15 @@ fn summary(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> St
     let mode = match spec.mode {
         ReplicationMode::SingleLeader => {
             let single = spec.single_leader.clone().unwrap_or_default();
-            format!("single leader, {:?}, {} replicas", single.durability, single.replicas)
+            let kept = match status.durability {
+                Some(kept) if kept == single.durability => String::new(),
+                Some(kept) => format!(" (in force: {kept:?})"),
+                None => " (not in force everywhere)".to_owned(),
+            };
+            format!(
+                "single leader, durability {:?}{kept}, {} replicas, log format {:?}",
+                single.durability, single.replicas, single.log_format
+            )
         }
     };
     let phase = status.phase.map_or("not looked at yet".to_owned(), |phase| format!("{phase:?}"));
@@ -174,8 +182,17 @@ fn nodes(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> Stri
 }
 
 fn shards(known: &Known<'_>) -> String {
-    let mut table =
-        Table::new(["SHARD", "SLOTS", "LEADER", "TERM", "COMMITTED", "KEYS", "FOLLOWERS"]);
+    let mut table = Table::new([
+        "SHARD",
+        "SLOTS",
+        "LEADER",
+        "TERM",
+        "DURABILITY",
+        "IN SYNC",
+        "COMMITTED",
+        "KEYS",
+        "FOLLOWERS",
+    ]);
     let Some(topology) = known.topology else {
         return "No node that answers knows the shards.\n".to_owned();
     };
@@ -188,6 +205,8 @@ fn shards(known: &Known<'_>) -> String {
                 slots,
                 report.name.clone(),
                 replica.term.to_string(),
+                durability(&replica.acknowledgement),
+                in_sync(known, report.node, &replica.acknowledgement),
                 replica.committed.to_string(),
                 replica.keys.to_string(),
                 followers(known, replica),
@@ -202,12 +221,39 @@ fn shards(known: &Known<'_>) -> String {
                     String::new(),
                     String::new(),
                     String::new(),
+                    String::new(),
+                    String::new(),
                     format!("placed on {}", voters.join(", ")),
                 ]);
             }
         }
     }
     table.to_string()
+}
+
+/// The rule that the shard keeps, and whether it is on its way to it.
+fn durability(kept: &Acknowledgement) -> String {
+    match (kept.durability, kept.settled) {
+        (rule, true) | (rule @ Durability::Quorum, false) => format!("{rule:?}"),
+        (rule @ (Durability::Async | Durability::SemiSync | Durability::Sync), false) => {
+            format!("{rule:?} (changing)")
+        }
+    }
+}
+
+/// The followers that a write waits for, and which of them keeps writes waiting too long.
+fn in_sync(known: &Known<'_>, leader: NodeId, kept: &Acknowledgement) -> String {
+    let followers = kept.in_sync.iter().filter(|node| **node != leader);
+    let mut members: Vec<String> = followers
+        .map(|node| {
+            let waits = kept.waiting_for.contains(node);
+            format!("{}{}", known.name(*node), if waits { " (waited for)" } else { "" })
+        })
+        .collect();
+    if kept.shrunk {
+        members.push("shrunk".to_owned());
+    }
+    members.join(", ")
 }
 
 /// Each follower with how far it is behind, as its leader sees it.
@@ -218,8 +264,14 @@ fn followers(known: &Known<'_>, leader: &ReplicaReport) -> String {
             CatchUpPhase::CaughtUp if behind == 0 => "in step".to_owned(),
             CatchUpPhase::CaughtUp | CatchUpPhase::Log { .. } => format!("{behind} behind"),
             CatchUpPhase::Probing => "probing".to_owned(),
-            CatchUpPhase::Snapshot { bytes_sent, bytes_total, .. } => {
-                format!("snapshot {}%", bytes_sent * 100 / (*bytes_total).max(1))
+            CatchUpPhase::Snapshot { bytes_sent, bytes_total, bytes_per_second, source } => {
+                let from = source.map(|node| format!(" from {}", known.name(node)));
+                format!(
+                    "snapshot {}% at {} MB/s{}",
+                    bytes_sent * 100 / (*bytes_total).max(1),
+                    bytes_per_second / 1_000_000,
+                    from.unwrap_or_default()
+                )
             }
         };
         let learner = if leader.learners.contains(node) { ", learner" } else { "" };

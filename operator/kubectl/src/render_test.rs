@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::admin::{CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role};
+use quorate_model::admin::{
+    Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role,
+};
 use quorate_model::{
-    Addresses, Epoch, GroupId, LogIndex, Member, Name, NodeId, ShardId, ShardPlacement, StoreId,
-    Term, Topology,
+    Addresses, Durability, Epoch, GroupId, LogIndex, Member, Name, NodeId, ShardId, ShardPlacement,
+    StoreId, Term, Topology,
 };
 
 use crate::fetch::Seen;
@@ -114,8 +116,62 @@ fn line<'t>(screen: &'t str, of: &str) -> Vec<&'t str> {
 #[test]
 fn shard_shows_leader_term_and_lag() {
     let screen = screen(&seen());
-    let shard = ["0", "0-16383", "orders-dc-1-0", "3", "99", "12", "orders-dc-2-0 (10 behind)"];
+    let shard = [
+        "0",
+        "0-16383",
+        "orders-dc-1-0",
+        "3",
+        "Quorum",
+        "-",
+        "99",
+        "12",
+        "orders-dc-2-0 (10 behind)",
+    ];
     assert_eq!(line(&screen, "0 "), shard, "{screen}");
+}
+
+#[test]
+fn shard_shows_its_in_sync_set_and_who_keeps_writes_waiting() {
+    let mut seen = seen();
+    let report = seen.reports.get_mut("orders-dc-1-0").unwrap().as_mut().unwrap();
+    report.replicas[0].acknowledgement = Acknowledgement {
+        durability: Durability::SemiSync,
+        in_sync: BTreeSet::from([NodeId(1), NodeId(2)]),
+        settled: true,
+        waiting_for: BTreeSet::from([NodeId(2)]),
+        shrunk: false,
+    };
+    let screen = screen(&seen);
+    let shard = line(&screen, "0 ");
+    assert_eq!(shard[4..6], ["SemiSync", "orders-dc-2-0 (waited for)"], "{screen}");
+}
+
+#[test]
+fn failovers_say_how_long_and_what_was_lost() {
+    let mut seen = seen();
+    let failover = serde_json::json!({
+        "shard": 0, "term": 3, "newLeader": "orders-dc-1-0", "oldLeader": "orders-dc-2-0", "oldTerm": 2,
+        "planned": false, "detected": "2026-11-25T10:00:00.000000Z",
+        "elected": "2026-11-25T10:00:00.020000Z", "pauseMs": 45, "lostWrites": 3,
+        "firstAcknowledgedWrite": "2026-11-25T10:00:00.045000Z",
+        "rollbackFiles": ["orders-dc-2-0/f"],
+    });
+    let status = seen.store.status.as_mut().unwrap();
+    status.failovers = vec![serde_json::from_value(failover).unwrap()];
+    let table = crate::failovers::table(&seen);
+    let shown = line(&table, "0 ");
+    let expected = [
+        "0",
+        "failover",
+        "2 > 3",
+        "orders-dc-2-0",
+        "orders-dc-1-0",
+        "2026-11-25T10:00:00.000Z",
+        "20 ms",
+        "45 ms",
+        "3 writes, kept in orders-dc-2-0/f",
+    ];
+    assert_eq!(shown, expected, "{table}");
 }
 
 #[test]
