@@ -64,8 +64,6 @@ pub enum Bug {
     SnapshotAhead,
     /// A snapshot lacks one row (INV-32).
     SnapshotSkipsRow,
-    /// A damaged replica takes any snapshot for its repair (INV-34).
-    RepairByAnySnapshot,
     /// A log with a hole is opened as if it ended there (INV-41).
     OpenDamagedLog,
     /// A checksum that does not match is overlooked (INV-44).

@@ -14,6 +14,7 @@ pub(crate) struct Clients {
     pub(crate) workload: Workload,
     clients: BTreeMap<ClientId, Client>,
     next_attempt: u64,
+    astray: u32,
 }
 
 #[derive(Default)]
@@ -26,9 +27,9 @@ struct Client {
 }
 
 impl Clients {
-    pub(crate) fn new(clients: usize, keys: usize) -> Self {
+    pub(crate) fn new(clients: usize, keys: usize, astray: u32) -> Self {
         let clients = (0..clients).map(|id| (ClientId(id), Client::default())).collect();
-        Self { workload: Workload::new(keys), clients, next_attempt: 0 }
+        Self { workload: Workload::new(keys), clients, next_attempt: 0, astray }
     }
 
     pub(crate) fn ids(&self) -> Vec<ClientId> {
@@ -51,7 +52,7 @@ impl Clients {
         client.goes_on = false;
         client.waiting = Some(self.next_attempt);
         let machine = match client.leader {
-            Some(leader) if random.random_bool(0.9) => leader,
+            Some(leader) if !random.random_ratio(self.astray, 10) => leader,
             Some(_) | None => anybody,
         };
         (self.next_attempt, machine)

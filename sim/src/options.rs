@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate_group::host;
+use quorate_model::{InSyncPolicy, OnLoss, Policy};
 use quorate_replication::single_leader;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -27,6 +28,14 @@ pub(crate) struct Options {
     pub(crate) pause_max: Duration,
     pub(crate) drift_ppm_max: u32,
     pub(crate) topology_every: Option<Duration>,
+    /// What the store declares at first.
+    pub(crate) policy: Policy,
+    /// Of the operator's steps, how many of ten change the policy.
+    pub(crate) policy_changes: u32,
+    /// Of ten requests, how many go to any machine, whoever is known to lead.
+    pub(crate) astray: u32,
+    /// Of ten faults, how many hit a leader.
+    pub(crate) aimed: u32,
     pub(crate) disk_latency: Duration,
     pub(crate) host: host::Settings,
 }
@@ -41,7 +50,11 @@ impl Options {
         Self {
             machines,
             shards: random.random_range(1..=2),
-            replicas: 3,
+            replicas: if machines == 5 { *pick(random, &[3, 5]) } else { 3 },
+            policy: if random.random_bool(0.3) { Policy::default() } else { any_policy(random) },
+            policy_changes: *pick(random, &[0, 3, 6]),
+            astray: *pick(random, &[1, 1, 5]),
+            aimed: *pick(random, &[0, 4, 8]),
             clients: random.random_range(2..=6),
             keys: random.random_range(2..=6),
             weather: Weather::draw(random),
@@ -54,11 +67,26 @@ impl Options {
             fault_every: Duration::from_millis(random.random_range(200..=3_000)),
             menu: Menu::draw(random),
             pause_max: Duration::from_secs(if long { 60 } else { 3 }),
-            drift_ppm_max: *pick(random, &[0, 500, 500, 10_000]),
+            drift_ppm_max: *pick(random, &[0, 500, 500, 100_000]),
             topology_every,
             disk_latency: Duration::from_micros(random.random_range(50..=5_000)),
             host: settings(random),
         }
+    }
+}
+
+/// Anything that a resource may declare. How entries are written is another matter: see `formats`.
+pub(crate) fn any_policy(random: &mut ChaCha8Rng) -> Policy {
+    use quorate_model::Durability::{Async, Quorum, SemiSync, Sync};
+    let in_sync = InSyncPolicy {
+        count: random.random_range(1..=2),
+        on_loss: *pick(random, &[OnLoss::Replace, OnLoss::Shrink, OnLoss::Block]),
+        slow_after_ms: random.random_range(100..=2_000),
+    };
+    Policy {
+        durability: *pick(random, &[Async, SemiSync, SemiSync, Sync, Quorum]),
+        in_sync,
+        ..Policy::default()
     }
 }
 

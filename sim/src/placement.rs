@@ -11,6 +11,7 @@ use rand::seq::IndexedRandom;
 
 use crate::cluster::{Cluster, Event};
 use crate::machine::MachineId;
+use crate::options::any_policy;
 use crate::verdict::Verdict;
 
 impl Cluster {
@@ -30,7 +31,7 @@ impl Cluster {
             members: self.machines.iter().map(|machine| (machine.node, machine.member())).collect(),
             meta_voters: nodes.iter().take(replicas).copied().collect(),
             shards,
-            policy: Default::default(),
+            policy: self.options.policy.clone(),
         }
     }
 
@@ -117,7 +118,12 @@ impl Cluster {
         }
         changed |= self.forget_lost_members(&mut topology, &alive);
         if !changed && self.stormy && self.options.topology_every.is_some() {
-            changed |= self.move_a_voter(&mut topology);
+            if self.random.random_ratio(self.options.policy_changes, 10) {
+                topology.policy = any_policy(&mut self.random);
+                changed = true;
+            } else {
+                changed |= self.move_a_voter(&mut topology);
+            }
         }
         changed.then_some(topology)
     }

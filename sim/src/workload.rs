@@ -24,6 +24,9 @@ pub(crate) enum Attempt {
     Again,
 }
 
+/// A `v` and a number.
+pub(crate) const VALUE_BYTES: usize = 9;
+
 #[derive(Clone, Debug)]
 struct UnderWay {
     key: usize,
@@ -164,7 +167,9 @@ impl Workload {
 
     fn fresh_value(&mut self) -> Bytes {
         self.next_value += 1;
-        Bytes::from(format!("v{}", self.next_value))
+        let value = Bytes::from(format!("v{:08}", self.next_value));
+        assert_eq!(value.len(), VALUE_BYTES);
+        value
     }
 }
 

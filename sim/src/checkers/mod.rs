@@ -3,14 +3,14 @@
 //! A checker sees every message when it is sent and when it is delivered, every replica after every step of its host, and every
 //! start of a host. It answers with what is violated; it never changes the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_group::host::PeerMessage;
 use quorate_model::{GroupId, LogIndex, NodeId, Term, Time};
 use quorate_replication::single_leader::{Message, Replica};
 
 use crate::machine::Machine;
-use crate::verdict::{By, Verdict};
+use crate::verdict::{Broken, By, Verdict};
 
 pub(crate) mod acknowledged_writes;
 pub(crate) mod commit_rule;
@@ -21,6 +21,7 @@ pub(crate) mod durable_acknowledgements;
 pub(crate) mod durable_votes;
 pub(crate) mod election_safety;
 pub(crate) mod identities;
+pub(crate) mod in_sync_set;
 pub(crate) mod leader_completeness;
 pub(crate) mod linearizability;
 pub(crate) mod liveness;
@@ -36,6 +37,7 @@ pub(crate) mod state_machine_safety;
 pub(crate) mod stickiness;
 pub(crate) mod topology;
 pub(crate) mod transfer;
+pub(crate) mod visibility;
 
 /// A replica at the moment of an observation.
 #[derive(Clone, Copy)]
@@ -99,6 +101,7 @@ pub(crate) struct Checkers {
     pub(crate) topology: topology::Epochs,
     pub(crate) requests: requests::Requests,
     pub(crate) acknowledged_writes: acknowledged_writes::AcknowledgedWrites,
+    pub(crate) visibility: visibility::Visibility,
 }
 
 impl Default for Checkers {
@@ -114,6 +117,7 @@ impl Default for Checkers {
                 ("leader_completeness", Box::<leader_completeness::LeaderCompleteness>::default()),
                 ("log_matching", Box::<log_matching::LeaderAppends>::default()),
                 ("commit_rule", Box::<commit_rule::CommitRule>::default()),
+                ("in_sync_set", Box::<in_sync_set::InSyncSet>::default()),
                 (
                     "state_machine_safety",
                     Box::<state_machine_safety::StateMachineSafety>::default(),
@@ -130,6 +134,7 @@ impl Default for Checkers {
             topology: topology::Epochs::default(),
             requests: requests::Requests::default(),
             acknowledged_writes: acknowledged_writes::AcknowledgedWrites::default(),
+            visibility: visibility::Visibility::default(),
         }
     }
 }
@@ -147,6 +152,7 @@ impl Checkers {
         // A replica that is being destroyed may have sent its last word in the same step.
         let Some(at) = sight(now, machine, group) else { return Ok(()) };
         if let PeerMessage::Replication(message) = message {
+            self.visibility.sent(at, message);
             for (name, checker) in &mut self.watching {
                 checker.sent(at, to, message, &self.ledger).by(name)?;
             }
@@ -225,10 +231,10 @@ impl Checkers {
         }
     }
 
-    /// When the run is over.
-    pub(crate) fn end(&self, now: Time) -> Verdict {
-        self.acknowledged_writes.end(&self.ledger).by("acknowledged_writes")?;
-        self.requests.end(now).by("requests")
+    /// When the run is over: the groups that lost acknowledged writes as `Async` may.
+    pub(crate) fn end(&self, now: Time) -> Result<BTreeSet<GroupId>, Broken> {
+        self.requests.end(now).by("requests")?;
+        self.acknowledged_writes.end(&self.ledger).by("acknowledged_writes")
     }
 }
 

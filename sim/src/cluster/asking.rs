@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate_group::Value;
 use quorate_group::host::{Failure, Input, Reply, Request, RequestId};
 use quorate_model::GroupId;
 use rand::RngExt;
@@ -76,12 +77,32 @@ impl Cluster {
         self.step(id, Input::Request { id: request_id, request })
     }
 
-    pub(super) fn reply(&mut self, id: RequestId, reply: Result<Reply, Failure>) -> Verdict {
+    pub(super) fn reply(
+        &mut self,
+        machine: MachineId,
+        id: RequestId,
+        reply: Result<Reply, Failure>,
+    ) -> Verdict {
         self.checkers.requests.answered(id).by("requests")?;
         let Some(asker) = self.askers.remove(&id) else { return Ok(()) };
         let (Asker::Client { group, .. } | Asker::Session { group, .. }) = &asker;
-        if let Ok(Reply::Value { position: Some(position), .. }) = &reply {
-            self.checkers.acknowledged_writes.note(*group, *position);
+        let group = *group;
+        let machine = &self.machines[machine.0];
+        if let Ok(Reply::Value { position, value }) = &reply
+            && let Some(replica) = machine.replica(group)
+        {
+            match (position, value) {
+                (Some(position), _) => {
+                    let alone = position.index > replica.committed();
+                    let alone = alone.then_some(machine.node);
+                    self.checkers.acknowledged_writes.note(group, *position, alone);
+                }
+                (None, Value::Bulk(text)) => {
+                    let seen = self.checkers.visibility.read(machine.node, group, replica, text);
+                    seen.by("visibility")?;
+                }
+                (None, _) => {}
+            }
         }
         let (client, attempt) = match asker {
             Asker::Client { client, attempt, .. } => (client, attempt),

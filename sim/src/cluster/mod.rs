@@ -124,7 +124,7 @@ impl Cluster {
             .collect();
         Self {
             network: Network::new(options.weather.clone()),
-            clients: Clients::new(options.clients, options.keys),
+            clients: Clients::new(options.clients, options.keys, options.astray),
             sessions: Sessions::new(seed),
             store: StoreId(random.random()),
             machines,

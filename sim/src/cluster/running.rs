@@ -31,8 +31,11 @@ impl Cluster {
                     self.checkers.sent(self.now, &self.machines[machine.0], to, group, &message)?;
                     self.send(from, to, group, message);
                 }
-                Output::Reply { id, reply } => self.reply(id, reply)?,
+                Output::Reply { id, reply } => self.reply(machine, id, reply)?,
                 Output::Topology(topology) => {
+                    self.mark(|| {
+                        format!("{machine:?} epoch {} {:?}", topology.epoch, topology.policy)
+                    });
                     let incarnation = self.machines[machine.0].incarnation;
                     let adopted = self.checkers.topology.adopted(from, incarnation, &topology);
                     adopted.by("topology")?;

@@ -61,9 +61,16 @@ impl Cluster {
         if !self.may_wipe(id) {
             return;
         }
+        self.checkers.acknowledged_writes.lose(self.machines[id.0].node);
         self.kill(id);
         let seed = self.random.random();
-        let flipped = self.machines[id.0].disk.flip_any_bit(seed);
+        let disk = &self.machines[id.0].disk;
+        // The newest batch is the one that a flipped bit could make look torn.
+        let flipped = if self.random.random_bool(0.5) {
+            disk.flip_newest_bit(seed)
+        } else {
+            disk.flip_any_bit(seed)
+        };
         self.mark(|| format!("flipped {flipped:?}"));
     }
 
@@ -75,6 +82,7 @@ impl Cluster {
         }
         let node = self.machines[id.0].node;
         self.checkers.identities.lose(node);
+        self.checkers.acknowledged_writes.lose(node);
         self.machines[id.0].wipe(&mut self.random);
         self.wiped += 1;
         self.after_death(id, node);

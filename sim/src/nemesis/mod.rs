@@ -11,12 +11,13 @@ mod processes;
 use std::time::Duration;
 
 use quorate_group::host::Request;
+use quorate_model::admin::Role;
 use rand::RngExt;
 
 pub(crate) use menu::{Fault, Menu};
 
 use crate::cluster::{Cluster, Event};
-use crate::machine::MachineId;
+use crate::machine::{Machine, MachineId};
 use crate::verdict::Verdict;
 
 /// What a fault brings later.
@@ -60,7 +61,9 @@ impl Cluster {
         let pause = self.options.fault_every.mul_f64(self.random.random_range(0.1..2.0));
         self.schedule_in(pause, Event::Fault);
         let Some(fault) = self.options.menu.order(&mut self.random) else { return Ok(()) };
-        let id = MachineId(self.random.random_range(0..self.machines.len()));
+        let anybody = MachineId(self.random.random_range(0..self.machines.len()));
+        let aimed = self.random.random_ratio(self.options.aimed, 10);
+        let id = if aimed { self.a_leader().unwrap_or(anybody) } else { anybody };
         let other = MachineId(
             (id.0 + self.random.random_range(1..self.machines.len())) % self.machines.len(),
         );
@@ -142,6 +145,15 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    fn a_leader(&self) -> Option<MachineId> {
+        let leads = |machine: &&Machine| {
+            let mut replicas =
+                machine.groups().into_iter().filter_map(|group| machine.replica(group));
+            replicas.any(|replica| replica.role() == Role::Leader)
+        };
+        self.machines.iter().filter(leads).map(|machine| machine.id).next_back()
     }
 
     fn later(&mut self, millis: std::ops::Range<u64>, storm: Storm) {

@@ -6,6 +6,7 @@
 use std::mem;
 
 use quorate_model::admin::Swap;
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Time};
 use quorate_replication::single_leader::{Input, Message, Output, PersistId, When};
 use quorate_storage::disk::Disk;
@@ -59,6 +60,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Output::Persist { id, hard_state, truncate_from, entries } => {
                 self.persist(Persist { id, hard_state, truncate_from, entries });
             }
+            Output::RolledBack { .. } if planted::is(Bug::ForgetRollback) => {}
             Output::RolledBack { entries, led } => self.save_rollback(entries, led),
             Output::Acknowledged { through } => self.acknowledged(through),
             Output::RuleChanged { index, removed, added, why } => {

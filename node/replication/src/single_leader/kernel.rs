@@ -290,8 +290,7 @@ impl Kernel {
         assert!(base.term <= self.hard_state.term);
         if let Some(damage) = &self.damage {
             // INV-34: only a snapshot that the leader chose for this repair makes whole.
-            let any = planted::is(Bug::RepairByAnySnapshot);
-            if any || damage.whole_from.is_some_and(|least| base.index >= least) {
+            if damage.whole_from.is_some_and(|least| base.index >= least) {
                 self.damage = None;
             }
             // Of the damaged log nothing goes on. Its disk may hold more than is known here.
@@ -361,7 +360,8 @@ impl Kernel {
         let Configuration { voters, rule, .. } = self.configuration();
         let votes = voters.iter().filter(|voter| granted(**voter)).count();
         votes >= majority(voters.len())
-            && rule.in_sync().is_none_or(|set| set.iter().any(|member| granted(*member)))
+            && (rule.in_sync().is_none_or(|set| set.iter().any(|member| granted(*member)))
+                || planted::is(Bug::DropInSyncRule))
     }
 
     /// Every member but this replica.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use quorate_model::admin;
 use quorate_model::planted::{self, Bug};
-use quorate_model::{LogIndex, NodeId, Position, Term, Time};
+use quorate_model::{Durability, InSyncPolicy, LogIndex, NodeId, Position, Term, Time};
 
 use super::electing::{Candidacy, PreVoting};
 use super::kernel::{Kernel, Target};
@@ -144,6 +144,12 @@ impl Replica {
         }
     }
 
+    /// What was declared last, to which a leader moves its rule.
+    #[must_use]
+    pub fn declared(&self) -> Option<(Durability, InSyncPolicy)> {
+        self.kernel.target.as_ref().map(|target| (target.durability, target.in_sync))
+    }
+
     /// While leadership is being handed over, proposals are dropped.
     #[must_use]
     pub fn is_transferring(&self) -> bool {
@@ -222,7 +228,6 @@ impl Replica {
             return false;
         }
         match &self.kernel.damage {
-            Some(_) if planted::is(Bug::RepairByAnySnapshot) => true,
             Some(damage) => damage.whole_from.is_some_and(|least| position.index >= least),
             None => position.index > self.kernel.committed(),
         }

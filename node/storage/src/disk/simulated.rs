@@ -144,6 +144,32 @@ impl Simulated {
     #[must_use]
     pub fn flip_any_bit(&self, seed: u64) -> Option<(FileName, u64)> {
         let mut dice = Dice(seed);
+        let units = self.written_units();
+        let chosen = match units.len() as u64 {
+            0 => return None,
+            count => usize::try_from(dice.below(count)).ok()?,
+        };
+        self.flip_in(units.into_iter().nth(chosen)?, &mut dice)
+    }
+
+    /// Flips a bit of what was written last, if the newest file has the greatest name. `None` when nothing was written.
+    #[must_use]
+    pub fn flip_newest_bit(&self, seed: u64) -> Option<(FileName, u64)> {
+        self.flip_in(self.written_units().pop()?, &mut Dice(seed))
+    }
+
+    fn flip_in(
+        &self,
+        (file, begin, bytes): (FileName, u64, u64),
+        dice: &mut Dice,
+    ) -> Option<(FileName, u64)> {
+        let offset = begin + dice.below(bytes);
+        let bit = u8::try_from(dice.below(8)).ok()?;
+        self.flip_bit(&file, offset, bit).then_some((file, offset))
+    }
+
+    /// Durable units that are not zeros: file, begin, length.
+    fn written_units(&self) -> Vec<(FileName, u64, u64)> {
         let mut units = Vec::new();
         for (name, file) in &self.state().files {
             for (unit, content) in file.durable.chunks(UNIT_BYTES).enumerate() {
@@ -153,13 +179,7 @@ impl Simulated {
                 }
             }
         }
-        let (file, begin, bytes) = match units.len() as u64 {
-            0 => return None,
-            count => units.swap_remove(usize::try_from(dice.below(count)).ok()?),
-        };
-        let offset = begin + dice.below(bytes);
-        let bit = u8::try_from(dice.below(8)).ok()?;
-        self.flip_bit(&file, offset, bit).then_some((file, offset))
+        units
     }
 
     /// The files and how long each is.

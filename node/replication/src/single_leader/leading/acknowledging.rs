@@ -38,7 +38,12 @@ impl Leading<'_> {
             return;
         }
         // INV-60: the newest rule that a majority holds, and every later one.
-        let rules = || self.kernel.configurations.since(self.leader.majority);
+        let in_force = if planted::is(Bug::SetCountsAtOnce) {
+            self.kernel.configurations.current_index()
+        } else {
+            self.leader.majority
+        };
+        let rules = || self.kernel.configurations.since(in_force);
         let committed = rules().map(|one| self.held_by(&one.rule, self.leader.majority)).min();
         let acknowledged = rules().map(|one| self.held_by(&one.rule, durable)).min();
         let (Some(committed), Some(acknowledged)) = (committed, acknowledged) else { return };
@@ -78,6 +83,7 @@ impl Leading<'_> {
         match rule {
             Rule::Quorum => self.leader.majority,
             Rule::Async => leader_alone,
+            Rule::InSync(_) if planted::is(Bug::AcknowledgeBeforeSet) => self.leader.majority,
             Rule::InSync(set) => self.set_has(set),
         }
     }

@@ -38,7 +38,7 @@ impl Leading<'_> {
         }
         match self.next_configuration() {
             Some(next) => self.change_configuration(next),
-            None if self.steer_rule() => {}
+            None if !self.is_settled() || self.steer_rule() => {}
             None => self.hand_over_if_due(),
         }
     }
