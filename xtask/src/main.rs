@@ -7,6 +7,7 @@ mod bench;
 mod crds;
 mod images;
 mod model_check;
+mod planted;
 mod schemas;
 mod sim;
 mod test;
@@ -45,6 +46,8 @@ enum Command {
     Sim(sim::Args),
     /// Measure Quorate against etcd and Redis.
     Bench(bench::Args),
+    /// Show that the simulation finds every bug that is planted on purpose.
+    Planted(planted::Args),
     /// Run the tests.
     Test(test::Args),
 }
@@ -70,6 +73,7 @@ fn run() -> Result<()> {
         Command::ModelCheck => model_check::run(),
         Command::Sim(args) => sim::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Planted(args) => planted::run(&args),
         Command::Test(args) => test::run(&args),
     }
 }

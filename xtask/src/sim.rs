@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// Further arguments of the simulator, after `--`.
+    /// Further arguments of the simulator, after `--`: `--minutes 10` goes on for that long.
     #[arg(last = true)]
     more: Vec<String>,
 }

@@ -1,0 +1,28 @@
+//! `planted`: shows that every bug that is planted on purpose is found by the checker that is for it, and that the same seeds are
+//! clean without it.
+
+use anyhow::Result;
+use quorate_e2e::cluster::command::visible;
+
+use crate::workspace::cargo;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// One bug by its name; without it all of them.
+    #[arg(long, default_value = "all")]
+    bug: String,
+    /// How many seeds a bug may take.
+    #[arg(long, default_value_t = 3000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+}
+
+/// In a process of its own, built with the feature: no other program is.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut run = cargo(["run", "--quiet", "--profile", "fast", "-p", "quorate-sim"]);
+    run.args(["--features", "planted", "--bin", "quorate-sim", "--", "--mode", "single-leader"]);
+    run.args(["--seeds", &args.seeds.to_string(), "--from", &args.from.to_string()]);
+    visible(run.args(["--planted", &args.bug]))
+}
