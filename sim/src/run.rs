@@ -60,6 +60,7 @@ fn whole_run(cluster: &mut Cluster) -> Verdict {
     cluster.quiet = true;
     await_agreement(cluster, cluster.now.after(cluster.options.settle))?;
     let forgetful = cluster.checkers.end(cluster.now)?;
+    cluster.sessions.end(&forgetful)?;
     check_histories(cluster, &forgetful)
 }
 

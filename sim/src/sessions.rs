@@ -4,6 +4,7 @@
 //! that a replica that cannot answer is simply given up. Sessions have dice of their own and take part in some seeds only:
 //! the other seeds are what they were without them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use crate::checkers::staleness::Staleness;
 use crate::cluster::{Cluster, Event};
 use crate::machine::MachineId;
 use crate::options::pick;
-use crate::verdict::{By, Verdict};
+use crate::verdict::{Broken, By, Verdict};
 
 const SESSIONS: usize = 3;
 const DELAY: Duration = Duration::from_micros(200);
@@ -56,6 +57,7 @@ pub(crate) struct Sessions {
     monotonic_reads: MonotonicReads,
     consistent_prefix: ConsistentPrefix,
     staleness: Staleness,
+    broken: Vec<Broken>,
 }
 
 struct Session {
@@ -110,11 +112,50 @@ impl Sessions {
             monotonic_reads: MonotonicReads::default(),
             consistent_prefix: ConsistentPrefix::default(),
             staleness: Staleness::default(),
+            broken: Vec::new(),
         }
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SessionId> + use<> {
         (0..self.sessions.len()).map(SessionId)
+    }
+}
+
+impl Sessions {
+    fn check(
+        &mut self,
+        id: SessionId,
+        (counter, two_shards): (Counter, bool),
+        called: Time,
+        number: i64,
+    ) {
+        let policy = &self.sessions[id.0].policy;
+        let mut found = Ok(());
+        if policy.read_your_writes == ReadYourWrites::Position {
+            found = found.and(self.own_writes.read(id, counter, number).by("read_your_writes"));
+        }
+        if policy.monotonic {
+            found = found.and(self.monotonic_reads.read(id, counter, number).by("monotonic_reads"));
+        }
+        // Within a shard every state is a prefix; that later ones are not followed by earlier ones is another promise.
+        if policy.consistent_prefix && (policy.monotonic || two_shards) {
+            let seen = self.consistent_prefix.read(id, counter, number);
+            found = found.and(seen.by("consistent_prefix"));
+        }
+        if let Some(ms) = policy.staleness_ms_max {
+            let age_max = Duration::from_millis(ms);
+            let seen = self.staleness.read(counter, called, age_max, number);
+            found = found.and(seen.by("staleness"));
+        }
+        self.broken.extend(found.err());
+    }
+
+    /// What was broken although no group lost acknowledged writes, as `Async` may: what a session saw of those is gone.
+    pub(crate) fn end(&mut self, forgetful: &BTreeSet<GroupId>) -> Verdict {
+        match self.broken.drain(..).next() {
+            Some(broken) if forgetful.is_empty() => Err(broken),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -362,20 +403,15 @@ impl Cluster {
         if may_lose {
             return Ok(());
         }
-        let sessions = &mut self.sessions;
-        let policy = &sessions.sessions[id.0].policy;
-        if policy.read_your_writes == ReadYourWrites::Position {
-            sessions.own_writes.read(id, counter, number).by("read_your_writes")?;
-        }
-        if policy.monotonic {
-            sessions.monotonic_reads.read(id, counter, number).by("monotonic_reads")?;
-        }
-        if policy.consistent_prefix {
-            sessions.consistent_prefix.read(id, counter, number).by("consistent_prefix")?;
-        }
-        if let Some(ms) = policy.staleness_ms_max {
-            let age_max = Duration::from_millis(ms);
-            sessions.staleness.read(counter, called, age_max, number).by("staleness")?;
+        let known = self.sessions.broken.len();
+        let shards = self.options.shards;
+        let two_shards = Counter::Left.shard(shards) != Counter::Right.shard(shards);
+        self.sessions.check(id, (counter, two_shards), called, number);
+        if let Some(broken) = self.sessions.broken.get(known).cloned() {
+            self.mark(|| format!("{}: {}", broken.checker, broken.what));
+            if self.is_traced() {
+                return Err(broken);
+            }
         }
         Ok(())
     }

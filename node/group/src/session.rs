@@ -35,6 +35,8 @@ pub struct Knowledge {
 struct Known {
     /// The newest write that no read has confirmed to be there.
     written: Position,
+    /// Writes that a read has confirmed are through here: other replicas may still lack them.
+    confirmed: LogIndex,
     /// The newest state that a replica answered from.
     seen: LogIndex,
     /// When a leader answered from a state whose index is not told.
@@ -117,6 +119,7 @@ impl Knowledge {
         let known = self.shards.entry(shard).or_default();
         if known.written == floor.written {
             // It is in a committed state, so it can be lost no more.
+            known.confirmed = known.confirmed.max(known.written.index);
             known.written = Position::ZERO;
         }
         if position.index > known.seen {
@@ -166,11 +169,12 @@ impl Knowledge {
             }
             ReadYourWrites::Position => {
                 needs.floor.written = known.written;
+                needs.floor.seen = known.confirmed;
                 needs.after = self.resumed_at;
             }
         }
         if policy.monotonic {
-            needs.floor.seen = known.seen;
+            needs.floor.seen = needs.floor.seen.max(known.seen);
             needs.after = needs.after.max(known.led_at).max(self.resumed_at);
         }
         if policy.consistent_prefix {
@@ -272,6 +276,17 @@ mod tests {
         session.read_at_replica(A, &first.floor, at(1, 9), Time(3));
         let floor = Floor { seen: LogIndex(9), ..Floor::default() };
         assert_eq!(needs(&session, A, &policy(), 4), Needs { floor, after: None });
+    }
+
+    #[test]
+    fn a_write_that_one_replica_has_shown_is_asked_of_the_others_without_monotonic_reads() {
+        let policy = SessionPolicy { monotonic: false, consistent_prefix: false, ..policy() };
+        let mut session = Knowledge::default();
+        session.wrote(A, Some(at(1, 7)), Time(1));
+        let first = needs(&session, A, &policy, 2);
+        session.read_at_replica(A, &first.floor, at(1, 9), Time(3));
+        let floor = Floor { seen: LogIndex(7), ..Floor::default() };
+        assert_eq!(needs(&session, A, &policy, 4), Needs { floor, after: None });
     }
 
     #[test]

@@ -218,6 +218,10 @@ impl Cluster {
         }
     }
 
+    pub(crate) const fn is_traced(&self) -> bool {
+        self.traced
+    }
+
     pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
         if self.traced {
             if self.trace.len() == TRACE_MAX {
