@@ -46,6 +46,9 @@ pub struct NodeReport {
     /// Writes that a failover under `Async` took back and that this node keeps.
     #[serde(default)]
     pub rollbacks: Vec<RollbackFile>,
+    /// The format of the node's storage engine. Nodes with different ones cannot share a store whose log format is `Wal`.
+    #[serde(default)]
+    pub engine_format: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -80,6 +83,9 @@ pub struct ReplicaReport {
     /// The format of the entries that this replica's leader appends.
     #[serde(default)]
     pub log_format: LogFormat,
+    /// On a leader: why that is not the declared format.
+    #[serde(default)]
+    pub log_format_held_back: Option<String>,
     /// On a leader: how it came to lead, and its predecessors as far as this node saw them; the newest last, at most 8.
     #[serde(default)]
     pub failovers: Vec<Failover>,

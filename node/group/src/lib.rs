@@ -4,6 +4,7 @@
 //! and their completions into inputs. The node and the simulation drive the same host. [`keyspace`] is the state
 //! machine: commands on keys evaluated into row changes.
 
+pub mod entry;
 pub mod host;
 pub mod keyspace;
 mod operation;

@@ -43,6 +43,7 @@ pub(super) fn report(
         not_serving,
         corrupt: status.damaged.clone(),
         rollbacks,
+        engine_format: status.engine_format,
     }
 }
 
@@ -65,10 +66,11 @@ fn replica(status: &ReplicaStatus) -> ReplicaReport {
         followers: status.followers.iter().map(|(node, p)| (*node, follower(p))).collect(),
         keys: status.keys,
         acknowledgement: status.acknowledgement.clone(),
-        log_format: Default::default(),
+        log_format: status.log_format,
+        log_format_held_back: status.log_format_held_back.clone(),
         failovers: status.failovers.clone(),
         swaps: status.swaps.clone(),
-        quarantined: None,
+        quarantined: status.quarantined.clone(),
     }
 }
 

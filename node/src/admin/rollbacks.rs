@@ -29,6 +29,9 @@ struct Shown {
     /// Milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
+    /// The command, where the log's format was `Statement`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<String>,
     deleted: bool,
 }
 
@@ -51,7 +54,7 @@ pub(super) async fn read(
 }
 
 /// Does every write again, in the order of the log, over whatever stands there now. Stops at the first that is not acknowledged;
-/// doing it all once more does no harm.
+/// doing it all once more does no harm, but for statements.
 pub(super) async fn replay(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -121,8 +124,19 @@ fn shown(index: u64, write: &LostWrite) -> Shown {
             key,
             value: Some(text(value)),
             expires_at: expiry.map(|at| at.0),
+            statement: None,
             deleted: false,
         },
-        LostOutcome::Deleted => Shown { index, key, value: None, expires_at: None, deleted: true },
+        LostOutcome::Deleted => {
+            Shown { index, key, value: None, expires_at: None, statement: None, deleted: true }
+        }
+        LostOutcome::Statement(write) => Shown {
+            index,
+            key,
+            value: None,
+            expires_at: None,
+            statement: Some(format!("{write:?}")),
+            deleted: false,
+        },
     }
 }

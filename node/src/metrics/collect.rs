@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use quorate_group::host::{ReplicaStatus, Status};
+use quorate_model::LogFormat;
 use quorate_model::admin::{CatchUpPhase, Role};
 
 use crate::peer::{Lane, Links};
@@ -116,6 +117,35 @@ const REPLICA_METRICS: &[ReplicaMetric] = &[
         name: "replica_in_sync_shrunk",
         help: "On the leader: 1 while the in-sync set has fewer followers than declared",
         value: |r| u64::from(r.acknowledgement.shrunk),
+    },
+    ReplicaMetric {
+        name: "replica_log_format",
+        help: "The format of its leader's entries: 1 Statement, 2 Logical, 3 Wal",
+        value: |r| match r.log_format {
+            LogFormat::Statement => 1,
+            LogFormat::Logical => 2,
+            LogFormat::Wal => 3,
+        },
+    },
+    ReplicaMetric {
+        name: "replica_log_format_held_back",
+        help: "1 on a leader whose log has another format than the declared one",
+        value: |r| u64::from(r.log_format_held_back.is_some()),
+    },
+    ReplicaMetric {
+        name: "replica_quarantined",
+        help: "1 while the replica's rows are wrong and a snapshot is to replace them",
+        value: |r| u64::from(r.quarantined.is_some()),
+    },
+    ReplicaMetric {
+        name: "replica_state_passes",
+        help: "On the leader: how often all rows were compared between the replicas in this office",
+        value: |r| r.passes,
+    },
+    ReplicaMetric {
+        name: "replica_state_undecided",
+        help: "1 on a leader where no majority of the replicas had the same state when it was compared",
+        value: |r| u64::from(r.undecided.is_some()),
     },
 ];
 
@@ -247,6 +277,13 @@ fn node(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
         let metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
         gauge(value).encode(metric)?;
     }
+    let metric = encoder.encode_descriptor(
+        "quarantines",
+        "Times that a replica of this node was taken out since its rows were wrong or unreadable",
+        None,
+        MetricType::Counter,
+    )?;
+    ConstCounter::new(status.quarantines).encode(metric)?;
     let metric = encoder.encode_descriptor(
         "log_syncs",
         "Times that the log was made durable",

@@ -22,6 +22,34 @@ pub(super) struct NodeOutlets {
     pub(super) rollbacks: Arc<OnceLock<Rollbacks>>,
 }
 
+/// What a user should hear of when it begins.
+fn warn_of_changes(before: &Status, now: &Status) {
+    for replica in &now.replicas {
+        let group = replica.group;
+        let old = before.replicas.iter().find(|old| old.group == group);
+        if let Some(why) = &replica.quarantined
+            && old.is_none_or(|old| old.quarantined.is_none())
+        {
+            tracing::warn!(%group, why, "a replica is taken out until a snapshot has replaced its rows");
+        }
+        if let Some(why) = &replica.undecided
+            && old.is_none_or(|old| old.undecided.is_none())
+        {
+            tracing::warn!(%group, why, "the replicas' states differ and no majority agrees");
+        }
+        if let Some(why) = &replica.log_format_held_back
+            && old.is_none_or(|old| old.log_format_held_back.is_none())
+        {
+            tracing::warn!(%group, why, "the log has another format than the declared one");
+        }
+        if let Some(old) = old
+            && old.log_format != replica.log_format
+        {
+            tracing::info!(%group, format = ?replica.log_format, "the log's format changed");
+        }
+    }
+}
+
 impl Outlets for NodeOutlets {
     fn send(&mut self, to: NodeId, group: GroupId, message: PeerMessage) {
         self.links.send(to, group, message);
@@ -39,6 +67,7 @@ impl Outlets for NodeOutlets {
     }
 
     fn status(&mut self, status: Arc<Status>) {
+        warn_of_changes(&self.status.load(), &status);
         // The status first: whoever is woken by the table finds it there.
         self.status.store(Arc::clone(&status));
         self.table.observe(&status);

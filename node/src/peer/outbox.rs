@@ -169,7 +169,10 @@ pub(super) fn message_bytes(message: &PeerMessage) -> usize {
         | PeerMessage::SnapshotAck { .. }
         | PeerMessage::SnapshotAbort { .. }
         | PeerMessage::MembershipQuery { .. }
-        | PeerMessage::NotMember { .. } => 64,
+        | PeerMessage::NotMember { .. }
+        | PeerMessage::EngineQuery
+        | PeerMessage::Engine { .. } => 64,
+        PeerMessage::StateHash { next, .. } => 64 + next.len(),
     }
 }
 

@@ -87,7 +87,10 @@ impl Peer {
         let lane = match &message {
             PeerMessage::Replication(_)
             | PeerMessage::MembershipQuery { .. }
-            | PeerMessage::NotMember { .. } => Lane::Replication,
+            | PeerMessage::NotMember { .. }
+            | PeerMessage::EngineQuery
+            | PeerMessage::Engine { .. }
+            | PeerMessage::StateHash { .. } => Lane::Replication,
             PeerMessage::SnapshotChunk { .. }
             | PeerMessage::SnapshotAck { .. }
             | PeerMessage::SnapshotAbort { .. } => Lane::Bulk,

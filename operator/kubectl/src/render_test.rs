@@ -62,6 +62,7 @@ fn report() -> NodeReport {
         keys: 12,
         acknowledgement: Default::default(),
         log_format: Default::default(),
+        log_format_held_back: None,
         failovers: Vec::new(),
         swaps: Vec::new(),
         quarantined: None,
@@ -80,6 +81,7 @@ fn report() -> NodeReport {
         not_serving: Vec::new(),
         corrupt: None,
         rollbacks: Vec::new(),
+        engine_format: 1,
     }
 }
 

@@ -235,6 +235,7 @@ impl State {
             not_serving: if member { Vec::new() } else { vec!["not a member".to_owned()] },
             corrupt: None,
             rollbacks: Vec::new(),
+            engine_format: 1,
         }
     }
 
@@ -275,6 +276,7 @@ impl State {
             keys: 7,
             acknowledgement: Default::default(),
             log_format: Default::default(),
+            log_format_held_back: None,
             failovers: Vec::new(),
             swaps: Vec::new(),
             quarantined: None,

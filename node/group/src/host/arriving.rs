@@ -5,6 +5,7 @@ use quorate_replication::single_leader::{self, Message};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
+use super::checking::Checked;
 use super::group::Task;
 use super::requests::{Stage, Then, Waiting, Work};
 use super::snapshotting::Chunk;
@@ -161,6 +162,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 self.membership_asked(from, nonce, term)
             }
             PeerMessage::NotMember { .. } => unreachable!("it concerns the whole host"),
+            PeerMessage::EngineQuery => self.tell_engine(from),
+            PeerMessage::Engine { format } => self.engine_told(from, format),
+            PeerMessage::StateHash { index, hash, next } => {
+                self.check_answered(from, Checked { index, hash, next });
+            }
         }
     }
 
@@ -205,6 +211,9 @@ fn is_call(message: &PeerMessage) -> bool {
         | PeerMessage::SnapshotAck { .. }
         | PeerMessage::SnapshotAbort { .. }
         | PeerMessage::MembershipQuery { .. }
-        | PeerMessage::NotMember { .. } => false,
+        | PeerMessage::NotMember { .. }
+        | PeerMessage::EngineQuery
+        | PeerMessage::Engine { .. }
+        | PeerMessage::StateHash { .. } => false,
     }
 }

@@ -19,6 +19,7 @@ use super::requests::{Answer, Stage, Then, Waiting, Work};
 use super::timers::Timer;
 use super::topology::SetTopology;
 use super::{Failure, Reply, RequestId, Turn};
+use crate::entry::Undeterminable;
 use crate::keyspace::{self, Context, Evaluated, View};
 use crate::{Read, Value, ValueError, Write};
 
@@ -92,27 +93,37 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn write(&mut self, id: RequestId, write: Write) {
-        let Some(Evaluated { value, effects }) = self.evaluate(&write) else { return };
-        if effects.is_empty() {
+        let Some((evaluated, seed)) = self.evaluate(&write) else {
+            return self.answer_unevaluated(id);
+        };
+        if evaluated.effects.is_empty() {
             let newest = self.group.writes.newest;
             let after = (newest.index > self.group.standing.applied.index).then_some(newest);
-            self.confirm(id, Then::Value { value, after });
-        } else {
-            let command = effects.encode();
-            let proposal = Proposal { request: Some(id), effects: Some(effects) };
-            let answer = Answer::Value(value);
-            self.propose_for(id, Work::Write(write), answer, command, proposal);
+            return self.confirm(id, Then::Value { value: evaluated.value, after });
         }
+        let command = match self.command(&write, &evaluated, seed) {
+            Ok(command) => command,
+            Err(error) => return self.answer_undeterminable(id, error),
+        };
+        let Evaluated { value, effects } = evaluated;
+        let proposal = Proposal { request: Some(id), effects: Some(effects) };
+        self.propose_for(id, Work::Write(write), Answer::Value(value), command, proposal);
     }
 
     fn remove_then_read(&mut self, id: RequestId, read: Read, keys: Vec<Bytes>) {
         let removal = Write::RemoveIfExpired { keys: keys.clone() };
-        let Some(Evaluated { effects, .. }) = self.evaluate(&removal) else { return };
-        if effects.is_empty() {
+        let Some((evaluated, seed)) = self.evaluate(&removal) else {
+            return self.answer_unevaluated(id);
+        };
+        if evaluated.effects.is_empty() {
             self.confirm(id, Then::Read(read));
             return;
         }
-        let command = effects.encode();
+        let command = match self.command(&removal, &evaluated, seed) {
+            Ok(command) => command,
+            Err(error) => return self.answer_undeterminable(id, error),
+        };
+        let effects = evaluated.effects;
         let proposal = Proposal { request: Some(id), effects: Some(effects) };
         let answer = Answer::Read(read.clone());
         self.propose_for(id, Work::ReadWithoutExpired { read, keys }, answer, command, proposal);
@@ -131,8 +142,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.propose_for(id, work, Answer::Epoch, command.encode(), proposal);
     }
 
-    /// Evaluates on what is proposed. `None` when the state store failed: the host stops.
-    pub(super) fn evaluate(&mut self, write: &Write) -> Option<Evaluated> {
+    /// Evaluates on what is proposed, with a seed that goes with it. `None` when the state store failed: the replica is taken out.
+    pub(super) fn evaluate(&mut self, write: &Write) -> Option<(Evaluated, u64)> {
         assert!(
             self.group.leadership.leading,
             "only a leader that caught up with itself evaluates"
@@ -143,12 +154,22 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let overlay = &self.group.writes.overlay;
         let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
         match keyspace::evaluate(write, context, &view) {
-            Ok(evaluated) => Some(evaluated),
+            Ok(evaluated) => Some((evaluated, context.seed)),
             Err(error) => {
-                self.shared.fatal(format!("{}: {error}", self.group.id));
+                self.refuse_state(error.into());
                 None
             }
         }
+    }
+
+    /// Its rows cannot be read here; another replica will lead.
+    pub(super) fn answer_unevaluated(&mut self, id: RequestId) {
+        let group = self.group.id;
+        self.shared.answer(id, Err(Failure::NotLeader { group, leader: None }));
+    }
+
+    fn answer_undeterminable(&mut self, id: RequestId, why: Undeterminable) {
+        self.shared.answer(id, Err(Failure::Invalid(why.to_string())));
     }
 
     /// The wall time, or the newest time in the log where that is later: time never goes back within a group.

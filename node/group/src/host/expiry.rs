@@ -9,7 +9,6 @@ use quorate_storage::state::StateStore;
 
 use super::Turn;
 use super::group::Proposal;
-use super::persisting::describe;
 use super::timers::Timer;
 use crate::Write;
 use crate::keyspace::{self, View};
@@ -34,7 +33,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     pub(super) fn expiry_due(&mut self) {
-        if !self.group.leadership.leading {
+        if !self.group.leadership.leading || self.group.is_quarantined() {
             return;
         }
         let due = self.group.standing.keys > 0 && self.anything_due();
@@ -54,7 +53,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         match keyspace::due(&view, self.group_time()) {
             Ok(due) => due,
             Err(error) => {
-                self.shared.fatal(describe(&error));
+                self.refuse_state(error.into());
                 false
             }
         }
@@ -62,9 +61,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     fn remove_expired(&mut self) {
         let count_max = self.shared.settings.expired_keys_per_entry;
-        let Some(evaluated) = self.evaluate(&Write::RemoveExpired { count_max }) else { return };
-        if !evaluated.effects.is_empty() {
-            let command = evaluated.effects.encode();
+        let removal = Write::RemoveExpired { count_max };
+        let Some((evaluated, seed)) = self.evaluate(&removal) else { return };
+        if !evaluated.effects.is_empty()
+            && let Ok(command) = self.command(&removal, &evaluated, seed)
+        {
             let effects = Some(evaluated.effects);
             self.propose(command, Proposal { request: None, effects });
             // Where it was dropped, this is older.

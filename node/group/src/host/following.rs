@@ -143,6 +143,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             self.with_group(id, |turn| {
                 turn.aim();
                 turn.consider_retiring();
+                turn.conform_format();
             });
         }
         self.shared.timers.set_at_latest(Timer::Addresses, self.shared.now);

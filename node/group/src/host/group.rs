@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quorate_model::{GroupId, LogIndex, NodeId, Position, Term};
+use quorate_model::{GroupId, LogFormat, LogIndex, NodeId, Position, Term};
 use quorate_replication::single_leader::{self, Message, PersistId, ProposalId, ReadId, Replica};
 
 use super::RequestId;
+use super::checking::Checks;
 use super::expiry::Watch;
 use super::history::History;
 use super::retention::Points;
@@ -15,6 +16,7 @@ use super::retiring::Doubt;
 use super::rollback::Saving;
 use super::rows::{Health, Prefix, Standing};
 use super::snapshotting::{Incoming, Outgoing};
+use crate::entry::Verdict;
 use crate::keyspace::{Effects, Overlay};
 
 pub(super) struct Group<V> {
@@ -40,6 +42,11 @@ pub(super) struct Group<V> {
     pub(super) doubt: Option<Doubt>,
     pub(super) saving: Saving,
     pub(super) history: History,
+    pub(super) checks: Checks,
+    /// Why its rows count for nothing, until a snapshot replaced them.
+    pub(super) quarantined: Option<String>,
+    /// On a leader: why the log has another format than the declared one.
+    pub(super) held_back: Option<String>,
 }
 
 #[derive(Debug)]
@@ -49,6 +56,8 @@ pub(super) enum Task {
     Run(RequestId),
     /// A request has all that it waited for.
     Finish(RequestId),
+    /// The replicas were compared: it goes into the log.
+    Judge(Verdict),
 }
 
 /// The protocol's newest word on who leads.
@@ -71,6 +80,8 @@ pub(super) struct Held {
 pub(super) struct Writes {
     pub(super) overlay: Overlay,
     pub(super) newest: Position,
+    /// The format that the newest proposed switch set.
+    pub(super) format: Option<LogFormat>,
     /// Acknowledged from this leader's disk alone through here; it may be beyond what is applied.
     pub(super) acknowledged: LogIndex,
     /// Between a proposal and the protocol's word on it.
@@ -132,6 +143,9 @@ impl<V> Group<V> {
             doubt: None,
             saving: Saving::default(),
             history: History::default(),
+            checks: Checks::default(),
+            quarantined: None,
+            held_back: None,
         }
     }
 
@@ -139,10 +153,15 @@ impl<V> Group<V> {
         Prefix::new(self.id, self.standing.generation)
     }
 
+    pub(super) const fn is_quarantined(&self) -> bool {
+        self.quarantined.is_some()
+    }
+
     pub(super) fn readiness(&self, node: NodeId) -> Readiness {
         match self.leadership.leader {
             Some(leader) if leader != node => Readiness::Elsewhere(leader),
-            Some(_) if self.leadership.leading => Readiness::Leading,
+            // One that is about to hand over since its rows are wrong answers nobody from them.
+            Some(_) if self.leadership.leading && !self.is_quarantined() => Readiness::Leading,
             Some(_) | None => {
                 let voters = &self.standing.configuration.voters;
                 let alone = voters.len() == 1 && voters.contains(&node);

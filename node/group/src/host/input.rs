@@ -84,6 +84,17 @@ pub enum PeerMessage {
         nonce: u64,
         term: Term,
     },
+    /// "Which format has your storage engine?"
+    EngineQuery,
+    Engine {
+        format: u32,
+    },
+    /// To the leader: the hash of the rows that the mark at `index` names, and where the rows behind them begin.
+    StateHash {
+        index: LogIndex,
+        hash: u64,
+        next: Bytes,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug)]

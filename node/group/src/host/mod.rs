@@ -17,15 +17,18 @@
 mod applying;
 mod arriving;
 mod bootstrap;
+mod checking;
 mod executing;
 mod expiry;
 mod following;
+mod formats;
 mod group;
 mod handover;
 mod history;
 mod input;
 mod output;
 mod persisting;
+mod quarantine;
 mod reading;
 mod recovery;
 mod repair;
@@ -225,12 +228,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 turn.group.tasks.push_back(Task::Step(single_leader::Input::Tick));
             }),
             Timer::Queue(group) => self.with_group(group, |turn| turn.wake_queue()),
+            Timer::Format(group) => self.with_group(group, |turn| turn.conform_format()),
             Timer::Expiry(group) => self.with_group(group, |turn| turn.expiry_due()),
             Timer::Retire(group) => self.with_group(group, |turn| turn.retire_due()),
             Timer::Outgoing(group, to) => self.with_group(group, |turn| turn.outgoing_due(to)),
             Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
             Timer::FlushAge => self.shared.flush(),
             Timer::FlushPoll => {}
+            Timer::Check => self.check_due(),
             Timer::DiskStall => self.disk_stalled(),
             Timer::Addresses => self.update_addresses(),
             Timer::Handover(request) => self.handover_due(request),

@@ -31,6 +31,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// Whether this replica's rows are fit to be read.
     pub(super) fn may_read(&self) -> Result<(), Failure> {
         let standing = &self.group.standing;
+        if let Some(why) = &self.group.quarantined {
+            return Err(Failure::Damaged(why.clone()));
+        }
         if standing.health == Health::Damaged {
             let why = self.shared.damaged.clone().unwrap_or_else(|| "it is being repaired".into());
             return Err(Failure::Damaged(why));
@@ -164,6 +167,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn finish_read(&mut self, id: RequestId, read: Read) {
+        if self.group.is_quarantined() {
+            return self.answer_unevaluated(id);
+        }
         let alone = self.group.writes.acknowledged > self.group.standing.applied.index;
         let outcome = if alone {
             self.read_proposed(&read)
@@ -171,7 +177,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.read_applied(&read, Expired::Report)
         };
         match outcome {
-            None => {}
+            None => self.answer_unevaluated(id),
             Some(ReadOutcome::Value(value)) if alone => self.answer_acknowledged(id, value),
             Some(ReadOutcome::Value(value)) => {
                 self.shared.answer(id, Ok(Reply::Value { value, position: None }));
@@ -232,7 +238,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.read_outcome(outcome)
     }
 
-    /// `None` when the state store failed: the host stops.
+    /// `None` when the state store failed: the replica is taken out.
     pub(super) fn read_applied(&mut self, read: &Read, expired: Expired) -> Option<ReadOutcome> {
         let prefix = self.group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), self.group.standing.keys);
@@ -244,7 +250,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         match outcome {
             Ok(outcome) => Some(outcome),
             Err(error) => {
-                self.shared.fatal(format!("{}: {error}", self.group.id));
+                self.refuse_state(error.into());
                 None
             }
         }

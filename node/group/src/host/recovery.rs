@@ -206,6 +206,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if whole && found.unwritten.hard_state {
             self.shared.persisting.hard_state(id, hard_state);
         }
+        // Taken out before the restart: its log is whole and goes on above the snapshot that it waits for.
+        let quarantined = standing.health == Health::Quarantined;
         if !whole || standing.health == Health::Damaged {
             standing.health = Health::Damaged;
             let restored = Restored {
@@ -233,6 +235,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let restored =
             Restored { hard_state, base, base_configuration, entries, applied, damaged: false };
         self.host_group(id, restored, standing, points);
+        if quarantined {
+            self.with_group(id, |turn| turn.resume_quarantine());
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_model::admin::{Acknowledgement, CatchUpPhase, Failover, Role, Swap};
-use quorate_model::{Durability, GroupId, LogIndex, NodeId, Policy, Term, Time};
+use quorate_model::{Durability, GroupId, LogFormat, LogIndex, NodeId, Policy, Term, Time};
 use quorate_replication::single_leader::{
     Configuration, FollowerPhase, FollowerView, Replica, Rule,
 };
@@ -24,6 +24,10 @@ pub struct Status {
     pub log_bytes: u64,
     pub syncs: u64,
     pub requests_waiting: usize,
+    /// How often a replica was taken out since the start.
+    pub quarantines: u64,
+    /// The format of this node's storage engine.
+    pub engine_format: u32,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +47,15 @@ pub struct ReplicaStatus {
     pub leading: bool,
     /// Takes part in nothing until a snapshot repaired it.
     pub damaged: bool,
+    /// The format of its leader's entries, as far as it has applied them.
+    pub log_format: LogFormat,
+    /// On the leader: why that is not the declared one.
+    pub log_format_held_back: Option<String>,
+    /// Why its rows count for nothing until a snapshot replaced them.
+    pub quarantined: Option<String>,
+    /// On the leader: how often all rows were compared between the replicas, and why the last comparison came to nothing.
+    pub passes: u64,
+    pub undecided: Option<String>,
     pub acknowledgement: Acknowledgement,
     pub failovers: Vec<Failover>,
     pub swaps: Vec<Swap>,
@@ -74,6 +87,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             log_bytes: shared.persisting.log_bytes(),
             syncs: shared.persisting.syncs(),
             requests_waiting: shared.requests.len(),
+            quarantines: shared.quarantines,
+            engine_format: shared.settings.engine_format,
         }
     }
 
@@ -112,8 +127,13 @@ pub(super) fn replica_status<V>(
             .map(|(node, view)| (node, progress(group, node, view, now)))
             .collect(),
         keys: group.standing.keys,
-        leading: group.leadership.leading,
+        leading: group.leadership.leading && !group.is_quarantined(),
         damaged: group.standing.health == Health::Damaged || replica.is_damaged(),
+        log_format: group.standing.format,
+        log_format_held_back: group.held_back.clone(),
+        quarantined: group.quarantined.clone(),
+        passes: group.checks.passes,
+        undecided: group.checks.undecided.clone(),
         acknowledgement: acknowledgement(replica, policy),
         failovers: group.history.failovers(),
         swaps: group.history.swaps(),

@@ -6,11 +6,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use quorate_model::{GroupId, LogIndex, Position, Term, WallTime};
-use quorate_replication::single_leader::{Entry, HardState, PersistId};
+use quorate_replication::single_leader::{Entry, HardState, Payload, PersistId};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
 use super::{Host, Output, Turn};
+use crate::entry::is_write;
 
 /// Commands of one term that were cut from a group's log although they may have been acknowledged.
 #[derive(Clone, PartialEq, Debug)]
@@ -71,6 +72,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let (group, at) = (self.group.id, self.shared.wall);
         self.group.history.rolled_back(entries.len() as u64);
         self.group.saving.newest = entries.last().map_or(Position::ZERO, |last| last.position);
+        // What the leader told the log was acknowledged to nobody.
+        entries.retain(|entry| match &entry.payload {
+            Payload::Command(command) => is_write(command),
+            Payload::Empty | Payload::Configuration(_) => false,
+        });
         while let Some(first) = entries.first() {
             let term = first.term();
             let later = entries.iter().position(|entry| entry.term() != term);

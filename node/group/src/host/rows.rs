@@ -9,7 +9,7 @@
 //! FLUSHALL and an installed snapshot do. Rows of other generations than the standing's are rubbish.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_model::{GroupId, Position, Term, WallTime};
+use quorate_model::{GroupId, LogFormat, Position, Term, WallTime};
 use quorate_replication::single_leader::Configuration;
 use quorate_storage::state::{self, Change, Rows, StateError};
 use serde::de::DeserializeOwned;
@@ -42,6 +42,8 @@ pub(super) struct Standing {
     pub(super) installed: bool,
     /// No vote is given in this term or an earlier one by a replica whose log says nothing of votes.
     pub(super) term_floor: Term,
+    /// What the newest applied switch set.
+    pub(super) format: LogFormat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub(super) enum Health {
     Damaged,
     /// The replica is gone from this node; the row stays so that it never starts from its genesis again.
     Retired,
+    /// These rows were found wrong; the log above them is whole. No vote before a snapshot replaced them.
+    Quarantined,
 }
 
 impl Prefix {
@@ -61,6 +65,10 @@ impl Prefix {
     }
 
     pub(super) const fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) const fn as_array(&self) -> &[u8; 8] {
         &self.0
     }
 
@@ -96,6 +104,7 @@ impl Standing {
             health: Health::Sound,
             installed: false,
             term_floor: Term::ZERO,
+            format: LogFormat::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate_replication::single_leader;
+use quorate_storage::state;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -25,6 +26,12 @@ pub struct Settings {
     /// How many keys whose time has come one log entry removes at most, and how often the leader looks.
     pub expired_keys_per_entry: u32,
     pub expiry_interval: Duration,
+    /// How often a node compares the replicas of one of the shards that it leads, and how much of the rows at once.
+    pub check_interval: Duration,
+    pub check_rows_max: u32,
+    pub check_bytes_max: u32,
+    /// The format of the storage engine's batches; another one than the engine's own is for tests.
+    pub engine_format: u32,
     /// A leader that could not make a write durable for this long hands over, and is gone a quarter of an election timeout later
     /// at the latest: together less than an election timeout.
     pub disk_stall: Duration,
@@ -46,6 +53,10 @@ impl Default for Settings {
             snapshot_chunks_inflight: 4,
             expired_keys_per_entry: 256,
             expiry_interval: Duration::from_millis(100),
+            check_interval: Duration::from_secs(1),
+            check_rows_max: 2048,
+            check_bytes_max: 1 << 20,
+            engine_format: state::FORMAT_VERSION,
             disk_stall: Duration::from_millis(500),
             retire_after: Duration::from_secs(5),
         }

@@ -33,6 +33,12 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) following: Following,
     /// When anything came last from each node that sends anything.
     pub(super) heard: BTreeMap<NodeId, Time>,
+    /// The formats of other nodes' storage engines, as they said.
+    pub(super) engines: BTreeMap<NodeId, u32>,
+    /// The shard whose replicas were compared last.
+    pub(super) checked_last: GroupId,
+    /// How often a replica of this node was taken out since the start.
+    pub(super) quarantines: u64,
     /// Snapshots being sent, over all groups.
     pub(super) streams: usize,
     pub(super) outputs: VecDeque<Output>,
@@ -69,6 +75,9 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             retention: Retention::new(written),
             following,
             heard: BTreeMap::new(),
+            engines: BTreeMap::new(),
+            checked_last: GroupId::Meta,
+            quarantines: 0,
             streams: 0,
             outputs: VecDeque::new(),
             status_changed: false,

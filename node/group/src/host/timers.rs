@@ -12,6 +12,8 @@ pub(super) enum Timer {
     Replica(GroupId),
     /// Requests wait although this replica leads: try them again.
     Queue(GroupId),
+    /// Move the log's format on.
+    Format(GroupId),
     /// Look for keys whose time has come.
     Expiry(GroupId),
     /// Ask whether a replica that the topology does not name may go.
@@ -24,6 +26,8 @@ pub(super) enum Timer {
     FlushAge,
     /// See whether a flush is complete.
     FlushPoll,
+    /// Compare the replicas of the next shard that is led here.
+    Check,
     /// The batch in flight has been there for too long.
     DiskStall,
     /// Try again to put a member's new addresses into the topology.

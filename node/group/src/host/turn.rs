@@ -17,6 +17,7 @@ use super::rollback::Persist;
 use super::shared::Shared;
 use super::timers::Timer;
 use super::{Failure, PeerMessage};
+use crate::entry::Mark;
 
 /// How many messages of a group may wait for its persists.
 const HELD_MAX: usize = 1024;
@@ -37,6 +38,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 Task::Step(input) => self.step(input),
                 Task::Run(request) => self.run_request(request),
                 Task::Finish(request) => self.finish_request(request),
+                Task::Judge(verdict) => {
+                    self.propose_mark(Mark { verdict: Some(verdict), part: None });
+                }
             }
         }
         self.recount();
@@ -151,17 +155,26 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if leadership.leading {
             self.start_leading();
         }
+        self.continue_quarantine();
+        self.tell_leader_engine();
         self.wake_queue();
     }
 
     fn start_leading(&mut self) {
         self.watch_expiry();
+        self.shared.set_check_timer();
+        let now = self.shared.now;
+        // Later in this turn or right after it: the protocol is in the midst of its outputs.
+        self.shared.timers.set(Timer::Format(self.group.id), Some(now));
         self.shared.timers.set_at_latest(Timer::Addresses, self.shared.now);
     }
 
     fn stop_leading(&mut self) {
         self.group.writes.overlay = Default::default();
         self.group.writes.newest = Default::default();
+        self.group.writes.format = None;
+        self.group.checks.forget();
+        self.group.held_back = None;
         self.refuse_unacknowledged();
         self.shared.timers.set(Timer::Expiry(self.group.id), None);
     }
@@ -175,6 +188,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Timer::Replica(group),
             Timer::Queue(group),
             Timer::Expiry(group),
+            Timer::Format(group),
             Timer::Retire(group),
             Timer::Incoming(group),
         ] {

@@ -4,21 +4,27 @@
 use bytes::Bytes;
 use quorate_model::WallTime;
 
+use super::Effects;
 use super::layout::{Header, is_data_row, key_of_row};
-use super::{DecodeError, Effects};
-use crate::{Expiry, KeyType, SetCondition, Write};
+use crate::entry::{Command, CommandError};
+use crate::{Expiry, KeyType, Operation, SetCondition, Write};
 
 /// One key as a lost entry would have left it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct LostWrite {
     pub key: Bytes,
     pub outcome: LostOutcome,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum LostOutcome {
-    String { value: Bytes, expiry: Option<WallTime> },
+    String {
+        value: Bytes,
+        expiry: Option<WallTime>,
+    },
     Deleted,
+    /// A command as the client sent it: what it would have left depends on what stood there. Doing it again does it once more.
+    Statement(Box<Write>),
 }
 
 impl LostWrite {
@@ -35,6 +41,7 @@ impl LostWrite {
                 get: false,
             },
             LostOutcome::Deleted => Write::Delete { keys: vec![key] },
+            LostOutcome::Statement(write) => write.as_ref().clone(),
         }
     }
 }
@@ -42,9 +49,30 @@ impl LostWrite {
 /// The writes that a log entry's command stands for.
 ///
 /// # Errors
-/// [`DecodeError`] for what no leader of this version wrote.
-pub fn lost_writes(command: Bytes) -> Result<Vec<LostWrite>, DecodeError> {
-    let effects = Effects::decode(command)?;
+/// [`CommandError`] for what no leader of this version wrote.
+pub fn lost_writes(command: Bytes) -> Result<Vec<LostWrite>, CommandError> {
+    Ok(match Command::decode_here(command)? {
+        Command::Logical(effects) => of_rows(&effects),
+        Command::Wal(wal) => of_rows(&wal.effects()),
+        Command::Statement(statement) => of_statement(statement.write),
+        // What a leader tells the log is nobody's write.
+        Command::Switch(_) | Command::Mark(_) => Vec::new(),
+    })
+}
+
+fn of_statement(write: Write) -> Vec<LostWrite> {
+    let operation = Operation::Write(write);
+    let key = operation.keys().first().map(|key| (*key).clone());
+    match (operation, key) {
+        (Operation::Write(write), Some(key)) => {
+            vec![LostWrite { key, outcome: LostOutcome::Statement(Box::new(write)) }]
+        }
+        // Of no key: a whole shard's, which nobody does again, or the leader's own.
+        (Operation::Write(_) | Operation::Read(_), _) => Vec::new(),
+    }
+}
+
+fn of_rows(effects: &Effects) -> Vec<LostWrite> {
     let data = effects.changes.iter().filter(|change| is_data_row(&change.row));
     let writes = data.filter_map(|change| {
         let (key, is_header) = key_of_row(&change.row);
@@ -61,5 +89,5 @@ pub fn lost_writes(command: Bytes) -> Result<Vec<LostWrite>, DecodeError> {
         };
         is_header.then_some(LostWrite { key, outcome })
     });
-    Ok(writes.collect())
+    writes.collect()
 }

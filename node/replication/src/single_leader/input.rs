@@ -85,6 +85,9 @@ pub enum Input {
     },
     /// No durable write has completed for too long: a leader hands over.
     DiskStalled,
+    /// The caller's state is not what the log says, or cannot be read: from here on the replica is damaged (INV-10) until a
+    /// snapshot repairs it. Its log is whole and goes on where the snapshot allows it.
+    StateDamaged,
 }
 
 /// What a replica finds on its disk at start.

@@ -56,6 +56,8 @@ pub(super) struct Kernel {
 pub(super) struct Damage {
     /// Names this damage at the leader.
     pub(super) token: u64,
+    /// Only the state above the log is wrong.
+    pub(super) log_is_whole: bool,
     /// A snapshot from here on holds everything that this replica may have counted for: its leader said so.
     pub(super) whole_from: Option<LogIndex>,
 }
@@ -104,7 +106,8 @@ impl Kernel {
             log.append(entry);
         }
         let mut random = Random::new(seed);
-        let damage = damaged.then(|| Damage { token: random.next(), whole_from: None });
+        let damage =
+            damaged.then(|| Damage { token: random.next(), log_is_whole: false, whole_from: None });
         let last = log.last();
         // INV-42: the state never holds what the log does not.
         assert!(damaged || applied <= last.index, "applied {applied}, log through {last:?}");
@@ -202,6 +205,12 @@ impl Kernel {
         later(self.when_hard_state(), self.durability.when_durable(index))
     }
 
+    /// The state above the log is wrong: nothing more is applied, and nobody may count on this replica (INV-10).
+    pub(super) fn damage_state(&mut self) {
+        let token = self.random.next();
+        self.damage = Some(Damage { token, log_is_whole: true, whole_from: None });
+    }
+
     // The log.
 
     pub(super) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
@@ -288,11 +297,14 @@ impl Kernel {
     pub(super) fn install(&mut self, base: Position, configuration: Configuration) {
         // INV-4: nothing of a later term comes into the log before the term itself.
         assert!(base.term <= self.hard_state.term);
+        let log_is_whole = self.damage.as_ref().is_none_or(|damage| damage.log_is_whole);
         if let Some(damage) = &self.damage {
             // INV-34: only a snapshot that the leader chose for this repair makes whole.
             if damage.whole_from.is_some_and(|least| base.index >= least) {
                 self.damage = None;
             }
+        }
+        if !log_is_whole {
             // Of the damaged log nothing goes on. Its disk may hold more than is known here.
             self.replace_log(base, configuration);
             self.unsaved.truncate_from = Some(base.index.next());

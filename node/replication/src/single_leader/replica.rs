@@ -265,7 +265,8 @@ impl Replica {
     #[must_use]
     pub fn rolled_back_by(&self, position: Position) -> (Vec<Entry>, bool) {
         let kernel = &self.kernel;
-        if kernel.log.contains(position) || kernel.damage.is_some() {
+        let lost = kernel.damage.as_ref().is_some_and(|damage| !damage.log_is_whole);
+        if kernel.log.contains(position) || lost {
             return (Vec::new(), false);
         }
         let lost = kernel.at_risk(kernel.committed().next());
@@ -307,6 +308,15 @@ impl Replica {
                 self.with_leader(|leading| leading.snapshot_sent(to, position));
             }
             Input::DiskStalled => self.with_leader(|leading| leading.disk_stalled()),
+            Input::StateDamaged => self.state_damaged(),
+        }
+    }
+
+    fn state_damaged(&mut self) {
+        if self.kernel.damage.is_none() {
+            // INV-10: whatever role it has ends.
+            self.follow_nobody();
+            self.kernel.damage_state();
         }
     }
 

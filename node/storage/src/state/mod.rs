@@ -6,6 +6,7 @@
 
 pub mod lsm;
 pub mod model;
+pub mod wire;
 
 #[cfg(test)]
 mod conformance_test;
@@ -13,6 +14,8 @@ mod conformance_test;
 use std::fmt::Debug;
 
 use bytes::Bytes;
+
+pub use wire::FORMAT_VERSION;
 
 /// Row changes that become visible together and are flushed together.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -3,7 +3,7 @@
 //! Deterministic. The caller decides when a flush is complete and when ranges are really deleted; a crash brings back the state
 //! of the last complete flush. Handles are clones of one store, which outlives its host as a disk does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ struct State {
     unflushed_bytes: u64,
     at_once: bool,
     failing: bool,
+    /// Rows that cannot be read.
+    unreadable: BTreeSet<Bytes>,
 }
 
 #[derive(Clone, Default)]
@@ -70,6 +72,25 @@ impl Store {
         self.state().failing = true;
     }
 
+    /// Flips a bit of a row's value, in memory and in what is durable: what a bad disk does below every checksum of the log.
+    /// Answers whether there is such a byte.
+    #[must_use]
+    pub fn flip_bit(&self, row: &[u8], byte: usize, bit: u8) -> bool {
+        assert!(bit < 8);
+        let mut state = self.state();
+        let flipped = state.image.flip_bit(row, byte, bit);
+        let _was_durable = state.durable.flip_bit(row, byte, bit);
+        for (_, image) in &mut state.flushes {
+            let _was_under_way = image.flip_bit(row, byte, bit);
+        }
+        flipped
+    }
+
+    /// From now on, also after a crash, a read that meets this row fails, as with a bad block. Until the row is put again.
+    pub fn fail_row(&self, row: Bytes) {
+        self.state().unreadable.insert(row);
+    }
+
     /// Really deletes the ranges that were asked to be.
     pub fn carry_out_deletions(&self) {
         self.state().image.carry_out_deletions();
@@ -99,7 +120,9 @@ impl Store {
 
 impl Rows for Store {
     fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.state().image.rows.get(row).map(|(_, value)| value.clone()))
+        let state = self.state();
+        state.check_readable(row, &[row, &[0]].concat())?;
+        Ok(state.image.rows.get(row).map(|(_, value)| value.clone()))
     }
 
     fn range(
@@ -108,7 +131,15 @@ impl Rows for Store {
         to: &[u8],
         count_max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        Ok(range(&self.state().image.rows, from, to, count_max))
+        let state = self.state();
+        let rows = range(&state.image.rows, from, to, count_max);
+        // Only as far as the read really went.
+        let end = match rows.last() {
+            Some((last, _)) if rows.len() == count_max => [last.as_ref(), &[0]].concat(),
+            Some(_) | None => to.to_vec(),
+        };
+        state.check_readable(from, &end)?;
+        Ok(rows)
     }
 }
 
@@ -139,6 +170,7 @@ impl StateStore for Store {
         for change in batch.changes {
             match change {
                 Change::Put { row, value } => {
+                    state.unreadable.remove(&row);
                     Arc::make_mut(&mut state.image.rows).insert(row, (number, value));
                 }
                 Change::Delete { row } => {
@@ -182,6 +214,14 @@ impl StateStore for Store {
 }
 
 impl State {
+    fn check_readable(&self, from: &[u8], to: &[u8]) -> Result<(), StateError> {
+        let bad = |row: &&Bytes| from <= row.as_ref() && row.as_ref() < to;
+        match self.unreadable.iter().find(bad) {
+            Some(_) => Err(StateError::Read("a bad block, as the simulation wants".into())),
+            None => Ok(()),
+        }
+    }
+
     fn complete_flush(&mut self) -> Option<FlushId> {
         if self.failing {
             return None;
@@ -194,6 +234,17 @@ impl State {
 }
 
 impl Image {
+    fn flip_bit(&mut self, row: &[u8], byte: usize, bit: u8) -> bool {
+        let Some((_, value)) = Arc::make_mut(&mut self.rows).get_mut(row) else { return false };
+        if byte >= value.len() {
+            return false;
+        }
+        let mut bytes = value.to_vec();
+        bytes[byte] ^= 1 << bit;
+        *value = Bytes::from(bytes);
+        true
+    }
+
     fn carry_out_deletions(&mut self) {
         for (number, from, to) in std::mem::take(&mut self.deletions) {
             let to = Bytes::copy_from_slice(below_reserved(&to));

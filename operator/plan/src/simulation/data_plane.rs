@@ -193,6 +193,7 @@ impl World {
             not_serving: if healthy { vec![] } else { vec!["waits for the store".to_owned()] },
             corrupt: volume.corrupt.then(|| "bad record".to_owned()),
             rollbacks: Vec::new(),
+            engine_format: 1,
         }
     }
 
@@ -235,6 +236,7 @@ impl World {
             keys: 0,
             acknowledgement: state.acknowledgement.clone(),
             log_format: state.log_format,
+            log_format_held_back: None,
             failovers: Vec::new(),
             swaps: Vec::new(),
             quarantined: None,

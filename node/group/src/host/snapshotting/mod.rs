@@ -12,7 +12,7 @@ mod receiving;
 mod sending;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quorate_model::WallTime;
+use quorate_model::{LogFormat, WallTime};
 use quorate_replication::single_leader::Configuration;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,7 @@ struct Head {
     configuration: Configuration,
     keys: u64,
     time: WallTime,
+    format: LogFormat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -103,7 +104,12 @@ mod tests {
 
     #[test]
     fn a_stream_cut_anywhere_gives_the_same_rows() {
-        let head = Head { configuration: Configuration::default(), keys: 2, time: WallTime(9) };
+        let head = Head {
+            configuration: Configuration::default(),
+            keys: 2,
+            time: WallTime(9),
+            format: LogFormat::Wal,
+        };
         let mut stream = BytesMut::new();
         put_head(&mut stream, &head);
         put_row(&mut stream, b"a", b"");

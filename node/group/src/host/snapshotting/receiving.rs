@@ -256,6 +256,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             configuration: head.configuration,
             keys: head.keys,
             time: head.time,
+            format: head.format,
             health: Health::Sound,
             installed: true,
             term_floor: self.group.standing.term_floor,

@@ -141,6 +141,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// The protocol wants a snapshot sent.
     pub(in crate::host) fn snapshot_wanted(&mut self, to: NodeId) {
         self.drop_outgoing(to);
+        if self.group.is_quarantined() {
+            // Nobody is given these rows.
+            self.group.tasks.push_back(Task::Step(Input::SnapshotSent { to, position: None }));
+            return;
+        }
         self.group.outgoing.insert(to, Outgoing::Waiting);
         // After the offer, which the protocol makes in the same step and the receiver must have heard.
         let at = self.shared.now;
@@ -229,6 +234,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             configuration: standing.configuration.clone(),
             keys: standing.keys,
             time: standing.time,
+            format: standing.format,
         };
         let source = Source::new(self.shared.state.view(), self.group.prefix(), &head);
         let now = self.shared.now;
@@ -262,8 +268,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             let (payload, last) = match stream.source.next(bytes_max) {
                 Ok(part) => part,
                 Err(error) => {
-                    self.shared.fatal(format!("{}: {error}", self.group.id));
-                    return;
+                    return self.refuse_state(error.into());
                 }
             };
             let checksum = crc32c::crc32c(&payload);

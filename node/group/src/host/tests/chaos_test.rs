@@ -222,7 +222,7 @@ fn chaos(seed: u64) {
 
 /// `CHAOS_SEEDS=1000+50` runs fifty seeds from 1000 on.
 #[test]
-fn nothing_acknowledged_is_lost_in_chaos() {
+pub(super) fn nothing_acknowledged_is_lost_in_chaos() {
     let (from, count) = match std::env::var("CHAOS_SEEDS") {
         Ok(text) => {
             let (from, count) = text.split_once('+').unwrap();

@@ -1,14 +1,16 @@
 //! Hosts on simulated disks and state stores, joined by a network with delays: one thread, one seed, one clock.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{
-    Addresses, Datacenter, Epoch, GroupId, Member, NodeId, Position, ShardId, ShardPlacement,
-    StoreId, Time, Topology, WallTime, Zone,
+    Addresses, Datacenter, Epoch, GroupId, LogFormat, Member, NodeId, Policy, Position, ShardId,
+    ShardPlacement, StoreId, Time, Topology, WallTime, Zone,
 };
 use quorate_storage::disk::simulated::Simulated;
+use quorate_storage::state::Rows;
 use quorate_storage::state::model::Store;
 
 use super::super::report::replica_status;
@@ -25,6 +27,17 @@ pub(super) const LIMIT: Duration = Duration::from_secs(30);
 const IO: Duration = Duration::from_micros(500);
 const WALL_AT_START: u64 = 1_700_000_000_000;
 
+thread_local! {
+    /// The log format that the stores of this thread's test declare at first.
+    static FORMAT: Cell<LogFormat> = const { Cell::new(LogFormat::Logical) };
+}
+
+/// Runs a test with another log format.
+pub(super) fn under(format: LogFormat, test: fn()) {
+    FORMAT.set(format);
+    test();
+}
+
 pub(super) type TestHost = Host<Simulated, Store>;
 
 pub(super) struct Cluster {
@@ -35,6 +48,8 @@ pub(super) struct Cluster {
     pub(super) cut: BTreeSet<(NodeId, NodeId)>,
     /// Lost messages, of 1000.
     pub(super) loss: u64,
+    /// How far each node's wall clock is off, in milliseconds.
+    pub(super) skew: BTreeMap<NodeId, i64>,
     pub(super) replies: BTreeMap<RequestId, Result<Reply, Failure>>,
     /// Every message of snapshots that was sent.
     pub(super) chunks: u64,
@@ -87,7 +102,7 @@ pub(super) fn topology(members: &[u128], shards: usize, voters: &[u128]) -> Topo
         members: members.iter().map(|id| (NodeId(*id), member(NodeId(*id)))).collect(),
         meta_voters: voters,
         shards: vec![placement; shards],
-        policy: Default::default(),
+        policy: Policy { log_format: FORMAT.get(), ..Policy::default() },
     }
 }
 
@@ -117,6 +132,7 @@ impl Cluster {
             machines: BTreeMap::new(),
             cut: BTreeSet::new(),
             loss: 0,
+            skew: BTreeMap::new(),
             replies: BTreeMap::new(),
             chunks: 0,
             network: BTreeMap::new(),
@@ -165,8 +181,8 @@ impl Cluster {
     }
 
     pub(super) fn start(&mut self, id: NodeId) {
-        let start =
-            Start { node: id, store: STORE, seed: self.roll(), now: self.now, wall: self.wall() };
+        let (seed, wall) = (self.roll(), self.wall_of(id));
+        let start = Start { node: id, store: STORE, seed, now: self.now, wall };
         let settings = self.settings.clone();
         let machine = self.machines.get_mut(&id).unwrap();
         assert!(machine.host.is_none());
@@ -236,7 +252,7 @@ impl Cluster {
     }
 
     pub(super) fn step(&mut self, id: NodeId, input: Input) {
-        let (now, wall) = (self.now, self.wall());
+        let (now, wall) = (self.now, self.wall_of(id));
         if let Some(host) = self.machines.get_mut(&id).and_then(|machine| machine.host.as_mut()) {
             host.step(now, Input::Wall(wall));
             host.step(now, input);
@@ -335,6 +351,46 @@ impl Cluster {
 
     pub(super) fn wall(&self) -> WallTime {
         WallTime(WALL_AT_START + self.now.0 / 1_000_000)
+    }
+
+    fn wall_of(&self, id: NodeId) -> WallTime {
+        let skew = self.skew.get(&id).copied().unwrap_or(0);
+        WallTime(self.wall().0.checked_add_signed(skew).unwrap())
+    }
+
+    /// What a node's shard holds, without where it stands there.
+    pub(super) fn rows(&self, id: NodeId) -> Vec<(Bytes, Bytes)> {
+        let prefix = self.host(id).groups[&GroupId::Shard(SHARD)].prefix();
+        let state = &self.machines[&id].state;
+        let rows = state.range(&prefix.row(&[]), &prefix.end(), usize::MAX).unwrap();
+        rows.into_iter().map(|(row, value)| (row.slice(prefix.as_slice().len()..), value)).collect()
+    }
+
+    /// A row as the state store has it, by the end of its name.
+    pub(super) fn stored_row(&self, id: NodeId, key: &str) -> Bytes {
+        let prefix = self.host(id).groups[&GroupId::Shard(SHARD)].prefix();
+        let mut rows = self.rows(id).into_iter().map(|(row, _)| row);
+        prefix.row(&rows.find(|row| row.ends_with(key.as_bytes())).unwrap())
+    }
+
+    /// Until everybody has applied everything.
+    pub(super) fn settle(&mut self) {
+        self.until("everybody has applied everything", |cluster| {
+            let group = GroupId::Shard(SHARD);
+            let replicas: Vec<_> =
+                cluster.machines.keys().filter_map(|id| cluster.replica(*id, group)).collect();
+            let last = replicas.iter().map(|replica| replica.last).max();
+            replicas.iter().all(|replica| Some(replica.applied) == last)
+        });
+    }
+
+    pub(super) fn await_format(&mut self, format: LogFormat) {
+        self.until("every replica has the format", |cluster| {
+            let group = GroupId::Shard(SHARD);
+            cluster.machines.keys().all(|id| {
+                cluster.replica(*id, group).is_some_and(|replica| replica.log_format == format)
+            })
+        });
     }
 
     pub(super) fn describe(&self) -> String {

@@ -18,7 +18,7 @@ fn damage(cluster: &mut Cluster, id: NodeId) {
 }
 
 #[test]
-fn a_damaged_log_is_repaired_by_the_peers() {
+pub(super) fn a_damaged_log_is_repaired_by_the_peers() {
     let mut cluster = Cluster::bootstrapped(1, 3, 3);
     for number in 0..30 {
         cluster.write(&format!("key-{number}"), "value");
@@ -50,7 +50,7 @@ fn a_damaged_log_is_repaired_by_the_peers() {
 }
 
 #[test]
-fn a_repair_that_dies_is_done_again() {
+pub(super) fn a_repair_that_dies_is_done_again() {
     for delay in 0..10 {
         let mut cluster = Cluster::bootstrapped(20 + delay, 3, 2);
         for number in 0..10 {
@@ -70,7 +70,7 @@ fn a_repair_that_dies_is_done_again() {
 }
 
 #[test]
-fn the_only_replica_stays_down_and_says_why() {
+pub(super) fn the_only_replica_stays_down_and_says_why() {
     let mut cluster = Cluster::bootstrapped(2, 1, 1);
     cluster.write("key", "value");
     damage(&mut cluster, node(1));
@@ -85,7 +85,7 @@ fn the_only_replica_stays_down_and_says_why() {
 }
 
 #[test]
-fn a_state_store_ahead_of_its_log_is_damage() {
+pub(super) fn a_state_store_ahead_of_its_log_is_damage() {
     let mut cluster = Cluster::bootstrapped(3, 3, 1);
     cluster.settings.flush_bytes = 1;
     cluster.restart(node(3));

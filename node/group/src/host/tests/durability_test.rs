@@ -8,8 +8,8 @@ use quorate_model::{Durability, GroupId, InSyncPolicy, NodeId, OnLoss};
 
 use super::super::{ReadLevel, Request, RequestId};
 use super::cluster::{Cluster, SHARD, bulk, node, set};
-use crate::Value;
 use crate::keyspace::{LostOutcome, lost_writes};
+use crate::{Operation, Value};
 
 const GROUP: GroupId = GroupId::Shard(SHARD);
 const SLOW_AFTER: Duration = Duration::from_millis(300);
@@ -57,7 +57,7 @@ impl Cluster {
 }
 
 #[test]
-fn every_durability_serves_and_each_can_follow_each() {
+pub(super) fn every_durability_serves_and_each_can_follow_each() {
     let all = [Durability::Quorum, Durability::Async, Durability::SemiSync, Durability::Sync];
     let mut cluster = Cluster::bootstrapped(40, 3, 1);
     for (number, (from, to)) in
@@ -72,7 +72,7 @@ fn every_durability_serves_and_each_can_follow_each() {
 }
 
 #[test]
-fn a_synchronous_follower_that_freezes_is_replaced_and_writes_go_on() {
+pub(super) fn a_synchronous_follower_that_freezes_is_replaced_and_writes_go_on() {
     let mut cluster = with_policy(41, 3, Durability::SemiSync, OnLoss::Replace);
     let leader = cluster.await_leader(GROUP);
     let frozen = cluster.in_sync_followers()[0];
@@ -94,7 +94,7 @@ fn a_synchronous_follower_that_freezes_is_replaced_and_writes_go_on() {
 }
 
 #[test]
-fn under_block_writes_wait_for_the_follower_that_is_gone() {
+pub(super) fn under_block_writes_wait_for_the_follower_that_is_gone() {
     let mut cluster = with_policy(42, 3, Durability::SemiSync, OnLoss::Block);
     let leader = cluster.await_leader(GROUP);
     let gone = cluster.in_sync_followers()[0];
@@ -112,7 +112,7 @@ fn under_block_writes_wait_for_the_follower_that_is_gone() {
 }
 
 #[test]
-fn under_shrink_the_set_gives_way_and_grows_again() {
+pub(super) fn under_shrink_the_set_gives_way_and_grows_again() {
     let mut cluster = with_policy(43, 3, Durability::Sync, OnLoss::Shrink);
     let leader = cluster.await_leader(GROUP);
     let gone = cluster.in_sync_followers()[0];
@@ -130,7 +130,7 @@ fn under_shrink_the_set_gives_way_and_grows_again() {
 }
 
 #[test]
-fn an_acknowledged_write_survives_the_leader_with_its_one_synchronous_follower() {
+pub(super) fn an_acknowledged_write_survives_the_leader_with_its_one_synchronous_follower() {
     // Five voters: the leader and its follower are no majority, and still nothing is lost.
     for seed in 44..52 {
         let mut cluster = with_policy(seed, 5, Durability::SemiSync, OnLoss::Replace);
@@ -151,7 +151,7 @@ fn an_acknowledged_write_survives_the_leader_with_its_one_synchronous_follower()
 }
 
 #[test]
-fn what_an_asynchronous_leader_lost_is_in_its_rollback_file() {
+pub(super) fn what_an_asynchronous_leader_lost_is_in_its_rollback_file() {
     let mut cluster = with_policy(53, 3, Durability::Async, OnLoss::Replace);
     cluster.write("kept", "value");
     let old = cluster.await_leader(GROUP);
@@ -184,7 +184,13 @@ fn what_an_asynchronous_leader_lost_is_in_its_rollback_file() {
         .collect();
     let keys: Vec<&[u8]> = lost.iter().map(|write| &write.key[..]).collect();
     assert_eq!(keys, [b"lost 0", b"lost 1", b"lost 2"]);
-    assert!(matches!(&lost[0].outcome, LostOutcome::String { value, .. } if value == "value"));
+    match &lost[0].outcome {
+        LostOutcome::String { value, .. } => assert_eq!(value, "value"),
+        LostOutcome::Statement(write) => {
+            assert_eq!(Operation::Write(*write.clone()), set("lost 0", "value"))
+        }
+        LostOutcome::Deleted => panic!("it was set"),
+    }
     assert_eq!(cluster.read("lost 0"), Value::Nil);
     for key in ["kept", "after"] {
         assert_eq!(cluster.read(key), bulk("value"));
@@ -199,7 +205,7 @@ fn what_an_asynchronous_leader_lost_is_in_its_rollback_file() {
 }
 
 #[test]
-fn a_failover_says_when_it_was_detected_and_when_it_was_over() {
+pub(super) fn a_failover_says_when_it_was_detected_and_when_it_was_over() {
     let mut cluster = Cluster::bootstrapped(54, 3, 1);
     cluster.write("key", "value");
     let old = cluster.await_leader(GROUP);
@@ -219,7 +225,7 @@ fn a_failover_says_when_it_was_detected_and_when_it_was_over() {
 }
 
 #[test]
-fn a_wedged_disk_loses_leadership_within_one_election_timeout() {
+pub(super) fn a_wedged_disk_loses_leadership_within_one_election_timeout() {
     for durability in [Durability::Quorum, Durability::SemiSync, Durability::Async] {
         let mut cluster = with_policy(55, 3, durability, OnLoss::Replace);
         let old = cluster.await_leader(GROUP);
@@ -236,7 +242,7 @@ fn a_wedged_disk_loses_leadership_within_one_election_timeout() {
 }
 
 #[test]
-fn a_leader_that_hears_nobody_does_not_come_and_go() {
+pub(super) fn a_leader_that_hears_nobody_does_not_come_and_go() {
     let mut cluster = Cluster::bootstrapped(56, 3, 1);
     let old = cluster.await_leader(GROUP);
     for other in (1..=3).map(node).filter(|id| *id != old) {

@@ -12,7 +12,7 @@ use crate::Value;
 const GROUP: GroupId = GroupId::Shard(SHARD);
 
 #[test]
-fn a_bootstrapped_store_serves() {
+pub(super) fn a_bootstrapped_store_serves() {
     let mut cluster = Cluster::bootstrapped(1, 3, 4);
     cluster.write("key", "value");
     assert_eq!(cluster.read("key"), bulk("value"));
@@ -25,7 +25,7 @@ fn a_bootstrapped_store_serves() {
 }
 
 #[test]
-fn one_node_is_a_store() {
+pub(super) fn one_node_is_a_store() {
     let mut cluster = Cluster::bootstrapped(2, 1, 2);
     cluster.write("key", "value");
     cluster.restart(node(1));
@@ -33,7 +33,7 @@ fn one_node_is_a_store() {
 }
 
 #[test]
-fn a_second_bootstrap_is_refused() {
+pub(super) fn a_second_bootstrap_is_refused() {
     let mut cluster = Cluster::bootstrapped(3, 3, 1);
     for id in 1..=3 {
         let request = Request::Bootstrap { topology: topology(&[1, 2, 3], 1, &[1, 2, 3]) };
@@ -42,7 +42,7 @@ fn a_second_bootstrap_is_refused() {
 }
 
 #[test]
-fn a_bootstrap_that_was_cut_short_is_done_again() {
+pub(super) fn a_bootstrap_that_was_cut_short_is_done_again() {
     let mut cluster = Cluster::new(4, 1);
     let request = Request::Bootstrap { topology: topology(&[1], 1, &[1]) };
     cluster.request(node(1), request.clone());
@@ -56,7 +56,7 @@ fn a_bootstrap_that_was_cut_short_is_done_again() {
 }
 
 #[test]
-fn the_death_of_the_leader_loses_nothing_acknowledged() {
+pub(super) fn the_death_of_the_leader_loses_nothing_acknowledged() {
     let mut cluster = Cluster::bootstrapped(5, 3, 1);
     for number in 0..20 {
         cluster.write(&format!("key-{number}"), "value");
@@ -80,7 +80,7 @@ fn the_death_of_the_leader_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn every_node_restarts_in_turn() {
+pub(super) fn every_node_restarts_in_turn() {
     let mut cluster = Cluster::bootstrapped(6, 3, 2);
     for round in 0..3 {
         for id in 1..=3 {
@@ -95,7 +95,7 @@ fn every_node_restarts_in_turn() {
 }
 
 #[test]
-fn all_nodes_lose_power_together() {
+pub(super) fn all_nodes_lose_power_together() {
     let mut cluster = Cluster::bootstrapped(7, 3, 3);
     for number in 0..50 {
         cluster.write(&format!("key-{number}"), "value");
@@ -112,7 +112,7 @@ fn all_nodes_lose_power_together() {
 }
 
 #[test]
-fn an_isolated_leader_answers_no_linearizable_read() {
+pub(super) fn an_isolated_leader_answers_no_linearizable_read() {
     let mut cluster = Cluster::bootstrapped(8, 3, 1);
     cluster.write("key", "old");
     let old = cluster.await_leader(GROUP);
@@ -138,7 +138,7 @@ fn an_isolated_leader_answers_no_linearizable_read() {
 }
 
 #[test]
-fn a_handover_moves_every_leadership() {
+pub(super) fn a_handover_moves_every_leadership() {
     let mut cluster = Cluster::bootstrapped(9, 3, 8);
     cluster.run_for(Duration::from_secs(2));
     for id in 1..=3 {
@@ -152,7 +152,7 @@ fn a_handover_moves_every_leadership() {
 }
 
 #[test]
-fn a_stalled_disk_gives_leadership_away() {
+pub(super) fn a_stalled_disk_gives_leadership_away() {
     let mut cluster = Cluster::bootstrapped(10, 3, 1);
     let old = cluster.await_leader(GROUP);
     cluster.machines[&old].disk.stall(true);
@@ -170,7 +170,7 @@ fn a_stalled_disk_gives_leadership_away() {
 }
 
 #[test]
-fn a_failed_sync_stops_the_host() {
+pub(super) fn a_failed_sync_stops_the_host() {
     let mut cluster = Cluster::bootstrapped(11, 3, 1);
     let leader = cluster.await_leader(GROUP);
     let disk = cluster.machines[&leader].disk.clone();
@@ -192,7 +192,7 @@ fn a_failed_sync_stops_the_host() {
 }
 
 #[test]
-fn a_thousand_shards_elect_and_serve() {
+pub(super) fn a_thousand_shards_elect_and_serve() {
     let mut cluster = Cluster::bootstrapped(12, 3, 1000);
     for shard in [0, 499, 999].map(quorate_model::ShardId) {
         let operation = super::cluster::set("key", "value");

@@ -34,7 +34,7 @@ fn join(cluster: &mut Cluster, id: NodeId) {
 }
 
 #[test]
-fn a_new_member_learns_the_topology() {
+pub(super) fn a_new_member_learns_the_topology() {
     let mut cluster = Cluster::bootstrapped(1, 3, 1);
     join(&mut cluster, node(4));
     cluster.until("it is a learner of the meta group", |cluster| {
@@ -44,7 +44,7 @@ fn a_new_member_learns_the_topology() {
 }
 
 #[test]
-fn a_shard_moves_to_new_voters() {
+pub(super) fn a_shard_moves_to_new_voters() {
     let mut cluster = Cluster::bootstrapped(2, 3, 2);
     cluster.write("key", "value");
     for id in 4..=6 {
@@ -72,7 +72,7 @@ fn a_shard_moves_to_new_voters() {
 }
 
 #[test]
-fn a_replica_that_was_forgotten_comes_back_blank() {
+pub(super) fn a_replica_that_was_forgotten_comes_back_blank() {
     let mut cluster = Cluster::bootstrapped(3, 4, 1);
     cluster.change(|topology| topology.shards[0].voters = nodes(&[2, 3, 4]));
     await_voters(&mut cluster, GROUP, &nodes(&[2, 3, 4]));
@@ -87,7 +87,7 @@ fn a_replica_that_was_forgotten_comes_back_blank() {
 }
 
 #[test]
-fn a_replica_that_is_called_back_before_its_log_is_forgotten_finds_no_damage() {
+pub(super) fn a_replica_that_is_called_back_before_its_log_is_forgotten_finds_no_damage() {
     let mut cluster = Cluster::bootstrapped(10, 4, 1);
     cluster.write("key", "value");
     cluster.change(|topology| topology.shards[0].voters = nodes(&[2, 3, 4]));
@@ -107,7 +107,7 @@ fn a_replica_that_is_called_back_before_its_log_is_forgotten_finds_no_damage() {
 }
 
 #[test]
-fn a_replica_that_forgot_does_not_elect_one_that_missed_everything() {
+pub(super) fn a_replica_that_forgot_does_not_elect_one_that_missed_everything() {
     let mut cluster = Cluster::new(9, 4);
     cluster.bootstrap(super::cluster::topology(&[1, 2, 3, 4], 1, &[1, 2, 3]));
     cluster.crash(node(2));
@@ -133,7 +133,7 @@ fn a_replica_that_forgot_does_not_elect_one_that_missed_everything() {
 }
 
 #[test]
-fn a_removed_member_is_not_needed() {
+pub(super) fn a_removed_member_is_not_needed() {
     let mut cluster = Cluster::bootstrapped(4, 3, 1);
     join(&mut cluster, node(4));
     cluster.change(|topology| {
@@ -157,7 +157,7 @@ fn a_removed_member_is_not_needed() {
 }
 
 #[test]
-fn a_wiped_node_is_replaced_by_a_new_one() {
+pub(super) fn a_wiped_node_is_replaced_by_a_new_one() {
     let mut cluster = Cluster::bootstrapped(5, 3, 2);
     for number in 0..10 {
         cluster.write(&format!("key-{number}"), "value");
@@ -184,7 +184,7 @@ fn a_wiped_node_is_replaced_by_a_new_one() {
 }
 
 #[test]
-fn a_late_genesis_voter_starts_with_the_others_data() {
+pub(super) fn a_late_genesis_voter_starts_with_the_others_data() {
     let mut cluster = Cluster::new(6, 3);
     cluster.crash(node(3));
     let members = [1, 2, 3];
@@ -202,7 +202,7 @@ fn a_late_genesis_voter_starts_with_the_others_data() {
 }
 
 #[test]
-fn a_member_with_a_new_address_is_found_again() {
+pub(super) fn a_member_with_a_new_address_is_found_again() {
     let mut cluster = Cluster::bootstrapped(7, 3, 1);
     let mut addresses = member(node(2)).addresses;
     addresses.peer = "10.9.9.9:1".to_owned();
@@ -221,7 +221,7 @@ fn a_member_with_a_new_address_is_found_again() {
 }
 
 #[test]
-fn the_preferred_leader_leads() {
+pub(super) fn the_preferred_leader_leads() {
     let mut cluster = Cluster::bootstrapped(8, 3, 1);
     for preferred in [1, 2, 3, 1].map(node) {
         cluster.change(|topology| topology.shards[0].preferred_leader = Some(preferred));

@@ -1,11 +1,14 @@
 //! Hosts against each other: one scenario per test, awaited conditions, no sleeps.
 
 mod chaos_test;
+mod checking_test;
 mod cluster;
 mod damage_test;
 mod durability_test;
 mod failover_test;
+mod formats_test;
 mod membership_test;
 mod requests_test;
 mod sessions_test;
 mod snapshot_test;
+mod statement_test;

@@ -16,7 +16,7 @@ fn linearizable(operation: Operation) -> Request {
 }
 
 #[test]
-fn a_follower_names_the_leader() {
+pub(super) fn a_follower_names_the_leader() {
     let mut cluster = Cluster::bootstrapped(1, 3, 1);
     let leader = cluster.await_leader(GROUP);
     cluster.run_for(Duration::from_secs(1));
@@ -27,7 +27,7 @@ fn a_follower_names_the_leader() {
 }
 
 #[test]
-fn a_shard_that_is_not_hosted_is_refused() {
+pub(super) fn a_shard_that_is_not_hosted_is_refused() {
     let mut cluster = Cluster::new(2, 1);
     let expected = Err(Failure::NotHosted { group: GROUP });
     assert_eq!(cluster.ask(node(1), linearizable(get("key"))), expected);
@@ -36,7 +36,7 @@ fn a_shard_that_is_not_hosted_is_refused() {
 }
 
 #[test]
-fn a_write_that_cannot_be_acknowledged_is_unknown() {
+pub(super) fn a_write_that_cannot_be_acknowledged_is_unknown() {
     let mut cluster = Cluster::bootstrapped(3, 3, 1);
     // Elections wait, so that the leader stays one while nobody answers it.
     cluster.settings.request_timeout = Duration::from_millis(300);
@@ -50,7 +50,7 @@ fn a_write_that_cannot_be_acknowledged_is_unknown() {
 }
 
 #[test]
-fn without_a_majority_a_request_waits_and_then_says_so() {
+pub(super) fn without_a_majority_a_request_waits_and_then_says_so() {
     let mut cluster = Cluster::bootstrapped(4, 3, 1);
     let leader = cluster.await_leader(GROUP);
     for other in (1..=3).map(node).filter(|id| *id != leader) {
@@ -64,7 +64,7 @@ fn without_a_majority_a_request_waits_and_then_says_so() {
 }
 
 #[test]
-fn requests_wait_through_an_election() {
+pub(super) fn requests_wait_through_an_election() {
     let mut cluster = Cluster::bootstrapped(5, 3, 1);
     let old = cluster.await_leader(GROUP);
     cluster.crash(old);
@@ -80,7 +80,7 @@ fn requests_wait_through_an_election() {
 }
 
 #[test]
-fn too_many_requests_are_refused_and_change_nothing() {
+pub(super) fn too_many_requests_are_refused_and_change_nothing() {
     let mut cluster = Cluster::bootstrapped(6, 3, 1);
     cluster.settings.requests_max = 2;
     for id in 1..=3 {
@@ -96,7 +96,7 @@ fn too_many_requests_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn a_cancelled_request_is_not_answered() {
+pub(super) fn a_cancelled_request_is_not_answered() {
     let mut cluster = Cluster::bootstrapped(7, 3, 1);
     let leader = cluster.await_leader(GROUP);
     let id = cluster.request(leader, linearizable(set("key", "value")));
@@ -109,7 +109,7 @@ fn a_cancelled_request_is_not_answered() {
 }
 
 #[test]
-fn concurrent_writes_see_each_other() {
+pub(super) fn concurrent_writes_see_each_other() {
     let mut cluster = Cluster::bootstrapped(8, 3, 1);
     let leader = cluster.await_leader(GROUP);
     let increment =
@@ -125,7 +125,7 @@ fn concurrent_writes_see_each_other() {
 }
 
 #[test]
-fn a_write_without_effects_waits_for_what_it_saw() {
+pub(super) fn a_write_without_effects_waits_for_what_it_saw() {
     let mut cluster = Cluster::bootstrapped(9, 3, 1);
     let leader = cluster.await_leader(GROUP);
     let first = cluster.request(leader, linearizable(set("key", "value")));
@@ -143,7 +143,7 @@ fn a_write_without_effects_waits_for_what_it_saw() {
 }
 
 #[test]
-fn wait_counts_the_followers_that_hold_a_position() {
+pub(super) fn wait_counts_the_followers_that_hold_a_position() {
     let mut cluster = Cluster::bootstrapped(10, 3, 1);
     let position = cluster.write("key", "value");
     let leader = cluster.await_leader(GROUP);
@@ -163,7 +163,7 @@ fn wait_counts_the_followers_that_hold_a_position() {
 }
 
 #[test]
-fn a_follower_serves_what_the_leader_confirmed() {
+pub(super) fn a_follower_serves_what_the_leader_confirmed() {
     let mut cluster = Cluster::bootstrapped(11, 3, 1);
     cluster.write("key", "value");
     let leader = cluster.await_leader(GROUP);
@@ -190,7 +190,7 @@ fn set_for(key: &'static [u8], ms: i64) -> Operation {
 }
 
 #[test]
-fn what_expired_is_removed_through_the_log() {
+pub(super) fn what_expired_is_removed_through_the_log() {
     let mut cluster = Cluster::bootstrapped(12, 3, 1);
     for key in [b"a", b"b", b"c"] {
         cluster.run(SHARD, &set_for(key, 500));
@@ -204,7 +204,7 @@ fn what_expired_is_removed_through_the_log() {
 }
 
 #[test]
-fn a_read_of_an_expired_key_removes_it_first() {
+pub(super) fn a_read_of_an_expired_key_removes_it_first() {
     let mut cluster = Cluster::bootstrapped(13, 3, 1);
     // Nobody else removes it.
     cluster.settings.expiry_interval = Duration::from_secs(3600);
@@ -222,7 +222,7 @@ fn a_read_of_an_expired_key_removes_it_first() {
 }
 
 #[test]
-fn a_flush_empties_the_shard_and_the_next_write_begins_anew() {
+pub(super) fn a_flush_empties_the_shard_and_the_next_write_begins_anew() {
     let mut cluster = Cluster::bootstrapped(14, 3, 1);
     let leader = cluster.await_leader(GROUP);
     cluster.write("old", "value");
@@ -242,7 +242,7 @@ fn a_flush_empties_the_shard_and_the_next_write_begins_anew() {
 }
 
 #[test]
-fn a_stale_epoch_is_refused() {
+pub(super) fn a_stale_epoch_is_refused() {
     let mut cluster = Cluster::bootstrapped(15, 3, 1);
     cluster.change(|topology| topology.shards[0].preferred_leader = Some(node(2)));
     let meta = cluster.await_leader(GroupId::Meta);

@@ -42,7 +42,7 @@ fn caught_up(cluster: &mut Cluster, id: quorate_model::NodeId) {
 }
 
 #[test]
-fn a_follower_behind_the_log_catches_up_by_snapshot() {
+pub(super) fn a_follower_behind_the_log_catches_up_by_snapshot() {
     let mut cluster = tight(1);
     let leader = cluster.await_leader(GROUP);
     let behind = (1..=3).map(node).find(|id| *id != leader).unwrap();
@@ -64,7 +64,7 @@ fn a_follower_behind_the_log_catches_up_by_snapshot() {
 }
 
 #[test]
-fn a_snapshot_goes_on_through_loss() {
+pub(super) fn a_snapshot_goes_on_through_loss() {
     let mut cluster = tight(2);
     let leader = cluster.await_leader(GROUP);
     let behind = (1..=3).map(node).find(|id| *id != leader).unwrap();
@@ -78,7 +78,7 @@ fn a_snapshot_goes_on_through_loss() {
 }
 
 #[test]
-fn a_receiver_that_dies_at_any_moment_starts_again() {
+pub(super) fn a_receiver_that_dies_at_any_moment_starts_again() {
     for delay in 0..12 {
         let mut cluster = tight(100 + delay);
         let leader = cluster.await_leader(GROUP);
@@ -96,7 +96,7 @@ fn a_receiver_that_dies_at_any_moment_starts_again() {
 }
 
 #[test]
-fn a_sender_that_dies_is_followed_by_another() {
+pub(super) fn a_sender_that_dies_is_followed_by_another() {
     let mut cluster = tight(3);
     let leader = cluster.await_leader(GROUP);
     let behind = (1..=3).map(node).find(|id| *id != leader).unwrap();
@@ -114,7 +114,7 @@ fn a_sender_that_dies_is_followed_by_another() {
 }
 
 #[test]
-fn the_log_stays_bounded_and_restarts_replay_it() {
+pub(super) fn the_log_stays_bounded_and_restarts_replay_it() {
     let mut cluster = tight(4);
     fill(&mut cluster, 0, 600);
     for id in 1..=3 {

@@ -1,0 +1,191 @@
+//! A leader evaluates ahead of what it has applied, on its overlay; the others evaluate the same statements when they apply them. Both
+//! come to the same rows, and so do row images and the engine's batches.
+
+use bytes::Bytes;
+use quorate_model::{LogIndex, WallTime};
+use quorate_storage::state::model::Store;
+use quorate_storage::state::{Batch, Change, Rows, StateStore};
+
+use super::{Command, Statement, Wal};
+use crate::keyspace::{Context, Effects, Overlay, View, evaluate};
+use crate::{Comparison, Expiry, FloatText, SetCondition, Value, Write};
+
+const PREFIX: &[u8; 8] = b"prefix00";
+const OTHER_PREFIX: &[u8; 8] = b"prefix77";
+const ENGINE: u32 = 1;
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    fn key(&mut self) -> Bytes {
+        Bytes::from(format!("key-{}", self.roll(6)))
+    }
+
+    fn expiry(&mut self) -> Expiry {
+        match self.roll(4) {
+            0 => Expiry::In { ms: i64::try_from(self.roll(400)).unwrap() },
+            1 => Expiry::At(WallTime(1_000 + self.roll(2_000))),
+            2 => Expiry::Keep,
+            _ => Expiry::Never,
+        }
+    }
+
+    fn write(&mut self) -> Write {
+        let key = self.key();
+        let value = Bytes::from(self.roll(50).to_string());
+        match self.roll(12) {
+            0 => Write::Increment { key, by: 7 },
+            1 => Write::IncrementFloat { key, by: FloatText(format!("{}e-3", self.roll(900))) },
+            2 => Write::Append { key, suffix: value },
+            3 => Write::SetRange { key, offset: 2, bytes: value },
+            4 => Write::Expire { key, expiry: self.expiry(), comparison: Comparison::IfGreater },
+            5 => Write::Persist { key },
+            6 => Write::Delete { keys: vec![key, self.key()] },
+            7 => Write::RemoveIfExpired { keys: vec![key, self.key()] },
+            8 if self.roll(8) == 0 => Write::Flush,
+            9 => Write::SetMany {
+                pairs: vec![(key, value), (self.key(), Bytes::new())],
+                only_if_none: true,
+            },
+            10 => {
+                let condition = SetCondition::IfEqual(Bytes::from(self.roll(50).to_string()));
+                Write::Set { key, value, condition, expiry: Expiry::Keep, get: true }
+            }
+            _ => {
+                let expiry = self.expiry();
+                Write::Set { key, value, condition: SetCondition::IfAbsent, expiry, get: false }
+            }
+        }
+    }
+}
+
+/// One replica's rows.
+struct Replica {
+    store: Store,
+    prefix: &'static [u8; 8],
+    keys: u64,
+}
+
+impl Replica {
+    fn new(prefix: &'static [u8; 8]) -> Self {
+        Self { store: Store::new(), prefix, keys: 0 }
+    }
+
+    fn view(&self) -> View<'_, Store> {
+        View::applied(&self.store, self.prefix, self.keys)
+    }
+
+    fn apply(&mut self, clear: bool, keys: i64, mut changes: Vec<Change>) {
+        if clear {
+            let rows = self.store.range(self.prefix, &[0xfe], usize::MAX).unwrap();
+            let gone = rows.into_iter().map(|(row, _)| Change::Delete { row });
+            changes.splice(0..0, gone);
+            self.keys = 0;
+        }
+        self.keys = self.keys.checked_add_signed(keys).unwrap();
+        self.store.apply(Batch { changes });
+    }
+
+    fn apply_effects(&mut self, effects: &Effects) {
+        let under = |row: &Bytes| -> Bytes { [self.prefix.as_slice(), row].concat().into() };
+        let changes = effects.changes.iter().map(|change| match &change.value {
+            Some(value) => Change::Put { row: under(&change.row), value: value.clone() },
+            None => Change::Delete { row: under(&change.row) },
+        });
+        let changes = changes.collect();
+        self.apply(effects.clear, effects.keys, changes);
+    }
+
+    fn apply_entry(&mut self, entry: Bytes) {
+        match Command::decode(entry, ENGINE).unwrap() {
+            Command::Logical(effects) => self.apply_effects(&effects),
+            Command::Statement(statement) => {
+                let effects = statement.evaluate(&self.view()).unwrap().effects;
+                self.apply_effects(&effects);
+            }
+            Command::Wal(wal) => self.apply(wal.clear, wal.keys, wal.changes_under(self.prefix)),
+            Command::Switch(_) | Command::Mark(_) => panic!("nobody wrote one"),
+        }
+    }
+
+    fn rows(&self) -> Vec<(Bytes, Bytes)> {
+        let rows = self.store.range(self.prefix, &[0xfe], usize::MAX).unwrap();
+        rows.into_iter().map(|(row, value)| (row.slice(8..), value)).collect()
+    }
+}
+
+#[test]
+fn every_format_gives_the_rows_that_the_leader_meant() {
+    for seed in 0..40 {
+        let mut dice = Dice(seed);
+        let mut leader = Replica::new(PREFIX);
+        let mut followers = [(); 4].map(|()| Replica::new(OTHER_PREFIX));
+        let mut overlay = Overlay::default();
+        let mut pending: Vec<(LogIndex, Effects)> = Vec::new();
+        let mut now = 1_000;
+        let mut index = LogIndex(0);
+        for _ in 0..300 {
+            now += dice.roll(20);
+            let write = dice.write();
+            let context = Context { now: WallTime(now), seed: dice.roll(1 << 30) };
+            let view = View::proposed(&leader.store, PREFIX, leader.keys, &overlay);
+            let evaluated = evaluate(&write, context, &view).unwrap();
+            if !evaluated.effects.is_empty() {
+                index = index.next();
+                let statement = Statement::pin(&write, &evaluated, context.seed).unwrap().encode();
+                let logical = evaluated.effects.encode();
+                let wal = Wal::encode(&evaluated.effects, PREFIX, ENGINE);
+                let mixed = [&statement, &logical, &wal][usize::try_from(dice.roll(3)).unwrap()];
+                for (follower, entry) in
+                    followers.iter_mut().zip([&statement, &logical, &wal, mixed])
+                {
+                    follower.apply_entry(entry.clone());
+                }
+                overlay.note(index, &evaluated.effects);
+                pending.push((index, evaluated.effects));
+            }
+            // The leader applies late and some at once.
+            if dice.roll(5) == 0 {
+                for (index, effects) in pending.drain(..) {
+                    leader.apply_effects(&effects);
+                    overlay.applied(index, &effects);
+                }
+            }
+        }
+        for (_, effects) in pending {
+            leader.apply_effects(&effects);
+        }
+        for (number, follower) in followers.iter().enumerate() {
+            assert_eq!(follower.rows(), leader.rows(), "seed {seed}, follower {number}");
+            assert_eq!(follower.keys, leader.keys);
+        }
+        assert!(!leader.rows().is_empty() || seed > 0);
+    }
+}
+
+#[test]
+fn a_float_is_in_the_log_as_the_text_that_the_leader_computed() {
+    let replica = Replica::new(PREFIX);
+    let key = Bytes::from_static(b"float");
+    let write = Write::IncrementFloat { key: key.clone(), by: FloatText("1e30".to_owned()) };
+    let context = Context { now: WallTime(1), seed: 1 };
+    let evaluated = evaluate(&write, context, &replica.view()).unwrap();
+    let Value::Bulk(sum) = &evaluated.value else { panic!("a number") };
+    let statement = Statement::pin(&write, &evaluated, 1).unwrap();
+    let pinned = Write::Set {
+        key,
+        value: sum.clone(),
+        condition: SetCondition::Always,
+        expiry: Expiry::Keep,
+        get: false,
+    };
+    assert_eq!(statement.write, pinned, "no replica adds floating point numbers");
+    let undetermined = crate::keyspace::Evaluated { value: Value::Ok, ..evaluated };
+    assert!(Statement::pin(&write, &undetermined, 1).is_err(), "without a result it is refused");
+}
