@@ -10,11 +10,12 @@ use quorate_replication::single_leader::{self, Message, PersistId, ProposalId, R
 use super::RequestId;
 use super::expiry::Watch;
 use super::history::History;
+use super::pace::Paces;
 use super::retention::Points;
 use super::retiring::Doubt;
 use super::rollback::Saving;
 use super::rows::{Health, Prefix, Standing};
-use super::snapshotting::{Incoming, Outgoing};
+use super::snapshotting::{Incoming, Outgoing, Supplies};
 use crate::keyspace::{Effects, Overlay};
 
 pub(super) struct Group<V> {
@@ -34,6 +35,10 @@ pub(super) struct Group<V> {
     pub(super) reads: Reads,
     /// Snapshots on their way to others.
     pub(super) outgoing: BTreeMap<NodeId, Outgoing<V>>,
+    /// On the leader: who streams to whom.
+    pub(super) supplies: Supplies,
+    /// On the leader: how fast followers that are behind come closer.
+    pub(super) paces: Paces,
     pub(super) incoming: Option<Incoming>,
     pub(super) points: Points,
     pub(super) expiry: Watch,
@@ -124,6 +129,8 @@ impl<V> Group<V> {
             writes: Writes::default(),
             reads: Reads::default(),
             outgoing: BTreeMap::new(),
+            supplies: Supplies::default(),
+            paces: Paces::default(),
             incoming: None,
             points,
             expiry: Watch::default(),

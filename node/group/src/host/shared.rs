@@ -12,6 +12,7 @@ use super::following::Following;
 use super::persisting::Persisting;
 use super::requests::Requests;
 use super::retention::Retention;
+use super::snapshotting::Rate;
 use super::timers::Timers;
 use super::{Failure, Output, PeerMessage, Reply, RequestId, Settings, Start};
 
@@ -35,6 +36,7 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) heard: BTreeMap<NodeId, Time>,
     /// Snapshots being sent, over all groups.
     pub(super) streams: usize,
+    pub(super) rate: Rate,
     pub(super) outputs: VecDeque<Output>,
     pub(super) status_changed: bool,
     /// Who leads what may have changed: handovers look again.
@@ -70,6 +72,7 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             following,
             heard: BTreeMap::new(),
             streams: 0,
+            rate: Rate::new(settings.snapshot_bytes_per_second),
             outputs: VecDeque::new(),
             status_changed: false,
             leadership_changed: false,
@@ -129,6 +132,11 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
 
     pub(super) const fn read_id(&mut self) -> ReadId {
         ReadId(self.number())
+    }
+
+    /// A later one is greater, while the process lives.
+    pub(super) const fn order_number(&mut self) -> u64 {
+        self.number()
     }
 
     /// Unlikely to be used by another process of this node, before or after.
