@@ -177,7 +177,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     pub(super) fn propose(&mut self, command: Bytes, proposal: Proposal) {
         let id = self.shared.proposal_id();
         self.group.writes.proposals.insert(id, proposal);
-        self.step(Input::Propose { id, command });
+        // What comes together leaves together: see `Host::run`.
+        self.step(Input::Gather { id, command });
+        self.shared.gathered.insert(self.group.id);
         assert!(
             self.shared.stopped || !self.group.writes.proposals.contains_key(&id),
             "the protocol says at once what becomes of a proposal"

@@ -120,6 +120,19 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shared.now = now;
         self.take(input);
         self.run();
+        self.release();
+    }
+
+    /// As `step`, for a caller that has more inputs at hand: what this one wants sent to followers or made durable may wait
+    /// for the next `step`, and goes with what those want. That must follow, with [`Input::Tick`] at the latest.
+    pub fn gather(&mut self, now: Time, input: Input) {
+        assert!(now >= self.shared.now, "time goes back");
+        if self.shared.stopped {
+            return;
+        }
+        self.shared.now = now;
+        self.take(input);
+        self.run();
     }
 
     pub fn pop_output(&mut self) -> Option<Output> {
@@ -170,6 +183,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         self.repaired_all();
         self.run();
+        self.release();
     }
 
     /// Until there is nothing left to do at this time.
@@ -186,6 +200,21 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 break;
             }
         }
+        if mem::take(&mut self.shared.status_changed) {
+            self.shared.outputs.push_back(Output::StatusChanged);
+        }
+    }
+
+    /// What was proposed goes to the followers, what is to be durable to the disk, if it is free.
+    fn release(&mut self) {
+        if self.shared.stopped {
+            return;
+        }
+        for group in mem::take(&mut self.shared.gathered) {
+            self.with_group(group, |turn| {
+                turn.group.tasks.push_back(Task::Step(single_leader::Input::Replicate));
+            });
+        }
         self.shared.persisting.submit(self.shared.now);
         let stall = self.shared.settings.disk_stall;
         let now = self.shared.now;
@@ -193,9 +222,6 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         // Once it was due, it is due again that much later.
         let due = stalled_at.map(|at| if at > now { at } else { now.after(stall) });
         self.shared.timers.set(Timer::DiskStall, due);
-        if mem::take(&mut self.shared.status_changed) {
-            self.shared.outputs.push_back(Output::StatusChanged);
-        }
     }
 
     fn run_timers(&mut self) {

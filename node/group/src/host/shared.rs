@@ -1,6 +1,6 @@
 //! What all groups of a node share: the log, the state store, the clocks, the requests and the way out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{GroupId, NodeId, Time, WallTime};
@@ -45,6 +45,8 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) damaged: Option<String>,
     /// Every group is repaired; that becomes durable before the damaged log goes.
     pub(super) starting_over: bool,
+    /// Groups whose leader, on this node, has proposals that it has not sent.
+    pub(super) gathered: BTreeSet<GroupId>,
     numbers: u64,
 }
 
@@ -76,6 +78,7 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             stopped: false,
             damaged: None,
             starting_over: false,
+            gathered: BTreeSet::new(),
             numbers: 0,
             settings,
         }

@@ -28,6 +28,14 @@ pub enum Input {
         id: ProposalId,
         command: Bytes,
     },
+    /// As `Propose`, but the command need not be sent before `Replicate`: for a caller that has more of them at hand, so that a
+    /// follower gets them in one append.
+    Gather {
+        id: ProposalId,
+        command: Bytes,
+    },
+    /// Send what was gathered.
+    Replicate,
     /// Asks for a linearizable read position; answered by `Output::ReadReady` or `Output::ReadDropped`.
     Read {
         id: ReadId,

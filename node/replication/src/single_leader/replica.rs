@@ -293,7 +293,10 @@ impl Replica {
                 self.kernel.target = Some(target);
                 self.with_leader(|leading| leading.steer());
             }
-            Input::Propose { .. } | Input::Read { .. } => self.take_request(input),
+            Input::Propose { .. } | Input::Gather { .. } | Input::Read { .. } => {
+                self.take_request(input);
+            }
+            Input::Replicate => self.with_leader(|leading| leading.replicate_to_all()),
             Input::Transfer { to } => self.with_leader(|leading| leading.transfer_asked(to)),
             Input::Loaded { to, from, entries } => {
                 self.with_leader(|leading| leading.loaded(to, from, entries));
@@ -313,12 +316,18 @@ impl Replica {
         };
         match (input, leader) {
             (Input::Propose { id, command }, Some(leader)) => {
+                let mut leading = Leading { kernel: &mut self.kernel, leader };
+                if leading.propose(id, command) {
+                    leading.replicate_to_all();
+                }
+            }
+            (Input::Gather { id, command }, Some(leader)) => {
                 Leading { kernel: &mut self.kernel, leader }.propose(id, command);
             }
             (Input::Read { id }, Some(leader)) => {
                 Leading { kernel: &mut self.kernel, leader }.read(id);
             }
-            (Input::Propose { id, .. }, None) => {
+            (Input::Propose { id, .. } | Input::Gather { id, .. }, None) => {
                 self.kernel.output(Output::ProposalDropped { id, why });
             }
             (Input::Read { id }, None) => self.kernel.output(Output::ReadDropped { id, why }),

@@ -190,7 +190,8 @@ impl Leading<'_> {
         }
     }
 
-    pub(super) fn propose(&mut self, id: ProposalId, command: Bytes) {
+    /// Whether there is something to send.
+    pub(super) fn propose(&mut self, id: ProposalId, command: Bytes) -> bool {
         let overloaded = self.leader.uncommitted_bytes > 0
             && self.leader.uncommitted_bytes + command.len()
                 > self.kernel.settings.uncommitted_bytes_max;
@@ -202,11 +203,11 @@ impl Leading<'_> {
             (None, false) => {
                 let position = self.append(Payload::Command(command));
                 self.kernel.output(Output::Proposed { id, position });
-                self.replicate_to_all();
-                return;
+                return true;
             }
         };
         self.kernel.output(Output::ProposalDropped { id, why });
+        false
     }
 
     pub(super) fn tick(&mut self) {

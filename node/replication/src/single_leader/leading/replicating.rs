@@ -11,7 +11,7 @@ use crate::single_leader::log::Lookup;
 use crate::single_leader::{AppendResult, Entry, Message, Output};
 
 impl Leading<'_> {
-    pub(super) fn replicate_to_all(&mut self) {
+    pub(in crate::single_leader) fn replicate_to_all(&mut self) {
         let followers: Vec<NodeId> = self.leader.followers.keys().copied().collect();
         for to in followers {
             self.replicate(to);
