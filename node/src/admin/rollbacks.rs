@@ -123,6 +123,13 @@ fn shown(index: u64, write: &LostWrite) -> Shown {
             expires_at: expiry.map(|at| at.0),
             deleted: false,
         },
+        LostOutcome::Elements { put, removed, expiry, .. } => Shown {
+            index,
+            key,
+            value: Some(format!("{} elements put, {} removed", put.len(), removed.len())),
+            expires_at: expiry.map(|at| at.0),
+            deleted: false,
+        },
         LostOutcome::Deleted => Shown { index, key, value: None, expires_at: None, deleted: true },
     }
 }

@@ -212,7 +212,7 @@ impl Collection {
 impl Fields {
     pub(super) fn row(self, field: &[u8]) -> Bytes {
         assert!(field.len() <= FIELD_BYTES_MAX, "checked before");
-        let mut row = self.from_hash(field_hash(field));
+        let mut row = self.row_at(field_hash(field));
         row.put_slice(field);
         row.freeze()
     }
@@ -224,14 +224,14 @@ impl Fields {
             Some(next) => Self { instance: next, ..self }.begin(&mut end),
             None => unreachable!("instances are counted from one"),
         }
-        (self.from_hash(hash).freeze(), end.freeze())
+        (self.row_at(hash).freeze(), end.freeze())
     }
 
     pub(super) fn range(self) -> (Bytes, Bytes) {
         self.range_from(0)
     }
 
-    fn from_hash(self, hash: u32) -> BytesMut {
+    fn row_at(self, hash: u32) -> BytesMut {
         let mut row = BytesMut::with_capacity(FIELD_AT + 64);
         self.begin(&mut row);
         row.put_u32(hash);

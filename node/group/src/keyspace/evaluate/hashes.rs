@@ -68,9 +68,8 @@ pub(super) fn increment_float<R: Rows>(
     let sum = change(editor, key, field, |old| {
         let old = old.unwrap_or_else(|| Bytes::from_static(b"0"));
         let text = str::from_utf8(&old).map_err(|_| ValueError::FieldNotFloat)?;
-        let sum = add_decimal(text, &by.0).map_err(|error| match error {
-            ValueError::NotFloat => ValueError::FieldNotFloat,
-            other => other,
+        let sum = add_decimal(text, &by.0).map_err(|error| {
+            if error == ValueError::NotFloat { ValueError::FieldNotFloat } else { error }
         })?;
         Ok(Bytes::from(sum))
     })?;

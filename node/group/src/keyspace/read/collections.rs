@@ -11,11 +11,11 @@ use crate::keyspace::layout::{Collection, FIELD_BYTES_MAX, value_of_cell};
 use crate::{CollectionKind, Combination, Part, Value};
 
 impl<R: Rows> Reader<'_, R> {
-    pub(super) fn field(&mut self, key: &Bytes, field: &[u8]) -> Result<Value, Stop> {
-        let Some(hash) = self.collection(key, CollectionKind::Hash)? else {
-            return Ok(Value::Nil);
-        };
-        Ok(self.value_in(hash, field)?.map_or(Value::Nil, Value::Bulk))
+    pub(super) fn field(&mut self, key: &Bytes, field: &[u8]) -> Result<Option<Bytes>, Stop> {
+        match self.collection(key, CollectionKind::Hash)? {
+            None => Ok(None),
+            Some(hash) => self.value_in(hash, field),
+        }
     }
 
     pub(super) fn fields_named(&mut self, key: &Bytes, fields: &[Bytes]) -> Result<Value, Stop> {

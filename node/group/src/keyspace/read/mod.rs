@@ -59,6 +59,7 @@ struct Reader<'a, R: Rows> {
 }
 
 impl<R: Rows> Reader<'_, R> {
+    #[expect(clippy::too_many_lines, reason = "one arm for each read")]
     fn value_of(&mut self, read: &Read) -> Result<Value, Stop> {
         Ok(match read {
             Read::Get { key } => self.string(key)?.map_or(Value::Nil, Value::Bulk),
@@ -128,16 +129,16 @@ impl<R: Rows> Reader<'_, R> {
                 Value::Bulk(digest::text(digest::digest(&value)).into())
             }),
             Read::Versions { keys } => self.versions(keys)?,
-            Read::Field { key, field } => self.field(key, field)?,
+            Read::Field { key, field } => self.field(key, field)?.map_or(Value::Nil, Value::Bulk),
             Read::FieldsNamed { key, fields } => self.fields_named(key, fields)?,
             Read::AllFields { key, kind, part } => self.all_fields(key, *kind, *part)?,
             Read::CountFields { key, kind } => {
                 integer(self.collection(key, *kind)?.map_or(0, |collection| collection.count))
             }
-            Read::FieldLength { key, field } => match self.field(key, field)? {
-                Value::Bulk(value) => integer(value.len() as u64),
-                _ => integer(0),
-            },
+            Read::FieldLength { key, field } => {
+                let value = self.field(key, field)?;
+                integer(value.map_or(0, |value| value.len() as u64))
+            }
             Read::HasFields { key, kind, fields, many } => {
                 self.has_fields(key, *kind, fields, *many)?
             }
