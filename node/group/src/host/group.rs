@@ -40,6 +40,8 @@ pub(super) struct Group<V> {
     /// On the leader: how fast followers that are behind come closer.
     pub(super) paces: Paces,
     pub(super) incoming: Option<Incoming>,
+    /// The newest stream that was installed, and the number after its last chunk: its source may not have heard of it.
+    pub(super) installed: Option<(u64, u64)>,
     pub(super) points: Points,
     pub(super) expiry: Watch,
     pub(super) doubt: Option<Doubt>,
@@ -132,6 +134,7 @@ impl<V> Group<V> {
             supplies: Supplies::default(),
             paces: Paces::default(),
             incoming: None,
+            installed: None,
             points,
             expiry: Watch::default(),
             doubt: None,

@@ -161,6 +161,8 @@ fn progress<V>(
     };
     let last_answer_ms =
         view.last_answer.map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
-    let catch_up = group.paces.report(node, &view, group.replica.last().index);
+    let mut catch_up = group.paces.report(node, &view, group.replica.last().index);
+    let base = group.replica.base().index;
+    catch_up.slower_than_writes |= group.supplies.is_outrun(node, base);
     Progress { matched: view.matched, phase, last_answer_ms, catch_up }
 }

@@ -122,6 +122,11 @@ impl Incoming {
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     pub(in crate::host) fn chunk_received(&mut self, from: NodeId, chunk: Chunk) {
         let Chunk { stream, number, .. } = chunk;
+        if let Some((_, next)) = self.group.installed.filter(|(installed, _)| *installed == stream)
+        {
+            let ack = PeerMessage::SnapshotAck { stream, next, installed: true };
+            return self.shared.send(from, self.group.id, ack);
+        }
         let known = self
             .group
             .incoming
@@ -242,6 +247,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.shared.status_changed = true;
             return self.refuse_snapshot(from, stream);
         }
+        self.group.installed = Some((stream, incoming.next));
         self.install();
         let ack = PeerMessage::SnapshotAck { stream, next: incoming.next, installed: true };
         self.shared.send(from, self.group.id, ack);

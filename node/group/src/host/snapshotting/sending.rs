@@ -321,11 +321,13 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         };
         let first = stream.chunk(rows::encode(&head), false);
         let message = stream.message(first);
+        let streamed = stream.streamed(StreamState::Streaming(stream.position), now);
         self.shared.streams += 1;
         self.group.outgoing.insert(to, Outgoing::Streaming(Box::new(stream)));
         self.shared.status_changed = true;
         self.shared.send(to, self.group.id, message);
-        self.fill_window(to);
+        self.timer(Timer::Outgoing(self.group.id, to), now.after(RESEND));
+        self.tell(by, &order, streamed);
     }
 
     fn fill_window(&mut self, to: NodeId) {
@@ -361,7 +363,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let Some(Outgoing::Streaming(stream)) = self.group.outgoing.get_mut(&to) else {
             return Ok(Next::Nothing);
         };
-        if stream.ended || stream.unanswered.len() >= window {
+        // A page that overtook the head would be refused.
+        let begins = stream.unanswered.front().is_some_and(|chunk| chunk.number == 0);
+        if begins || stream.ended || stream.unanswered.len() >= window {
             return Ok(Next::Nothing);
         }
         if let Some(at) = self.shared.rate.wait(now).filter(|_| !stream.order.hurried) {

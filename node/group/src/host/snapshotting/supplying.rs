@@ -59,17 +59,27 @@ pub(in crate::host) enum Told {
 impl Supplies {
     /// The log from here on is of use to some follower that gets a snapshot.
     pub(in crate::host) fn pinned(&self) -> Option<LogIndex> {
-        let positions = self.under_way.values().map(|supply| match &supply.stage {
-            Stage::Ordered { told: Some(told), order, .. } => match told.state {
-                StreamState::Streaming(position) | StreamState::Installed(position) => {
-                    position.index
-                }
-                StreamState::Waiting | StreamState::Failed => order.at_least,
-            },
-            Stage::Ordered { order, .. } => order.at_least,
-            Stage::Asking => LogIndex(u64::MAX),
-        });
-        positions.min()
+        self.under_way.values().filter_map(Supply::position).min()
+    }
+
+    /// The log no longer goes on from the snapshot that this follower gets: it will need another.
+    pub(in crate::host) fn is_outrun(&self, to: NodeId, base: LogIndex) -> bool {
+        let position = self.under_way.get(&to).and_then(Supply::position);
+        position.is_some_and(|position| position < base)
+    }
+}
+
+impl Supply {
+    /// What the snapshot holds at least.
+    const fn position(&self) -> Option<LogIndex> {
+        let Stage::Ordered { order, told, .. } = &self.stage else { return None };
+        Some(match told {
+            Some(Streamed {
+                state: StreamState::Streaming(position) | StreamState::Installed(position),
+                ..
+            }) => position.index,
+            Some(_) | None => order.at_least,
+        })
     }
 }
 

@@ -12,13 +12,17 @@ const GROUP: GroupId = GroupId::Shard(SHARD);
 
 /// A cluster whose log is short and whose snapshots take a while; nodes 1 and 2 are in one datacenter, 3 and 4 in another.
 fn tight(seed: u64, nodes: u128) -> Cluster {
+    tight_at(seed, nodes, 200_000)
+}
+
+fn tight_at(seed: u64, nodes: u128, snapshot_bytes_per_second: u64) -> Cluster {
     let mut cluster = Cluster::new(seed, nodes);
     cluster.settings.flush_bytes = 8 << 10;
     cluster.settings.segment_bytes = 8 << 10;
     cluster.settings.log_kept_bytes = 16 << 10;
     cluster.settings.log_held_bytes = 64 << 10;
     cluster.settings.snapshot_chunk_bytes = 1 << 10;
-    cluster.settings.snapshot_bytes_per_second = 200_000;
+    cluster.settings.snapshot_bytes_per_second = snapshot_bytes_per_second;
     cluster.settings.replication.cache_bytes_max = 4 << 10;
     let all: Vec<u128> = (1..=nodes).collect();
     for id in &all {
@@ -77,7 +81,7 @@ fn caught_up(cluster: &mut Cluster, id: NodeId) {
 
 #[test]
 fn a_follower_streams_and_the_leader_shows_how_far_it_is() {
-    let mut cluster = tight(1, 3);
+    let mut cluster = tight_at(1, 3, 40_000);
     let (leader, behind) = away(&mut cluster);
     cluster.start(behind);
     let source = streaming(&mut cluster, behind, 20);
@@ -200,8 +204,7 @@ fn the_receiver_restarts_at_any_chunk() {
 
 #[test]
 fn an_empty_disk_is_filled_and_the_log_after_it_is_still_there() {
-    let mut cluster = tight(70, 3);
-    cluster.settings.snapshot_bytes_per_second = 40_000;
+    let mut cluster = tight_at(70, 3, 40_000);
     fill(&mut cluster, 0, 200);
     cluster.add(node(4));
     cluster.change(|topology| {
@@ -223,7 +226,7 @@ fn a_follower_slower_than_the_writes_says_so_and_fills_nobodys_disk() {
     cluster.start(behind);
     let mut number = 200;
     let mut said = false;
-    for _ in 0..60 {
+    for _ in 0..300 {
         // Whatever it is sent, it loses most of it.
         cluster.loss_to.insert(behind, 600);
         fill(&mut cluster, number, 20);

@@ -450,7 +450,6 @@ impl Cluster {
     fn carry_out(&mut self, id: NodeId, output: Output) {
         match output {
             Output::Send { to, group, mut message } => {
-                if group == GroupId::Shard(SHARD) { match &message { PeerMessage::SnapshotChunk { stream, number, last, order, .. } => eprintln!("{:?} {} -> {} chunk {stream:x} {number} {last} {order:?}", self.now, id.0, to.0), PeerMessage::Replication(_) => {}, m => eprintln!("{:?} {} -> {} {m:?}", self.now, id.0, to.0) } }
                 if group == GroupId::Shard(SHARD) {
                     self.see(id, to, &mut message);
                 }
