@@ -79,25 +79,27 @@ pub(super) async fn delete(
     State(admin): State<Admin>,
     Path(name): Path<String>,
 ) -> Result<Json<()>, Refused> {
-    let rollbacks = admin.rollbacks.get().cloned().ok_or_else(|| unknown(&name))?;
-    let wanted = name.clone();
-    let deleted = tokio::task::spawn_blocking(move || rollbacks.delete(&wanted)).await;
-    match deleted {
-        Ok(Ok(true)) => Ok(Json(())),
-        Ok(Ok(false)) => Err(unknown(&name)),
-        Ok(Err(error)) => Err(Refused::new(ErrorCode::Unknown, error.to_string())),
-        Err(error) => Err(Refused::new(ErrorCode::Unknown, error.to_string())),
-    }
+    let deleted = on_files(&admin, &name, Rollbacks::delete).await?;
+    if deleted { Ok(Json(())) } else { Err(unknown(&name)) }
 }
 
 async fn open(admin: &Admin, name: String) -> Result<Contents, Refused> {
-    let rollbacks = admin.rollbacks.get().cloned().ok_or_else(|| unknown(&name))?;
-    let wanted = name.clone();
-    match tokio::task::spawn_blocking(move || rollbacks.read(&wanted)).await {
-        Ok(Ok(Some(contents))) => Ok(contents),
-        Ok(Ok(None)) => Err(unknown(&name)),
-        Ok(Err(error)) => Err(Refused::new(ErrorCode::Unknown, error.to_string())),
-        Err(error) => Err(Refused::new(ErrorCode::Unknown, error.to_string())),
+    on_files(admin, &name, Rollbacks::read).await?.ok_or_else(|| unknown(&name))
+}
+
+/// Does something with the file of this name where it may block.
+async fn on_files<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    admin: &Admin,
+    name: &str,
+    act: impl FnOnce(&Rollbacks, &str) -> Result<T, E> + Send + 'static,
+) -> Result<T, Refused> {
+    let rollbacks = admin.rollbacks.get().cloned().ok_or_else(|| unknown(name))?;
+    let name = name.to_owned();
+    let failed =
+        |error: &dyn std::fmt::Display| Refused::new(ErrorCode::Unknown, error.to_string());
+    match tokio::task::spawn_blocking(move || act(&rollbacks, &name)).await {
+        Ok(done) => done.map_err(|error| failed(&error)),
+        Err(error) => Err(failed(&error)),
     }
 }
 

@@ -52,10 +52,10 @@ impl Collector for Observed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let status = self.status.load_full();
         for metric in REPLICA_METRICS {
-            per_replica(&mut encoder, &status, metric)?;
+            per_replica(&mut encoder, &status, metric, MetricType::Gauge)?;
         }
         for metric in REPLICA_COUNTERS {
-            count_per_replica(&mut encoder, &status, metric)?;
+            per_replica(&mut encoder, &status, metric, MetricType::Counter)?;
         }
         followers(&mut encoder, &status)?;
         node(&mut encoder, &status)?;
@@ -167,31 +167,22 @@ const REPLICA_COUNTERS: &[ReplicaMetric] = &[
     },
 ];
 
-fn count_per_replica(
-    encoder: &mut DescriptorEncoder<'_>,
-    status: &Status,
-    metric: &ReplicaMetric,
-) -> fmt::Result {
-    let mut family =
-        encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Counter)?;
-    for replica in &status.replicas {
-        let group = replica.group.to_string();
-        let counter = ConstCounter::new((metric.value)(replica));
-        counter.encode(family.encode_family(&[("group", group)])?)?;
-    }
-    Ok(())
-}
-
 fn per_replica(
     encoder: &mut DescriptorEncoder<'_>,
     status: &Status,
     metric: &ReplicaMetric,
+    kind: MetricType,
 ) -> fmt::Result {
-    let mut family =
-        encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Gauge)?;
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
     for replica in &status.replicas {
-        let group = replica.group.to_string();
-        gauge((metric.value)(replica)).encode(family.encode_family(&[("group", group)])?)?;
+        let labels = [("group", replica.group.to_string())];
+        let (value, encoder) = ((metric.value)(replica), family.encode_family(&labels)?);
+        match kind {
+            MetricType::Counter => ConstCounter::new(value).encode(encoder)?,
+            MetricType::Gauge | MetricType::Histogram | MetricType::Info | MetricType::Unknown => {
+                gauge(value).encode(encoder)?
+            }
+        }
     }
     Ok(())
 }

@@ -246,7 +246,7 @@ impl Replica {
     #[must_use]
     pub fn acknowledgement(&self) -> Option<AcknowledgementView> {
         match &self.role {
-            Role::Leader(leader) => Some(leader.view()),
+            Role::Leader(leader) => Some(leader.view(&self.kernel)),
             Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => None,
         }
     }
@@ -446,7 +446,10 @@ impl Replica {
     /// Whether the leader may append a configuration.
     pub(super) fn may_change(&self) -> bool {
         match &self.role {
-            Role::Leader(leader) => leader.may_change(&self.kernel),
+            Role::Leader(leader) => {
+                let broken = planted::is(Bug::ChangeUnsettled);
+                leader.is_settled(&self.kernel) || broken
+            }
             Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => false,
         }
     }

@@ -59,10 +59,9 @@ impl Leading<'_> {
         self.kernel.committed() >= self.leader.first_own
     }
 
-    /// Whether a majority holds the newest configuration, and an entry of the own term with it.
+    /// See [`Leader::is_settled`](super::Leader::is_settled).
     pub(super) fn is_settled(&self) -> bool {
-        let newest = self.kernel.configurations.current_index();
-        self.leader.majority >= newest.max(self.leader.first_own)
+        self.leader.is_settled(self.kernel)
     }
 
     /// The greatest value that a majority of the voters reaches; `own` is this replica's.

@@ -58,9 +58,8 @@ impl Leading<'_> {
         let mut others: Vec<NodeId> =
             voters.iter().copied().filter(|node| *node != self.kernel.id).collect();
         others.sort_by_key(|node| (!granted.contains(node), !before.contains(node)));
-        let all = before.len() >= voters.len();
-        let size = if all { voters.len() } else { before.len() };
-        let set = std::iter::once(self.kernel.id).chain(others).take(size.max(1)).collect();
+        let size = before.len().max(1);
+        let set = std::iter::once(self.kernel.id).chain(others).take(size).collect();
         Some(Rule::InSync(set))
     }
 
@@ -75,7 +74,6 @@ impl Leading<'_> {
             self.leader.waited_for.clear();
             self.leader.shrunk = false;
         }
-        self.leader.settled = self.is_settled();
     }
 
     /// The set cannot be held as declared at present, and writes are to wait. They wait outside of the log, where it is certain

@@ -49,8 +49,6 @@ pub(super) struct Leader {
     waited_for: BTreeSet<NodeId>,
     /// The in-sync set has fewer followers than declared.
     shrunk: bool,
-    /// A majority holds the newest configuration.
-    settled: bool,
     timeline: Timeline,
     pub(super) transfer: Option<Transfer>,
     /// This leadership is to end with this step.
@@ -97,7 +95,6 @@ impl Leader {
             slow_due: None,
             waited_for: BTreeSet::new(),
             shrunk: false,
-            settled: false,
             timeline: Timeline::new(kernel.now),
             transfer: None,
             ending: false,
@@ -122,10 +119,9 @@ impl Leader {
         all.min_by_key(|deadline| deadline.at).unwrap_or(heartbeat)
     }
 
-    #[cfg(test)]
-    pub(super) fn may_change(&self, kernel: &Kernel) -> bool {
+    /// Whether a majority holds the newest configuration, and an entry of the own term with it.
+    pub(super) fn is_settled(&self, kernel: &Kernel) -> bool {
         self.majority >= kernel.configurations.current_index().max(self.first_own)
-            || planted::is(Bug::ChangeUnsettled)
     }
 
     #[cfg(test)]
@@ -138,9 +134,9 @@ impl Leader {
         }
     }
 
-    pub(super) fn view(&self) -> AcknowledgementView {
+    pub(super) fn view(&self, kernel: &Kernel) -> AcknowledgementView {
         AcknowledgementView {
-            settled: self.settled,
+            settled: self.is_settled(kernel),
             waiting_for: self.waited_for.clone(),
             shrunk: self.shrunk,
         }
