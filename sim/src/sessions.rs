@@ -122,13 +122,7 @@ impl Sessions {
 }
 
 impl Sessions {
-    fn check(
-        &mut self,
-        id: SessionId,
-        (counter, two_shards): (Counter, bool),
-        called: Time,
-        number: i64,
-    ) {
+    fn check(&mut self, id: SessionId, counter: Counter, called: Time, number: i64) {
         let policy = &self.sessions[id.0].policy;
         let mut found = Ok(());
         if policy.read_your_writes == ReadYourWrites::Position {
@@ -137,8 +131,7 @@ impl Sessions {
         if policy.monotonic {
             found = found.and(self.monotonic_reads.read(id, counter, number).by("monotonic_reads"));
         }
-        // Within a shard every state is a prefix; that later ones are not followed by earlier ones is another promise.
-        if policy.consistent_prefix && (policy.monotonic || two_shards) {
+        if policy.consistent_prefix {
             let seen = self.consistent_prefix.read(id, counter, number);
             found = found.and(seen.by("consistent_prefix"));
         }
@@ -343,7 +336,11 @@ impl Cluster {
                 Doing::Writing(counter),
                 Ok(Reply::Value { value: Value::Integer(number), position }),
             ) => {
-                session.knowledge.wrote(counter.shard(shards), position, now);
+                let shard = counter.shard(shards);
+                session.knowledge.wrote(shard, position, now);
+                if let Some(position) = position {
+                    session.knowledge.told(shard, position, now);
+                }
                 self.session_wrote(id, counter, number);
                 Ok(())
             }
@@ -404,9 +401,7 @@ impl Cluster {
             return Ok(());
         }
         let known = self.sessions.broken.len();
-        let shards = self.options.shards;
-        let two_shards = Counter::Left.shard(shards) != Counter::Right.shard(shards);
-        self.sessions.check(id, (counter, two_shards), called, number);
+        self.sessions.check(id, counter, called, number);
         if let Some(broken) = self.sessions.broken.get(known).cloned() {
             self.mark(|| format!("{}: {}", broken.checker, broken.what));
             if self.is_traced() {

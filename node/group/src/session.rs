@@ -14,6 +14,7 @@ use quorate_model::planted::{self, Bug};
 use quorate_model::{
     LogIndex, Position, ReadPreference, ReadYourWrites, SessionPolicy, ShardId, Time,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::host::Floor;
 use crate::keyspace;
@@ -26,8 +27,8 @@ pub struct Knowledge {
     wrote_at: Option<Time>,
     /// When something of a shard's state was learnt last, and when of another shard than that one.
     news: [Option<(Time, ShardId)>; 2],
-    /// When knowledge came from elsewhere, of shards and states that are not told.
-    resumed_at: Option<Time>,
+    /// When something was learnt last that is kept for no shard: from elsewhere, or from leaders.
+    unnamed_at: Option<Time>,
 }
 
 /// What a session knows of one shard.
@@ -35,9 +36,9 @@ pub struct Knowledge {
 struct Known {
     /// The newest write that no read has confirmed to be there.
     written: Position,
-    /// Writes that a read has confirmed are through here: other replicas may still lack them.
-    confirmed: LogIndex,
-    /// The newest state that a replica answered from.
+    /// The newest write that a read has confirmed: it is in a committed state and can be lost no more.
+    kept: LogIndex,
+    /// The newest state that a replica answered from, or that a write told of.
     seen: LogIndex,
     /// When a leader answered from a state whose index is not told.
     led_at: Option<Time>,
@@ -71,11 +72,21 @@ pub struct Needs {
 /// A session's knowledge in a form that another process can go on with.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Exported {
-    pub shards: BTreeMap<ShardId, (Position, LogIndex)>,
+    pub shards: BTreeMap<ShardId, Told>,
     /// There is knowledge that no position expresses.
     pub more: bool,
     /// How long ago the newest write was.
     pub wrote_ago: Option<Duration>,
+}
+
+/// What a session tells of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Told {
+    /// The newest write that no read has confirmed.
+    pub written: Position,
+    /// The newest write that one has.
+    pub kept: LogIndex,
+    pub seen: LogIndex,
 }
 
 impl Knowledge {
@@ -91,8 +102,14 @@ impl Knowledge {
         }
     }
 
-    /// The answer of a write told something of the shard's state.
-    pub fn learnt(&mut self, shard: ShardId, now: Time) {
+    /// The answer of the write at this position told something of the shard's state.
+    pub fn told(&mut self, shard: ShardId, position: Position, now: Time) {
+        let known = self.shards.entry(shard).or_default();
+        known.seen = known.seen.max(position.index);
+        self.learnt(shard, now);
+    }
+
+    fn learnt(&mut self, shard: ShardId, now: Time) {
         match &mut self.news {
             [Some((at, of)), _] if *of == shard => *at = now,
             [first, second] => *second = first.replace((now, shard)),
@@ -103,6 +120,11 @@ impl Knowledge {
     pub fn read_at_leader(&mut self, shard: ShardId, now: Time) {
         self.shards.entry(shard).or_default().led_at = Some(now);
         self.learnt(shard, now);
+    }
+
+    /// A linearizable read was answered to a session that reads at leaders: of which shard is not kept.
+    pub const fn read_at_leaders(&mut self, now: Time) {
+        self.unnamed_at = Some(now);
     }
 
     /// A replica answered a read for which `floor` was asked, from the state at this position.
@@ -118,8 +140,7 @@ impl Knowledge {
         assert!(reached, "{shard} answers from {position:?} below {floor:?}");
         let known = self.shards.entry(shard).or_default();
         if known.written == floor.written {
-            // It is in a committed state, so it can be lost no more.
-            known.confirmed = known.confirmed.max(known.written.index);
+            known.kept = known.kept.max(known.written.index);
             known.written = Position::ZERO;
         }
         if position.index > known.seen {
@@ -169,16 +190,17 @@ impl Knowledge {
             }
             ReadYourWrites::Position => {
                 needs.floor.written = known.written;
-                needs.floor.seen = known.confirmed;
-                needs.after = self.resumed_at;
+                needs.floor.seen = known.kept;
+                needs.after = self.unnamed_at;
             }
         }
-        if policy.monotonic {
+        // Within a shard both are the same: whoever does not go back loses no cause of what it saw.
+        if policy.monotonic || policy.consistent_prefix {
             needs.floor.seen = needs.floor.seen.max(known.seen);
-            needs.after = needs.after.max(known.led_at).max(self.resumed_at);
+            needs.after = needs.after.max(known.led_at).max(self.unnamed_at);
         }
         if policy.consistent_prefix {
-            needs.after = needs.after.max(self.news_beside(shard)).max(self.resumed_at);
+            needs.after = needs.after.max(self.news_beside(shard)).max(self.unnamed_at);
         }
         if let Some(ms) = policy.staleness_ms_max {
             let oldest = Duration::from_millis(ms).as_nanos();
@@ -203,24 +225,27 @@ impl Knowledge {
 
     #[must_use]
     pub fn export(&self, now: Time) -> Exported {
-        let told = |known: &&Known| known.written != Position::ZERO || known.seen > LogIndex::ZERO;
-        let shards = self.shards.iter().filter(|(_, known)| told(known));
+        let told = self.shards.iter().map(|(shard, known)| {
+            let Known { written, kept, seen, led_at: _ } = *known;
+            (*shard, Told { written, kept, seen })
+        });
         Exported {
-            shards: shards.map(|(shard, known)| (*shard, (known.written, known.seen))).collect(),
-            more: self.resumed_at.is_some() || self.news[0].is_some(),
+            shards: told.filter(|(_, told)| *told != Told::default()).collect(),
+            more: self.unnamed_at.is_some() || self.news[0].is_some(),
             wrote_ago: self.wrote_at.map(|at| now.since(at)),
         }
     }
 
     /// Adds what another connection knew.
     pub fn import(&mut self, exported: &Exported, now: Time) {
-        for (shard, (written, seen)) in &exported.shards {
+        for (shard, Told { written, kept, seen }) in &exported.shards {
             let known = self.shards.entry(*shard).or_default();
             known.written = known.written.max(*written);
+            known.kept = known.kept.max(*kept);
             known.seen = known.seen.max(*seen);
         }
         if exported.more {
-            self.resumed_at = Some(now);
+            self.unnamed_at = Some(now);
         }
         if let Some(ago) = exported.wrote_ago {
             // How long the token was under way is not known: the window is rather too long than too short.
@@ -279,14 +304,16 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_one_replica_has_shown_is_asked_of_the_others_without_monotonic_reads() {
+    fn a_write_that_one_replica_has_shown_is_needed_at_the_others_too() {
         let policy = SessionPolicy { monotonic: false, consistent_prefix: false, ..policy() };
         let mut session = Knowledge::default();
         session.wrote(A, Some(at(1, 7)), Time(1));
         let first = needs(&session, A, &policy, 2);
         session.read_at_replica(A, &first.floor, at(1, 9), Time(3));
-        let floor = Floor { seen: LogIndex(7), ..Floor::default() };
-        assert_eq!(needs(&session, A, &policy, 4), Needs { floor, after: None });
+        assert_eq!(needs(&session, A, &policy, 4).floor.index(), LogIndex(7));
+        let mut other = Knowledge::default();
+        other.import(&session.export(Time(5)), Time(6));
+        assert_eq!(needs(&other, A, &policy, 7).floor.index(), LogIndex(7));
     }
 
     #[test]
@@ -343,6 +370,19 @@ mod tests {
         assert_eq!(needs(&session, C, &policy(), 10).after, Some(Time(9)));
         let policy = SessionPolicy { consistent_prefix: false, ..policy() };
         assert_eq!(needs(&session, C, &policy, 10).after, None);
+    }
+
+    #[test]
+    fn a_consistent_prefix_does_not_go_back_within_a_shard_either() {
+        let policy = SessionPolicy { monotonic: false, ..policy() };
+        let mut session = Knowledge::default();
+        session.read_at_replica(A, &Floor::default(), at(1, 4), Time(5));
+        assert_eq!(needs(&session, A, &policy, 6).floor.seen, LogIndex(4));
+        session.wrote(A, Some(at(1, 9)), Time(7));
+        session.told(A, at(1, 9), Time(7));
+        let policy = SessionPolicy { read_your_writes: ReadYourWrites::Off, ..policy };
+        assert_eq!(needs(&session, A, &policy, 8).floor.seen, LogIndex(9));
+        assert_eq!(needs(&session, B, &policy, 8).after, Some(Time(7)));
     }
 
     #[test]

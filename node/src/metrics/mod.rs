@@ -2,6 +2,7 @@
 //! only, so that their number is bounded.
 
 mod collect;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use quorate_group::Operation;
-use quorate_group::host::{Failure, Reply};
+use quorate_group::host::Failure;
 
 pub use collect::{AskClients, Clients, Observed};
+pub use sessions::{At, SessionMetrics, Why};
 
 /// Cloning is cheap: all clones count together.
 #[derive(Clone)]
@@ -24,6 +26,7 @@ pub struct Metrics {
     request_seconds: Family<WayLabel, Histogram, fn() -> Histogram>,
     turn_seconds: Histogram,
     turn_events: Histogram,
+    sessions: SessionMetrics,
 }
 
 /// What a client's operation does.
@@ -89,11 +92,25 @@ impl Metrics {
             "How many events the driver took at once",
             turn_events.clone(),
         );
+        let sessions = SessionMetrics::register(&mut registry);
         registry.register_collector(Box::new(observed));
-        Self { registry: Arc::new(registry), requests, request_seconds, turn_seconds, turn_events }
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            request_seconds,
+            turn_seconds,
+            turn_events,
+            sessions,
+        }
     }
 
-    pub fn answered(&self, operation: Way, took: Duration, result: &Result<Reply, Failure>) {
+    /// What sessions at replicas count.
+    #[must_use]
+    pub fn sessions(&self) -> SessionMetrics {
+        self.sessions.clone()
+    }
+
+    pub fn answered<T>(&self, operation: Way, took: Duration, result: &Result<T, Failure>) {
         let outcome = match result {
             Ok(_) => Outcome::ok,
             Err(

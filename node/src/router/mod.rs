@@ -4,8 +4,10 @@
 //! leads. Hearsay may be wrong; the group's own answer corrects it. A write that may have been received is never sent
 //! again, and writes of one shard keep the order in which they were asked for.
 
+mod confirmations;
 mod gossip;
 mod lane;
+mod replicas;
 mod requester;
 mod store;
 mod table;

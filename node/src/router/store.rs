@@ -9,10 +9,11 @@ use quorate_group::Operation;
 use quorate_group::host::{Failure, ReadLevel, Reply, Request, Status};
 use quorate_model::{Position, ShardId};
 
+use super::replicas::Replicas;
 use super::requester::Requester;
 use crate::metrics::{Metrics, Way};
 use crate::peer::Remote;
-use crate::session::{Answer, Execute, Reach, Routing, Store};
+use crate::session::{Answer, Execute, Reach, Routing, SessionAnswer, SessionRead, Store};
 
 /// Cloning is cheap.
 #[derive(Clone)]
@@ -20,12 +21,14 @@ pub struct NodeStore {
     requester: Requester,
     status: Arc<ArcSwap<Status>>,
     metrics: Metrics,
+    replicas: Replicas,
 }
 
 impl NodeStore {
     #[must_use]
     pub fn new(requester: Requester, status: Arc<ArcSwap<Status>>, metrics: Metrics) -> Self {
-        Self { requester, status, metrics }
+        let replicas = Replicas::new(requester.clone(), metrics.sessions());
+        Self { requester, status, metrics, replicas }
     }
 }
 
@@ -72,6 +75,19 @@ impl Store for NodeStore {
         }
     }
 
+    fn read(
+        &self,
+        read: SessionRead,
+    ) -> impl Future<Output = Result<SessionAnswer, Failure>> + Send + 'static {
+        let (replicas, metrics) = (self.replicas.clone(), self.metrics.clone());
+        let began = Instant::now();
+        async move {
+            let result = replicas.read(read).await;
+            metrics.answered(Way::read, began.elapsed(), &result);
+            result
+        }
+    }
+
     fn wait(
         &self,
         shard: ShardId,
@@ -99,7 +115,7 @@ impl Store for NodeStore {
 }
 
 /// A node of another version answered with something else than was asked for.
-fn unexpected(reply: &Reply) -> Failure {
+pub(super) fn unexpected(reply: &Reply) -> Failure {
     let kind = match reply {
         Reply::Value { .. } => "a value",
         Reply::Waited { .. } => "a count of replicas",

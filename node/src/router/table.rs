@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_group::host::Status;
-use quorate_model::{Datacenter, Epoch, GroupId, NodeId, ShardId, StoreId, Term, Topology};
+use quorate_model::{Datacenter, Epoch, GroupId, NodeId, Policy, ShardId, StoreId, Term, Topology};
 use tokio::sync::watch;
 
 use crate::peer::{Hear, Leaders};
@@ -51,6 +51,7 @@ impl Table {
             epoch: Epoch::ZERO,
             members: BTreeMap::new(),
             shards: Vec::new(),
+            policy: Policy::default(),
         };
         let view = View { routing: Arc::new(routing), topology: None, meta: unknown(Vec::new()) };
         let (changed, _) = watch::channel(());
@@ -83,6 +84,7 @@ impl Table {
             let routing = Arc::make_mut(&mut view.routing);
             routing.epoch = topology.epoch;
             routing.members.clone_from(&topology.members);
+            routing.policy.clone_from(&topology.policy);
             routing.shards.resize_with(topology.shards.len(), || unknown(Vec::new()));
             for (route, placement) in routing.shards.iter_mut().zip(&topology.shards) {
                 route.voters = placement.voters.iter().copied().collect();

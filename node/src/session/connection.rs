@@ -3,6 +3,8 @@
 //! Bounds: what is unanswered is limited in number and in bytes; at a limit the connection is not read until some of
 //! it is answered and taken by the client. Answers that are ready together leave in one write.
 
+mod alone;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,9 +12,9 @@ use bytes::BytesMut;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use quorate_group::Value;
-use quorate_group::host::Failure;
-use quorate_model::{Position, ShardId, Slot};
+use quorate_group::host::{Failure, ReadLevel};
+use quorate_group::{Operation, Value};
+use quorate_model::{ReadPreference, ShardId, Slot};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -20,13 +22,17 @@ use tracing::debug;
 use super::budget::Permit;
 use super::counters::add;
 use super::dispatch::{Action, Alone, Dispatcher, Run, State};
-use super::keyspace::Asker;
+use super::keyspace::Durability;
 use super::order::{Access, Order};
+use super::promises::Learnt;
 use super::queue::{Audible, Queue, Sequence};
 use super::registry::Client;
 use super::route::Replicas;
-use super::{Answer, Ends, Port, Reach, Sessions, Store, authorize, failure, route, shape};
-use crate::resp::commands::ReplyMode;
+use super::{
+    Answer, Ends, Execute, Port, Reach, Routing, SessionAnswer, SessionRead, Sessions, Store,
+    authorize, failure, route, shape,
+};
+use crate::resp::commands::{DurabilityOption, ReplyMode};
 use crate::resp::{Parser, Reply, Request};
 
 /// How much is read at once, at least.
@@ -75,7 +81,17 @@ struct Done {
     reply: Reply,
     /// The slot that is free for what waits for it; `None` for what ran alone.
     slot: Option<Slot>,
-    written: Vec<(ShardId, Position)>,
+    learnt: Vec<Learnt>,
+}
+
+/// Where a read goes.
+#[derive(Debug)]
+enum Way {
+    /// Nothing is promised beyond what the routing gives.
+    AsRouted,
+    /// To the leader, for this read.
+    Leader,
+    Replica(SessionRead),
 }
 
 /// Why no further request was taken.
@@ -292,54 +308,114 @@ where
     }
 
     fn start(&mut self, Started { sequence, access, run }: Started) {
-        let Run { execute, slot, shape, spec } = run;
+        let Run { mut execute, slot, shape, spec } = run;
         let (shard, reach) = (execute.shard, execute.reach);
         let sessions = Arc::clone(&self.sessions);
+        let way = self.way(&execute);
+        if let Way::Replica(read) = way {
+            let answer = self.sessions.store.read(read);
+            self.running.push(Box::pin(async move {
+                let (reply, learnt) = match answer.await {
+                    Ok(SessionAnswer { value, by }) => {
+                        count_hits(&sessions, access, &value);
+                        (shape::shape(shape, spec.name, value), Some(Learnt::by(shard, by)))
+                    }
+                    Err(failure) => {
+                        let learnt = Learnt::of(&failure);
+                        (failed(&sessions, &failure, access, Reach::Anywhere, shard, slot), learnt)
+                    }
+                };
+                Done { sequence, reply, slot: Some(slot), learnt: learnt.into_iter().collect() }
+            }));
+            return;
+        }
+        if execute.level == ReadLevel::Local {
+            (execute.level, execute.reach) = (ReadLevel::Linearizable, Reach::Anywhere);
+        }
+        let durability = self.durability(access, shard);
         let answer = self.sessions.store.execute(execute);
         self.running.push(Box::pin(async move {
-            let (reply, written) = match answer.await {
+            let (reply, learnt) = match answer.await {
                 Ok(Answer { value, position }) => {
                     count_hits(&sessions, access, &value);
-                    let written = position.map(|position| (shard, position)).into_iter().collect();
-                    (shape::shape(shape, spec.name, value), written)
+                    let learnt = match (access, way) {
+                        (Access::Write, _) => {
+                            Learnt::Wrote { shard, position, told: value != Value::Ok }
+                        }
+                        (Access::Read, Way::Leader) => Learnt::ReadAtLeader { shard },
+                        (Access::Read, Way::AsRouted | Way::Replica(_)) => Learnt::Read,
+                    };
+                    let held = match (durability, position) {
+                        (Some(durability), Some(position)) => {
+                            durability.held(&sessions.store, shard, position).await
+                        }
+                        (Some(_) | None, _) => Ok(()),
+                    };
+                    let reply = match held {
+                        Ok(()) => shape::shape(shape, spec.name, value),
+                        Err(text) => {
+                            add(&sessions.counters.failed, 1);
+                            Reply::Error(text)
+                        }
+                    };
+                    (reply, vec![learnt])
                 }
                 Err(failure) => {
                     (failed(&sessions, &failure, access, reach, shard, slot), Vec::new())
                 }
             };
-            Done { sequence, reply, slot: Some(slot), written }
+            Done { sequence, reply, slot: Some(slot), learnt }
         }));
     }
 
-    /// Starts what is to run alone once nothing else runs.
-    fn start_alone(&mut self) {
-        if !self.running.is_empty() {
-            return;
+    /// Where a read goes under what the session is promised.
+    fn way(&self, execute: &Execute) -> Way {
+        let Operation::Read(read) = &execute.operation else { return Way::AsRouted };
+        let routing = self.sessions.store.routing();
+        let at_replicas = match self.port {
+            Port::Plain => self.reads(&routing) == ReadPreference::Replica,
+            // A client of this port is told where leaders are; what is routed to them stays there.
+            Port::Cluster => execute.level == ReadLevel::Local,
+        };
+        if !at_replicas {
+            return Way::AsRouted;
         }
-        let Some((sequence, alone)) = self.alone.take() else { return };
-        assert!(self.order.is_empty());
-        let store = self.sessions.store.clone();
-        let keys_max = self.sessions.settings.keys_max;
-        let (port, written) = (self.port, self.state.written.clone());
-        self.running.push(Box::pin(async move {
-            let (reply, written) = match alone {
-                Alone::Keyspace { command, replicas } => {
-                    Asker { store, port, replicas, keys_max }.run(command).await
-                }
-                Alone::Wait { wait } => {
-                    let replicas = Replicas::Never;
-                    let asker = Asker { store, port, replicas, keys_max };
-                    (asker.wait(wait, written).await, Vec::new())
-                }
-            };
-            Done { sequence, reply, slot: None, written }
-        }));
+        let promises = &self.state.promises;
+        let clock = self.sessions.clock();
+        promises.at_replica(&routing, execute.shard, read, clock).map_or(Way::Leader, Way::Replica)
     }
 
-    fn finish(&mut self, Done { sequence, reply, slot, written }: Done) {
-        for (shard, position) in written {
-            let last = self.state.written.entry(shard).or_default();
-            *last = position.max(*last);
+    fn reads(&self, routing: &Routing) -> ReadPreference {
+        let declared = match (self.state.replicas, self.port) {
+            (Replicas::Allowed, _) => ReadPreference::Replica,
+            (Replicas::Never, Port::Plain) => routing.policy.sessions.reads,
+            (Replicas::Never, Port::Cluster) => return ReadPreference::Leader,
+        };
+        self.state.promises.options.reads.unwrap_or(declared)
+    }
+
+    /// How durable the connection wants a write to this shard, where that is more than the store asks for.
+    fn durability(&self, access: Access, shard: ShardId) -> Option<Durability> {
+        let options = &self.state.promises.options;
+        if access == Access::Read || options.durability == DurabilityOption::Store {
+            return None;
+        }
+        let routing = self.sessions.store.routing();
+        let voters = routing.shard(shard).map_or(1, |route| route.voters.len());
+        let followers = options.followers(voters)?;
+        Some(Durability { followers, timeout_ms: options.durability_timeout_ms() })
+    }
+
+    fn finish(&mut self, Done { sequence, reply, slot, learnt }: Done) {
+        if !learnt.is_empty() {
+            let now = self.sessions.clock().now();
+            for learnt in learnt {
+                if let Learnt::Wrote { shard, position: Some(position), .. } = learnt {
+                    let last = self.state.written.entry(shard).or_default();
+                    *last = position.max(*last);
+                }
+                self.state.promises.learn(learnt, now);
+            }
         }
         self.queue.fulfil(sequence, reply);
         if let Some(slot) = slot {

@@ -10,6 +10,7 @@ use quorate_model::{Position, ShardId, Slot};
 use super::authorize::{self, Identity};
 use super::counters::add;
 use super::order::Access;
+use super::promises::Promises;
 use super::queue::Audible;
 use super::registry::Client;
 use super::route::{self, Replicas};
@@ -17,7 +18,7 @@ use super::transaction::Transaction;
 use super::{Execute, Port, Sessions, Store, answer};
 use crate::resp::commands::{
     self, ClientCommand, Command, ConnectionCommand, Data, HelloOptions, KeyspaceCommand, Parsed,
-    ReplyMode, ServerCommand, Shape, Spec, Wait,
+    ReplyMode, ServerCommand, SessionCommand, Shape, Spec, Wait,
 };
 use crate::resp::{Protocol, Reply};
 
@@ -29,6 +30,7 @@ pub(super) struct State {
     pub(super) replicas: Replicas,
     pub(super) replies: ReplyMode,
     pub(super) transaction: Transaction,
+    pub(super) promises: Promises,
     /// Where the last write to each shard stands, for WAIT.
     pub(super) written: BTreeMap<ShardId, Position>,
 }
@@ -60,6 +62,7 @@ pub(super) struct Run {
 pub(super) enum Alone {
     Keyspace { command: KeyspaceCommand, replicas: Replicas },
     Wait { wait: Wait },
+    Session { command: SessionCommand },
 }
 
 impl Default for State {
@@ -70,6 +73,7 @@ impl Default for State {
             replicas: Replicas::Never,
             replies: ReplyMode::On,
             transaction: Transaction::None,
+            promises: Promises::default(),
             written: BTreeMap::new(),
         }
     }
@@ -124,6 +128,8 @@ impl<S: Store> Dispatcher<'_, S> {
                 Action::Alone(Alone::Keyspace { command, replicas: self.state.replicas })
             }
             Command::Wait(wait) => Action::Alone(Alone::Wait { wait }),
+            // After everything before it, so that what that wrote and saw is known.
+            Command::Session(command) => Action::Alone(Alone::Session { command }),
             Command::Connection(command) => self.connection(command),
             Command::Client(command) => self.client(command),
             Command::Server(command) => Action::Answer(self.server(command)),

@@ -9,7 +9,9 @@ pub(super) fn text(failure: &Failure, access: Access) -> String {
     match (failure, access) {
         (Failure::Unknown, Access::Write) => format!("UNKNOWN {failure}"),
         (Failure::Unknown, Access::Read) => "TRYAGAIN not answered in time".to_owned(),
-        (Failure::TimedOut { .. }, _) => format!("TRYAGAIN {failure}"),
+        (Failure::TimedOut { .. }, _) => {
+            format!("TRYAGAIN {failure}, and no leader answers; nothing was changed")
+        }
         (Failure::Behind { .. }, _) => format!("TRYAGAIN {failure}"),
         (Failure::PositionLost { .. }, _) => {
             format!("LOST {failure}; the session goes on without it")

@@ -1,14 +1,18 @@
 //! Commands that are asked of many shards: SCAN, KEYS, DBSIZE, FLUSHALL, WAIT.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 use quorate_group::host::{Failure, ReadLevel};
 use quorate_group::{KeyType, Operation, Read, ScanCursor, Value, ValueError, Write};
 use quorate_model::{Position, ShardId, SlotRange};
 
+use super::options::Options;
 use super::order::Access;
+use super::promises::{Learnt, Promises, SessionClock};
 use super::route::{Refusal, Replicas};
 use super::{Answer, Execute, Port, Reach, Routing, Store, failure};
 use crate::resp::Reply;
@@ -25,6 +29,63 @@ pub(super) struct Asker<S> {
     pub(super) port: Port,
     pub(super) replicas: Replicas,
     pub(super) keys_max: u32,
+    promises: Promises,
+    clock: SessionClock,
+    learnt: Arc<Mutex<Vec<Learnt>>>,
+}
+
+/// How durable writes are to be before they are answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Durability {
+    /// Beside the leader.
+    pub(super) followers: u32,
+    pub(super) timeout_ms: u64,
+}
+
+impl Durability {
+    /// Waits until so many followers hold the write. An error is the answer: what it says is true of the write.
+    pub(super) async fn held<S: Store>(
+        self,
+        store: &S,
+        shard: ShardId,
+        position: Position,
+    ) -> Result<(), String> {
+        let Self { followers, timeout_ms } = self;
+        match store.wait(shard, position, followers, timeout_ms).await {
+            Ok(count) if count >= followers => Ok(()),
+            Ok(count) => Err(format!(
+                "NOTDURABLE the write is done as the store declares, and durable on {count} of the {followers} followers \
+                 asked for after {timeout_ms} ms; it may still come to the others"
+            )),
+            Err(Failure::PositionLost { .. }) => Err(
+                "LOST the write was done as the store declares, and a failover has lost it before it was as durable as asked for"
+                    .to_owned(),
+            ),
+            Err(failure) => Err(format!(
+                "NOTDURABLE the write was done as the store declares; how durable it is could not be found out: {failure}"
+            )),
+        }
+    }
+}
+
+/// Which of these acknowledged writes a failover has lost. INV-74.
+pub(super) async fn verify<S: Store>(
+    store: &S,
+    written: Vec<(ShardId, Position)>,
+) -> (Reply, Vec<Learnt>) {
+    let checks = written.into_iter().map(|(shard, position)| store.wait(shard, position, 0, 0));
+    let mut checks = stream::iter(checks).buffer_unordered(SHARDS_INFLIGHT_MAX);
+    let mut reply = Reply::Ok;
+    let mut learnt = Vec::new();
+    while let Some(checked) = checks.next().await {
+        if let Err(failure) = checked
+            && let Some(lost) = Learnt::of(&failure)
+        {
+            reply = Reply::Error(failure::text(&failure, Access::Read));
+            learnt.push(lost);
+        }
+    }
+    (reply, learnt)
 }
 
 /// A shard that is to be asked, and how.
@@ -37,17 +98,46 @@ struct Asked {
 }
 
 impl<S: Store> Asker<S> {
-    /// The answer, and where what was written stands.
-    pub(super) async fn run(&self, command: KeyspaceCommand) -> (Reply, Vec<(ShardId, Position)>) {
+    pub(super) fn new(
+        store: S,
+        port: Port,
+        replicas: Replicas,
+        keys_max: u32,
+        promises: Promises,
+        clock: SessionClock,
+    ) -> Self {
+        Self { store, port, replicas, keys_max, promises, clock, learnt: Arc::default() }
+    }
+
+    /// The answer, and what it teaches the session.
+    pub(super) async fn run(&self, command: KeyspaceCommand) -> (Reply, Vec<Learnt>) {
+        let reply = self.reply(command).await;
+        (reply, std::mem::take(&mut *self.learnt.lock()))
+    }
+
+    /// Waits until everything that was written is as durable as the connection asks for.
+    pub(super) async fn held(&self, options: &Options, learnt: &[Learnt]) -> Result<(), String> {
+        let routing = self.store.routing();
+        for learnt in learnt {
+            let Learnt::Wrote { shard, position: Some(position), .. } = learnt else { continue };
+            let voters = routing.shard(*shard).map_or(1, |route| route.voters.len());
+            let Some(followers) = options.followers(voters) else { return Ok(()) };
+            let durability = Durability { followers, timeout_ms: options.durability_timeout_ms() };
+            durability.held(&self.store, *shard, *position).await?;
+        }
+        Ok(())
+    }
+
+    async fn reply(&self, command: KeyspaceCommand) -> Reply {
         let routing = self.store.routing();
         if routing.shards.is_empty() {
-            return (Reply::Error(Refusal::NotBootstrapped.to_string()), Vec::new());
+            return Reply::Error(Refusal::NotBootstrapped.to_string());
         }
         let asked = self.asked(&routing);
-        let reply = match command {
+        match command {
             KeyspaceCommand::Count => self.count(asked).await,
             KeyspaceCommand::Keys { pattern } => self.keys(asked, pattern).await,
-            KeyspaceCommand::Flush => return self.flush(asked).await,
+            KeyspaceCommand::Flush => self.flush(asked).await,
             KeyspaceCommand::Scan { types: TypeFilter::Nothing, .. } => {
                 scanned(ScanCursor::default(), Value::List(Vec::new()))
             }
@@ -59,8 +149,7 @@ impl<S: Store> Asker<S> {
                 let step = Step { pattern, count, type_only };
                 self.scan(&routing, &asked, ScanCursor(cursor), &step).await
             }
-        };
-        (reply, Vec::new())
+        }
     }
 
     /// WAIT and WAITAOF: the fewest replicas that any of the written shards has.
@@ -139,7 +228,7 @@ impl<S: Store> Asker<S> {
         Reply::Value(Value::List(all))
     }
 
-    async fn flush(&self, mut asked: Vec<Asked>) -> (Reply, Vec<(ShardId, Position)>) {
+    async fn flush(&self, mut asked: Vec<Asked>) -> Reply {
         // Only leaders take a write, whatever the connection's reads may do.
         match self.port {
             Port::Plain => asked.iter_mut().for_each(|asked| {
@@ -149,18 +238,15 @@ impl<S: Store> Asker<S> {
         }
         let shards = asked.len();
         let mut failed = None;
-        let mut written = Vec::with_capacity(shards);
+        let mut flushed = 0;
         let mut answers = self.ask(asked, Operation::Write(Write::Flush));
-        while let Some((shard, answer)) = answers.next().await {
+        while let Some((_, answer)) = answers.next().await {
             match answer {
-                Ok(Answer { value: _, position }) => {
-                    written.push((shard, position.unwrap_or_default()));
-                }
+                Ok(_) => flushed += 1,
                 Err(failure) => failed = Some(failure),
             }
         }
-        let flushed = written.len();
-        let reply = match failed {
+        match failed {
             None if shards == 0 => {
                 Reply::error("READONLY You can't write against a read only replica.")
             }
@@ -169,8 +255,7 @@ impl<S: Store> Asker<S> {
             Some(failure) => {
                 Reply::Error(format!("UNKNOWN {flushed} of {shards} shards are flushed: {failure}"))
             }
-        };
-        (reply, written)
+        }
     }
 
     async fn scan(
@@ -244,7 +329,37 @@ impl<S: Store> Asker<S> {
         Asked { shard, slots: _, level, reach }: Asked,
         operation: Operation,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
-        self.store.execute(Execute { shard, operation, level, reach })
+        let learnt = Arc::clone(&self.learnt);
+        let store = self.store.clone();
+        let at_replica = match &operation {
+            Operation::Read(read) if level == ReadLevel::Local => {
+                self.promises.at_replica(&self.store.routing(), shard, read, self.clock)
+            }
+            Operation::Read(_) | Operation::Write(_) => None,
+        };
+        // What the session's promises keep from a replica, the leader answers.
+        let local = level == ReadLevel::Local && at_replica.is_none();
+        let level = ReadLevel::Linearizable;
+        let reach = if local { Reach::Anywhere } else { reach };
+        let wrote = matches!(operation, Operation::Write(_));
+        async move {
+            if let Some(read) = at_replica {
+                let answer = store.read(read).await;
+                let told = match &answer {
+                    Ok(answer) => Some(Learnt::by(shard, answer.by)),
+                    Err(failure) => Learnt::of(failure),
+                };
+                learnt.lock().extend(told);
+                return answer.map(|answer| Answer { value: answer.value, position: None });
+            }
+            let answer = store.execute(Execute { shard, operation, level, reach }).await?;
+            learnt.lock().push(if wrote {
+                Learnt::Wrote { shard, position: answer.position, told: false }
+            } else {
+                Learnt::ReadAtLeader { shard }
+            });
+            Ok(answer)
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use quorate_model::{
 use quorate_storage::state::{Rows, StateError};
 use tokio::sync::{oneshot, watch};
 
-use super::{Answer, Execute, Reach, Routing, ShardRoute, Store};
+use super::{Answer, By, Execute, Reach, Routing, SessionAnswer, SessionRead, ShardRoute, Store};
 
 /// Real time must not end a test that only waits for something to happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -43,6 +43,9 @@ struct Behaviour {
     fails: BTreeMap<ShardId, Failure>,
     executed: Vec<Execute>,
     waits: Vec<(ShardId, Position, u32)>,
+    reads: Vec<SessionRead>,
+    /// How many followers hold everything.
+    holders: Option<Result<u32, Failure>>,
 }
 
 #[derive(Default)]
@@ -103,6 +106,14 @@ impl MemoryStore {
         self.inner.behaviour.lock().executed.clone()
     }
 
+    pub(super) fn reads(&self) -> Vec<SessionRead> {
+        self.inner.behaviour.lock().reads.clone()
+    }
+
+    pub(super) fn set_holders(&self, holders: Result<u32, Failure>) {
+        self.inner.behaviour.lock().holders = Some(holders);
+    }
+
     pub(super) fn waits(&self) -> Vec<(ShardId, Position, u32)> {
         self.inner.behaviour.lock().waits.clone()
     }
@@ -132,6 +143,25 @@ impl Store for MemoryStore {
         }
     }
 
+    fn read(
+        &self,
+        read: SessionRead,
+    ) -> impl Future<Output = Result<SessionAnswer, Failure>> + Send + 'static {
+        let mut behaviour = self.inner.behaviour.lock();
+        behaviour.reads.push(read.clone());
+        let failure = behaviour.fails.get(&read.shard).cloned();
+        let answer = failure.map_or_else(
+            || {
+                let SessionRead { shard, read, floor, .. } = read;
+                let shard = &mut self.inner.shards.lock()[usize::from(shard.0)];
+                let position = Position { term: Term(1), index: shard.last };
+                Ok(SessionAnswer { value: shard.read(&read), by: By::Replica { floor, position } })
+            },
+            Err,
+        );
+        async move { answer }
+    }
+
     fn wait(
         &self,
         shard: ShardId,
@@ -140,7 +170,8 @@ impl Store for MemoryStore {
         _timeout_ms: u64,
     ) -> impl Future<Output = Result<u32, Failure>> + Send + 'static {
         self.inner.behaviour.lock().waits.push((shard, position, replicas));
-        async { Ok(2) }
+        let holders = self.inner.behaviour.lock().holders.clone();
+        async { holders.unwrap_or(Ok(2)) }
     }
 
     fn routing(&self) -> Arc<Routing> {
@@ -273,5 +304,6 @@ fn routing(shards: u16, nodes: u16) -> Routing {
         epoch: Epoch(1),
         members,
         shards,
+        policy: Default::default(),
     }
 }

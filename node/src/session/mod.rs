@@ -14,7 +14,9 @@ mod dispatch;
 mod failure;
 mod keyspace;
 mod listener;
+mod options;
 mod order;
+mod promises;
 mod queue;
 mod registry;
 mod route;
@@ -22,6 +24,7 @@ mod routing;
 mod settings;
 mod shape;
 mod store;
+mod token;
 mod transaction;
 
 use std::sync::Arc;
@@ -33,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use counters::Counters;
 pub use routing::{Routing, ShardRoute, host_and_port};
 pub use settings::Settings;
-pub use store::{Answer, Execute, Reach, Store};
+pub use store::{Answer, By, Execute, Reach, SessionAnswer, SessionRead, Store};
 
 use budget::Budget;
 use connection::Connection;
@@ -93,6 +96,10 @@ impl<S: Store> Sessions<S> {
         Box::pin(Connection::new(self, reader, writer, port, ends).run(shutdown)).await;
     }
 
+    const fn clock(&self) -> promises::SessionClock {
+        promises::SessionClock { origin: self.started }
+    }
+
     /// For the metrics.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
@@ -116,5 +123,7 @@ impl<S: Store> Sessions<S> {
 mod differential_test;
 #[cfg(test)]
 mod memory_store;
+#[cfg(test)]
+mod promises_test;
 #[cfg(test)]
 mod session_test;

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use quorate_model::{Datacenter, Epoch, Member, NodeId, ShardId, Slot, SlotRange, StoreId, Term};
+use quorate_model::{
+    Datacenter, Epoch, Member, NodeId, Policy, ShardId, Slot, SlotRange, StoreId, Term,
+};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Routing {
@@ -18,6 +20,8 @@ pub struct Routing {
     pub members: BTreeMap<NodeId, Member>,
     /// One per shard, `ShardId(0)` first; empty until the node belongs to a store.
     pub shards: Vec<ShardRoute>,
+    /// What the store declares.
+    pub policy: Policy,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

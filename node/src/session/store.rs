@@ -4,9 +4,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use quorate_group::host::{Failure, ReadLevel, Status};
-use quorate_group::{Operation, Value};
+use quorate_group::host::{Failure, Floor, ReadLevel, Status};
+use quorate_group::{Operation, Read, Value};
 use quorate_model::{Position, ShardId};
 
 use super::Routing;
@@ -22,6 +23,12 @@ pub trait Store: Clone + Send + Sync + 'static {
         &self,
         request: Execute,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static;
+
+    /// Reads at a replica that satisfies what the session needs, or at the leader.
+    fn read(
+        &self,
+        read: SessionRead,
+    ) -> impl Future<Output = Result<SessionAnswer, Failure>> + Send + 'static;
 
     /// Answers with the number of replicas beside the leader that hold `position` durably, once that is `replicas` or
     /// `timeout_ms` have passed (0: the node's request timeout).
@@ -63,4 +70,35 @@ pub struct Answer {
     pub value: Value,
     /// Set for a write: where it stands in its shard's log, for WAIT.
     pub position: Option<Position>,
+}
+
+/// A read that a replica may answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SessionRead {
+    pub shard: ShardId,
+    pub read: Read,
+    pub floor: Floor,
+    /// A leader must have been asked at this time or later how far the replica has to be.
+    pub after: Option<Instant>,
+    /// How long a replica may be waited for.
+    pub wait: Duration,
+    /// Reads with the same one go to the same replica.
+    pub affinity: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct SessionAnswer {
+    pub value: Value,
+    pub by: By,
+}
+
+/// Who answered a session's read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    Leader,
+    /// From the state at this position, with this floor under it.
+    Replica {
+        floor: Floor,
+        position: Position,
+    },
 }

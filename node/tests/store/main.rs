@@ -17,6 +17,7 @@ mod moved;
 mod node_added;
 mod restarted;
 mod serves;
+mod sessions;
 mod support;
 mod synchronous_follower_frozen;
 mod volume_wiped;

@@ -68,6 +68,10 @@ impl<'a> Options<'a> {
         parse_integer(self.value()?).ok_or(CommandError::NotInteger)
     }
 
+    pub(super) fn peek(&self) -> Option<&'a Bytes> {
+        self.words.first()
+    }
+
     pub(super) const fn left(&self) -> usize {
         self.words.len()
     }

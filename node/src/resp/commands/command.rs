@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use quorate_group::{KeyType, Operation};
-use quorate_model::Slot;
+use quorate_model::{ReadPreference, ReadYourWrites, Slot};
+use serde::{Deserialize, Serialize};
 
 use super::CommandQuery;
 use crate::resp::{Protocol, Reply};
@@ -16,6 +17,7 @@ pub enum Command {
     /// On every shard.
     Keyspace(KeyspaceCommand),
     Wait(Wait),
+    Session(SessionCommand),
     Connection(ConnectionCommand),
     Client(ClientCommand),
     Server(ServerCommand),
@@ -68,6 +70,39 @@ pub enum Wait {
     Replicas { replicas: u32, timeout_ms: u64 },
     /// WAITAOF: answers with this node's durability and the number of replicas.
     Durable { replicas: u32, timeout_ms: u64 },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SessionCommand {
+    Set(Vec<SessionOption>),
+    Get,
+    Token,
+    Resume(Bytes),
+    Reset,
+}
+
+/// One guarantee that a connection asks for. Units are milliseconds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SessionOption {
+    Reads(ReadPreference),
+    ReadYourWrites(ReadYourWrites),
+    Monotonic(bool),
+    Prefix(bool),
+    Staleness(Option<u64>),
+    Wait(u64),
+    Durability(DurabilityOption),
+    DurabilityTimeout(u64),
+    User(String),
+}
+
+/// How durable a connection's writes are before they are answered, beyond what the store asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum DurabilityOption {
+    #[default]
+    Store,
+    Quorum,
+    Sync,
+    Followers(u32),
 }
 
 #[derive(Clone, PartialEq, Debug)]

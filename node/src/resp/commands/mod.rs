@@ -14,8 +14,9 @@ use bytes::Bytes;
 
 pub use arguments::Arguments;
 pub use command::{
-    ClientCommand, ClientFilter, ClusterCommand, Command, ConnectionCommand, Data, HelloOptions,
-    KeyspaceCommand, ReplyMode, ServerCommand, Shape, TypeFilter, Wait,
+    ClientCommand, ClientFilter, ClusterCommand, Command, ConnectionCommand, Data,
+    DurabilityOption, HelloOptions, KeyspaceCommand, ReplyMode, ServerCommand, SessionCommand,
+    SessionOption, Shape, TypeFilter, Wait,
 };
 pub use describe::CommandQuery;
 pub use error::CommandError;

@@ -9,6 +9,7 @@ mod expiry;
 pub(super) mod keys;
 pub(super) mod refuse;
 pub(super) mod server;
+pub(super) mod session;
 pub(super) mod strings;
 
 use bytes::Bytes;

@@ -5,14 +5,21 @@ mod connection;
 mod keys;
 mod not_offered;
 mod server;
+mod session;
 mod strings;
 
 use bytes::Bytes;
 
 use super::{CommandError, Spec};
 
-const TABLES: [&[Spec]; 5] =
-    [strings::STRINGS, keys::KEYS, connection::CONNECTION, server::SERVER, cluster::CLUSTER];
+const TABLES: [&[Spec]; 6] = [
+    strings::STRINGS,
+    keys::KEYS,
+    connection::CONNECTION,
+    server::SERVER,
+    cluster::CLUSTER,
+    session::SESSION,
+];
 
 /// The longest name, with room to spare: a longer word is no command.
 const NAME_MAX: usize = 32;
@@ -43,7 +50,7 @@ pub(super) fn find(words: &[Bytes]) -> Result<&'static Spec, CommandError> {
 pub(super) fn by_name(name: &[u8]) -> Option<&'static Spec> {
     let mut lower = [0u8; NAME_MAX];
     let lower = lower_case(name, &mut lower)?;
-    // Five sorted tables instead of one, so that each stays readable.
+    // Sorted tables instead of one, so that each stays readable.
     TABLES.iter().find_map(|table| {
         let at = table.binary_search_by(|spec| spec.name.as_bytes().cmp(lower)).ok()?;
         Some(&table[at])

@@ -1,0 +1,162 @@
+//! What a connection has asked for beyond, or instead of, what its store declares.
+
+use quorate_model::{ReadPreference, ReadYourWrites, SessionPolicy};
+use serde::{Deserialize, Serialize};
+
+use crate::resp::Reply;
+use crate::resp::commands::{DurabilityOption, SessionOption};
+
+const DURABILITY_TIMEOUT_MS: u64 = 1_000;
+
+/// `None` is what the store declares, also when that changes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Options {
+    pub(super) reads: Option<ReadPreference>,
+    read_your_writes: Option<ReadYourWrites>,
+    monotonic: Option<bool>,
+    prefix: Option<bool>,
+    staleness: Option<Option<u64>>,
+    wait_ms: Option<u64>,
+    pub(super) durability: DurabilityOption,
+    durability_timeout_ms: Option<u64>,
+    /// Whoever has the same user reads at the same replicas.
+    user: Option<String>,
+}
+
+impl Options {
+    pub(super) fn set(&mut self, option: SessionOption) {
+        match option {
+            SessionOption::Reads(reads) => self.reads = Some(reads),
+            SessionOption::ReadYourWrites(how) => self.read_your_writes = Some(how),
+            SessionOption::Monotonic(on) => self.monotonic = Some(on),
+            SessionOption::Prefix(on) => self.prefix = Some(on),
+            SessionOption::Staleness(ms) => self.staleness = Some(ms),
+            SessionOption::Wait(ms) => self.wait_ms = Some(ms),
+            SessionOption::Durability(durability) => self.durability = durability,
+            SessionOption::DurabilityTimeout(ms) => self.durability_timeout_ms = Some(ms),
+            SessionOption::User(user) => self.user = Some(user),
+        }
+    }
+
+    /// What is in force over these defaults.
+    pub(super) fn over(&self, store: &SessionPolicy, reads: ReadPreference) -> SessionPolicy {
+        SessionPolicy {
+            reads,
+            read_your_writes: self
+                .read_your_writes
+                .clone()
+                .unwrap_or_else(|| store.read_your_writes.clone()),
+            monotonic: self.monotonic.unwrap_or(store.monotonic),
+            consistent_prefix: self.prefix.unwrap_or(store.consistent_prefix),
+            staleness_ms_max: self.staleness.unwrap_or(store.staleness_ms_max),
+            wait_ms: self.wait_ms.unwrap_or(store.wait_ms),
+        }
+    }
+
+    pub(super) fn durability_timeout_ms(&self) -> u64 {
+        self.durability_timeout_ms.unwrap_or(DURABILITY_TIMEOUT_MS)
+    }
+
+    /// Chooses the replica, the same on every node.
+    pub(super) fn affinity(&self) -> Option<u64> {
+        self.user.as_ref().map(|user| u64::from(crc32c::crc32c(user.as_bytes())))
+    }
+
+    /// How many followers must hold a write durably, beside the leader, of so many voters.
+    pub(super) fn followers(&self, voters: usize) -> Option<u32> {
+        let others = u32::try_from(voters.saturating_sub(1)).unwrap_or(u32::MAX);
+        match self.durability {
+            DurabilityOption::Store => None,
+            // The leader and half of the voters, rounded down, are a majority.
+            DurabilityOption::Quorum => Some(u32::try_from(voters / 2).unwrap_or(u32::MAX)),
+            DurabilityOption::Sync => Some(others),
+            DurabilityOption::Followers(count) => Some(count),
+        }
+    }
+
+    /// SESSION GET.
+    pub(super) fn describe(&self, policy: &SessionPolicy) -> Reply {
+        let SessionPolicy {
+            reads,
+            read_your_writes,
+            monotonic,
+            consistent_prefix,
+            staleness_ms_max,
+            wait_ms,
+        } = policy;
+        let rows = [
+            ("reads", reads_text(*reads).to_owned()),
+            ("read-your-writes", read_your_writes_text(read_your_writes)),
+            ("monotonic", on_text(*monotonic).to_owned()),
+            ("prefix", on_text(*consistent_prefix).to_owned()),
+            ("staleness", staleness_ms_max.map_or_else(|| "off".to_owned(), |ms| ms.to_string())),
+            ("wait", wait_ms.to_string()),
+            ("durability", durability_text(self.durability)),
+            ("durability-timeout", self.durability_timeout_ms().to_string()),
+            ("user", self.user.clone().unwrap_or_default()),
+        ];
+        Reply::Map(
+            rows.into_iter().map(|(name, is)| (Reply::text(name), Reply::text(is))).collect(),
+        )
+    }
+}
+
+const fn reads_text(reads: ReadPreference) -> &'static str {
+    match reads {
+        ReadPreference::Leader => "leader",
+        ReadPreference::Replica => "replica",
+    }
+}
+
+fn read_your_writes_text(how: &ReadYourWrites) -> String {
+    match how {
+        ReadYourWrites::Off => "off".to_owned(),
+        ReadYourWrites::Position => "position".to_owned(),
+        ReadYourWrites::Window { ms } => format!("window {ms}"),
+        ReadYourWrites::Owner { patterns } => {
+            format!("owner {} {}", patterns.len(), patterns.join(" "))
+        }
+    }
+}
+
+const fn on_text(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+fn durability_text(durability: DurabilityOption) -> String {
+    match durability {
+        DurabilityOption::Store => "store".to_owned(),
+        DurabilityOption::Quorum => "quorum".to_owned(),
+        DurabilityOption::Sync => "sync".to_owned(),
+        DurabilityOption::Followers(count) => count.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_asked_for_is_what_the_store_declares() {
+        let store = SessionPolicy { staleness_ms_max: Some(7), ..SessionPolicy::default() };
+        let mut options = Options::default();
+        options.set(SessionOption::Monotonic(false));
+        let policy = options.over(&store, ReadPreference::Replica);
+        assert_eq!((policy.monotonic, policy.staleness_ms_max), (false, Some(7)));
+        options.set(SessionOption::Staleness(None));
+        assert_eq!(options.over(&store, ReadPreference::Replica).staleness_ms_max, None);
+    }
+
+    #[test]
+    fn a_quorum_is_the_leader_and_half_of_the_voters() {
+        let mut options = Options::default();
+        assert_eq!(options.followers(3), None);
+        options.set(SessionOption::Durability(DurabilityOption::Quorum));
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(|voters| options.followers(voters)),
+            [0, 1, 1, 2, 2].map(Some)
+        );
+        options.set(SessionOption::Durability(DurabilityOption::Sync));
+        assert_eq!(options.followers(3), Some(2));
+    }
+}

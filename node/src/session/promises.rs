@@ -1,0 +1,160 @@
+//! What one connection is promised: its options over its store's defaults, what it knows, and what follows for a read.
+//!
+//! Keeps INV-70 to INV-74 together with `quorate_group::session`, which decides what a read needs, and the store behind
+//! the connection, which finds a replica that has it. Nothing here waits.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quorate_group::Read;
+use quorate_group::host::{Failure, Floor};
+use quorate_group::session::{Knowledge, Source};
+use quorate_model::{GroupId, Position, ReadPreference, SessionPolicy, ShardId, Time};
+
+use super::options::Options;
+use super::token::{Refusal, Token};
+use super::{By, Routing, SessionRead};
+use crate::resp::Reply;
+use crate::resp::commands::SessionOption;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Promises {
+    pub(super) options: Options,
+    pub(super) knowledge: Knowledge,
+}
+
+/// What an answer taught the session.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Learnt {
+    Wrote {
+        shard: ShardId,
+        /// `None` when it changed nothing.
+        position: Option<Position>,
+        /// Its answer said more than that it is done.
+        told: bool,
+    },
+    ReadAtLeader {
+        shard: ShardId,
+    },
+    /// As the one before, by a session that reads at leaders anyway.
+    Read,
+    ReadAtReplica {
+        shard: ShardId,
+        floor: Floor,
+        position: Position,
+    },
+    Lost {
+        shard: ShardId,
+        position: Position,
+    },
+}
+
+/// The time as sessions know it: since their node began to serve.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionClock {
+    pub(super) origin: Instant,
+}
+
+impl SessionClock {
+    pub(super) fn now(self) -> Time {
+        Time::ZERO.after(self.origin.elapsed())
+    }
+
+    fn instant(self, time: Time) -> Instant {
+        self.origin + Duration::from_nanos(time.0)
+    }
+}
+
+impl Promises {
+    pub(super) fn set(&mut self, options: Vec<SessionOption>) {
+        for option in options {
+            self.options.set(option);
+        }
+    }
+
+    pub(super) fn policy(&self, routing: &Routing, reads: ReadPreference) -> SessionPolicy {
+        self.options.over(&routing.policy.sessions, reads)
+    }
+
+    /// Where a read of a session that reads at replicas goes; `None`: to the leader.
+    pub(super) fn at_replica(
+        &self,
+        routing: &Routing,
+        shard: ShardId,
+        read: &Read,
+        clock: SessionClock,
+    ) -> Option<SessionRead> {
+        let policy = self.policy(routing, ReadPreference::Replica);
+        let keys = read.keys();
+        let keys = keys.iter().map(|key: &&Bytes| &key[..]);
+        match self.knowledge.source(shard, keys, &policy, clock.now()) {
+            Source::Leader(_) => None,
+            Source::Replica(needs) => Some(SessionRead {
+                shard,
+                read: read.clone(),
+                floor: needs.floor,
+                after: needs.after.map(|after| clock.instant(after)),
+                wait: Duration::from_millis(policy.wait_ms),
+                affinity: self.options.affinity(),
+            }),
+        }
+    }
+
+    pub(super) fn learn(&mut self, learnt: Learnt, now: Time) {
+        let knowledge = &mut self.knowledge;
+        match learnt {
+            Learnt::Wrote { shard, position, told } => {
+                knowledge.wrote(shard, position, now);
+                if let Some(position) = position.filter(|_| told) {
+                    knowledge.told(shard, position, now);
+                }
+            }
+            Learnt::ReadAtLeader { shard } => knowledge.read_at_leader(shard, now),
+            Learnt::Read => knowledge.read_at_leaders(now),
+            Learnt::ReadAtReplica { shard, floor, position } => {
+                knowledge.read_at_replica(shard, &floor, position, now);
+            }
+            Learnt::Lost { shard, position } => knowledge.lost(shard, position),
+        }
+    }
+
+    /// SESSION TOKEN.
+    pub(super) fn token(&self, routing: &Routing, now: Time) -> Reply {
+        let knowledge = self.knowledge.export(now);
+        let token = Token { store: routing.store, knowledge, options: self.options.clone() };
+        Reply::text(token.encode())
+    }
+
+    /// SESSION RESUME: adds what another connection knew, and takes over what it had asked for.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(super) fn resume(
+        &mut self,
+        text: &[u8],
+        routing: &Routing,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let token = Token::decode(text, routing.store, routing.shards.len())?;
+        self.knowledge.import(&token.knowledge, now);
+        self.options = token.options;
+        Ok(())
+    }
+}
+
+impl Learnt {
+    pub(super) const fn by(shard: ShardId, by: By) -> Self {
+        match by {
+            By::Leader => Self::ReadAtLeader { shard },
+            By::Replica { floor, position } => Self::ReadAtReplica { shard, floor, position },
+        }
+    }
+
+    /// What a failure says of the session's own writes.
+    pub(super) const fn of(failure: &Failure) -> Option<Self> {
+        if let Failure::PositionLost { group: GroupId::Shard(shard), position } = failure {
+            return Some(Self::Lost { shard: *shard, position: *position });
+        }
+        None
+    }
+}

@@ -1,0 +1,171 @@
+//! A session as a string, for another connection to go on with. Opaque to clients, and no secret: it gives no rights.
+//!
+//! `qs` and the version, a dot, then hexadecimal digits: postcard of [`Content`] and its CRC-32C, big-endian. At most
+//! one entry per shard.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use quorate_group::session::{Exported, Told};
+use quorate_model::{ShardId, StoreId};
+use serde::{Deserialize, Serialize};
+
+use super::options::Options;
+
+const PREFIX: &str = "qs";
+const VERSION: u32 = 1;
+/// Every shard of the largest store, with room to spare.
+const BYTES_MAX: usize = 2 << 20;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Token {
+    pub(super) store: StoreId,
+    pub(super) knowledge: Exported,
+    pub(super) options: Options,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    store: StoreId,
+    shards: Vec<(ShardId, Told)>,
+    more: bool,
+    wrote_ago_ms: Option<u64>,
+    options: Options,
+}
+
+/// Display is the answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("BADTOKEN this is no token of a session")]
+    NoToken,
+    #[error("BADTOKEN the token has version {0}, this node knows {VERSION}")]
+    Version(u32),
+    #[error("BADTOKEN the token is damaged")]
+    Damaged,
+    #[error("BADTOKEN the token is of another store")]
+    OtherStore,
+    #[error("BADTOKEN the token names {0}, which this store does not have")]
+    Shard(ShardId),
+}
+
+impl Token {
+    pub(super) fn encode(self) -> String {
+        let Self { store, knowledge: Exported { shards, more, wrote_ago }, options } = self;
+        let content = Content {
+            store,
+            shards: shards.into_iter().collect(),
+            more,
+            wrote_ago_ms: wrote_ago.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+            options,
+        };
+        let mut bytes =
+            postcard::to_allocvec(&content).expect("these types always serialize to memory");
+        bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+        let mut text = format!("{PREFIX}{VERSION}.");
+        for byte in bytes {
+            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        }
+        text
+    }
+
+    /// # Errors
+    /// [`Refusal`], for a token that is damaged, or not of this store with so many shards.
+    pub(super) fn decode(text: &[u8], store: StoreId, shards: usize) -> Result<Self, Refusal> {
+        if text.len() > BYTES_MAX {
+            return Err(Refusal::NoToken);
+        }
+        let text = str::from_utf8(text).map_err(|_| Refusal::NoToken)?;
+        let (version, digits) = text
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split_once('.'))
+            .ok_or(Refusal::NoToken)?;
+        match version.parse() {
+            Ok(VERSION) => {}
+            Ok(version) => return Err(Refusal::Version(version)),
+            Err(_) => return Err(Refusal::NoToken),
+        }
+        let bytes = from_digits(digits).ok_or(Refusal::Damaged)?;
+        let (content, sum) = bytes.split_last_chunk::<4>().ok_or(Refusal::Damaged)?;
+        // INV-44.
+        if u32::from_be_bytes(*sum) != crc32c::crc32c(content) {
+            return Err(Refusal::Damaged);
+        }
+        let content: Content = postcard::from_bytes(content).map_err(|_| Refusal::Damaged)?;
+        if content.store != store {
+            return Err(Refusal::OtherStore);
+        }
+        let mut known = BTreeMap::new();
+        for (shard, told) in content.shards {
+            if usize::from(shard.0) >= shards {
+                return Err(Refusal::Shard(shard));
+            }
+            known.insert(shard, told);
+        }
+        let knowledge = Exported {
+            shards: known,
+            more: content.more,
+            wrote_ago: content.wrote_ago_ms.map(Duration::from_millis),
+        };
+        Ok(Self { store, knowledge, options: content.options })
+    }
+}
+
+fn from_digits(digits: &str) -> Option<Vec<u8>> {
+    let digits = digits.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    digits
+        .chunks_exact(2)
+        .map(|pair| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_model::{LogIndex, Position, Term};
+
+    use super::*;
+
+    const STORE: StoreId = StoreId(7);
+
+    fn token() -> Token {
+        let written = Position { term: Term(3), index: LogIndex(70_000) };
+        let told = Told { written, kept: LogIndex(5), seen: LogIndex(9) };
+        let shards = BTreeMap::from([(ShardId(1), told)]);
+        let knowledge = Exported { shards, more: true, wrote_ago: Some(Duration::from_millis(12)) };
+        Token { store: STORE, knowledge, options: Options::default() }
+    }
+
+    #[test]
+    fn a_token_survives_its_text() {
+        let text = token().encode();
+        assert!(text.starts_with("qs1."), "{text}");
+        assert_eq!(Token::decode(text.as_bytes(), STORE, 2), Ok(token()));
+    }
+
+    #[test]
+    fn every_flipped_digit_is_noticed() {
+        let text = token().encode().into_bytes();
+        for place in 4..text.len() {
+            let mut damaged = text.clone();
+            damaged[place] = if damaged[place] == b'0' { b'1' } else { b'0' };
+            assert_eq!(Token::decode(&damaged, STORE, 2), Err(Refusal::Damaged), "{place}");
+        }
+        assert_eq!(Token::decode(&text[..text.len() - 2], STORE, 2), Err(Refusal::Damaged));
+    }
+
+    #[test]
+    fn foreign_and_unknown_tokens_are_refused_each_with_its_reason() {
+        let text = token().encode();
+        assert_eq!(Token::decode(text.as_bytes(), StoreId(8), 2), Err(Refusal::OtherStore));
+        assert_eq!(Token::decode(text.as_bytes(), STORE, 1), Err(Refusal::Shard(ShardId(1))));
+        let newer = text.replacen("qs1.", "qs2.", 1);
+        assert_eq!(Token::decode(newer.as_bytes(), STORE, 2), Err(Refusal::Version(2)));
+        for none in ["", "qs", "qs1", "qsx.00", "token", "\u{fffd}"] {
+            assert_eq!(Token::decode(none.as_bytes(), STORE, 2), Err(Refusal::NoToken), "{none}");
+        }
+    }
+}
