@@ -11,6 +11,6 @@ mod operation;
 pub mod session;
 
 pub use operation::{
-    Comparison, Expiry, FloatText, KeyType, Operation, Read, ScanCursor, SetCondition, TtlUnit,
-    Value, ValueError, Write,
+    CollectionKind, Combination, Comparison, DeleteCondition, Expiry, FloatText, KeyType,
+    Operation, Part, Read, ScanCursor, SetCondition, TtlUnit, Value, ValueError, Version, Write,
 };

@@ -3,7 +3,7 @@
 //! Every operation touches keys of one slot, except those that name no key and are asked shard by shard.
 
 use bytes::Bytes;
-use quorate_model::{Slot, WallTime};
+use quorate_model::{Slot, SlotRange, WallTime};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -64,10 +64,91 @@ pub enum Read {
         slot: Slot,
         count: u32,
     },
-    /// RANDOMKEY is not offered; KEYS: every key of the shard that matches, bounded by `count_max` (an error beyond it).
+    /// KEYS: every key of the shard that matches, bounded by `count_max` (an error beyond it).
     Keys {
         pattern: Bytes,
         count_max: u32,
+    },
+    /// HGET: `Bulk` or `Nil`.
+    Field {
+        key: Bytes,
+        field: Bytes,
+    },
+    /// HMGET: a list with a `Bulk` or `Nil` per field.
+    FieldsNamed {
+        key: Bytes,
+        fields: Vec<Bytes>,
+    },
+    /// HGETALL, HKEYS, HVALS, SMEMBERS: a list, field and value in turn where both are wanted.
+    AllFields {
+        key: Bytes,
+        kind: CollectionKind,
+        part: Part,
+    },
+    /// HLEN, SCARD.
+    CountFields {
+        key: Bytes,
+        kind: CollectionKind,
+    },
+    /// HSTRLEN.
+    FieldLength {
+        key: Bytes,
+        field: Bytes,
+    },
+    /// HEXISTS, SISMEMBER (one field, `Integer`), SMISMEMBER (a list of them).
+    HasFields {
+        key: Bytes,
+        kind: CollectionKind,
+        fields: Vec<Bytes>,
+        many: bool,
+    },
+    /// HRANDFIELD, SRANDMEMBER. Without a count a `Bulk` or `Nil`; with one a list, of different fields, or where it is
+    /// negative of so many picks, each among all.
+    RandomFields {
+        key: Bytes,
+        kind: CollectionKind,
+        count: Option<i64>,
+        part: Part,
+    },
+    /// One step of HSCAN or SSCAN. Answer: a list of the next cursor (`Integer`, 0 at the end) and a list as of
+    /// [`Read::AllFields`].
+    ScanFields {
+        key: Bytes,
+        kind: CollectionKind,
+        cursor: u32,
+        pattern: Option<Bytes>,
+        count: u32,
+        part: Part,
+    },
+    /// SINTER, SUNION, SDIFF: a list.
+    CombineSets {
+        keys: Vec<Bytes>,
+        combination: Combination,
+    },
+    /// SINTERCARD; a limit of 0 is none.
+    CountIntersection {
+        keys: Vec<Bytes>,
+        limit: u64,
+    },
+    /// OBJECT ENCODING: `Nil`, or the name of the encoding that Redis would choose.
+    Encoding {
+        key: Bytes,
+    },
+    /// MEMORY USAGE: `Nil`, or about how many bytes the key takes.
+    MemoryUsage {
+        key: Bytes,
+    },
+    /// RANDOMKEY of this shard, whose slots these are: `Bulk`, or `Nil` when it is empty.
+    RandomKey {
+        slots: SlotRange,
+    },
+    /// DIGEST: `Nil`, or a `Bulk` with the XXH3 hash of the string in 16 hexadecimal digits.
+    Digest {
+        key: Bytes,
+    },
+    /// WATCH: a list with a [`Version`] for each key, as an `Integer` of the same bits.
+    Versions {
+        keys: Vec<Bytes>,
     },
 }
 
@@ -136,7 +217,117 @@ pub enum Write {
     RemoveIfExpired {
         keys: Vec<Bytes>,
     },
+    /// HSET, HMSET: how many fields are new.
+    SetFields {
+        key: Bytes,
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    /// HSETNX: `Integer` 1 or 0.
+    SetFieldIfNone {
+        key: Bytes,
+        field: Bytes,
+        value: Bytes,
+    },
+    /// HDEL, SREM: how many were there.
+    RemoveFields {
+        key: Bytes,
+        kind: CollectionKind,
+        fields: Vec<Bytes>,
+    },
+    /// HINCRBY.
+    IncrementField {
+        key: Bytes,
+        field: Bytes,
+        by: i64,
+    },
+    /// HINCRBYFLOAT.
+    IncrementFieldFloat {
+        key: Bytes,
+        field: Bytes,
+        by: FloatText,
+    },
+    /// SADD: how many are new.
+    AddMembers {
+        key: Bytes,
+        members: Vec<Bytes>,
+    },
+    /// SPOP. Without a count a `Bulk` or `Nil`, with one a list.
+    PopMembers {
+        key: Bytes,
+        count: Option<u64>,
+    },
+    /// SMOVE: `Integer` 1 or 0.
+    MoveMember {
+        from: Bytes,
+        to: Bytes,
+        member: Bytes,
+    },
+    /// SINTERSTORE, SUNIONSTORE, SDIFFSTORE: how many members `to` has.
+    StoreSets {
+        to: Bytes,
+        keys: Vec<Bytes>,
+        combination: Combination,
+    },
+    /// RENAME (`Ok`) and RENAMENX (`Integer` 1 or 0).
+    Rename {
+        from: Bytes,
+        to: Bytes,
+        only_if_none: bool,
+    },
+    /// COPY: `Integer` 1 or 0.
+    Copy {
+        from: Bytes,
+        to: Bytes,
+        replace: bool,
+    },
+    /// DELEX: `Integer` 1 or 0.
+    DeleteIf {
+        key: Bytes,
+        condition: DeleteCondition,
+    },
+    /// EXEC: a list with each operation's answer, or `Nil` when a watched key has another version than when it was
+    /// watched. None of the operations is a transaction.
+    Transaction {
+        watched: Vec<(Bytes, Version)>,
+        operations: Vec<Operation>,
+    },
 }
+
+/// What DELEX asks of the string that it is to delete.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DeleteCondition {
+    /// IFEQ, and with `equal` false IFNE.
+    Value { value: Bytes, equal: bool },
+    /// IFDEQ and IFDNE: the value's DIGEST.
+    Digest { digest: u64, equal: bool },
+}
+
+/// A type whose elements are rows of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum CollectionKind {
+    Hash,
+    Set,
+}
+
+/// What of a field is wanted. A set's members are fields without a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Part {
+    Fields,
+    Values,
+    Both,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Combination {
+    Intersection,
+    Union,
+    /// The first without the others.
+    Difference,
+}
+
+/// Tells two states of a key apart, also of one that does not exist: see `keyspace::layout`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Version(pub u64);
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum SetCondition {
@@ -183,6 +374,8 @@ pub enum TtlUnit {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum KeyType {
     String,
+    Hash,
+    Set,
 }
 
 /// A finite decimal number as the client wrote it.
@@ -226,6 +419,36 @@ pub enum ValueError {
     TooLong(u64),
     #[error("ERR more than {0} keys match, use SCAN")]
     TooManyKeys(u32),
+    #[error("ERR hash value is not an integer")]
+    FieldNotInteger,
+    #[error("ERR hash value is not a float")]
+    FieldNotFloat,
+    #[error("ERR field or member exceeds maximum allowed size ({0} bytes)")]
+    FieldTooLong(u64),
+    #[error("ERR the command would look at more than {0} elements, use HSCAN or SSCAN")]
+    TooManyElements(u64),
+    #[error("ERR the answer would exceed {0} bytes, use HSCAN or SSCAN")]
+    AnswerTooLong(u64),
+    #[error("ERR no such key")]
+    NoSuchKey,
+    #[error("ERR a transaction cannot be within a transaction")]
+    Nested,
+}
+
+impl Value {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        /// What a value takes beside its bytes.
+        const OVERHEAD_BYTES: u64 = 16;
+        OVERHEAD_BYTES
+            + match self {
+                Self::Ok | Self::Nil | Self::Integer(_) | Self::Error(_) => 0,
+                Self::Bulk(bytes) => bytes.len() as u64,
+                Self::Status(text) => text.len() as u64,
+                Self::List(values) => values.iter().map(Self::bytes).sum(),
+            }
+    }
 }
 
 impl Operation {
@@ -248,13 +471,29 @@ impl Read {
             | Self::GetRange { key, .. }
             | Self::StringLength { key }
             | Self::Type { key }
-            | Self::TimeToLive { key, .. } => vec![key],
-            Self::GetMany { keys } | Self::CountExisting { keys } => keys.iter().collect(),
+            | Self::TimeToLive { key, .. }
+            | Self::Field { key, .. }
+            | Self::FieldsNamed { key, .. }
+            | Self::AllFields { key, .. }
+            | Self::CountFields { key, .. }
+            | Self::FieldLength { key, .. }
+            | Self::HasFields { key, .. }
+            | Self::RandomFields { key, .. }
+            | Self::ScanFields { key, .. }
+            | Self::Encoding { key }
+            | Self::MemoryUsage { key }
+            | Self::Digest { key } => vec![key],
+            Self::GetMany { keys }
+            | Self::CountExisting { keys }
+            | Self::CombineSets { keys, .. }
+            | Self::CountIntersection { keys, .. }
+            | Self::Versions { keys } => keys.iter().collect(),
             Self::Scan { .. }
             | Self::CountKeys
             | Self::CountKeysInSlot { .. }
             | Self::KeysInSlot { .. }
-            | Self::Keys { .. } => Vec::new(),
+            | Self::Keys { .. }
+            | Self::RandomKey { .. } => Vec::new(),
         }
     }
 }
@@ -270,7 +509,23 @@ impl Write {
             | Self::Increment { key, .. }
             | Self::IncrementFloat { key, .. }
             | Self::Expire { key, .. }
-            | Self::Persist { key } => vec![key],
+            | Self::Persist { key }
+            | Self::SetFields { key, .. }
+            | Self::SetFieldIfNone { key, .. }
+            | Self::RemoveFields { key, .. }
+            | Self::IncrementField { key, .. }
+            | Self::IncrementFieldFloat { key, .. }
+            | Self::AddMembers { key, .. }
+            | Self::PopMembers { key, .. }
+            | Self::DeleteIf { key, .. } => vec![key],
+            Self::MoveMember { from, to, .. }
+            | Self::Rename { from, to, .. }
+            | Self::Copy { from, to, .. } => vec![from, to],
+            Self::StoreSets { to, keys, .. } => std::iter::once(to).chain(keys).collect(),
+            Self::Transaction { watched, operations } => {
+                let operations = operations.iter().flat_map(Operation::keys);
+                watched.iter().map(|(key, _)| key).chain(operations).collect()
+            }
             Self::SetMany { pairs, .. } => pairs.iter().map(|(key, _)| key).collect(),
             Self::Delete { keys } | Self::RemoveIfExpired { keys } => keys.iter().collect(),
             Self::Flush | Self::RemoveExpired { .. } => Vec::new(),

@@ -140,5 +140,13 @@ fn shown(index: u64, write: &LostWrite) -> Shown {
             statement: Some(format!("{write:?}")),
             deleted: false,
         },
+        LostOutcome::Elements { put, removed, expiry, .. } => Shown {
+            index,
+            key,
+            value: Some(format!("{} elements put, {} removed", put.len(), removed.len())),
+            expires_at: expiry.map(|at| at.0),
+            statement: None,
+            deleted: false,
+        },
     }
 }

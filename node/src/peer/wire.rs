@@ -159,23 +159,86 @@ impl Remote {
 }
 
 fn operation_bytes(operation: &Operation) -> usize {
-    use quorate_group::Write;
     let keys = keys_bytes(&operation.keys());
-    let Operation::Write(write) = operation else { return keys };
-    keys + match write {
+    match operation {
+        Operation::Read(read) => keys + read_bytes(read),
+        Operation::Write(write) => keys + write_bytes(write),
+    }
+}
+
+/// Without its keys.
+fn read_bytes(read: &Read) -> usize {
+    match read {
+        Read::FieldsNamed { fields, .. } | Read::HasFields { fields, .. } => {
+            fields.iter().map(|field| 8 + field.len()).sum()
+        }
+        Read::Field { field, .. } | Read::FieldLength { field, .. } => field.len(),
+        Read::Get { .. }
+        | Read::GetMany { .. }
+        | Read::GetRange { .. }
+        | Read::StringLength { .. }
+        | Read::CountExisting { .. }
+        | Read::Type { .. }
+        | Read::TimeToLive { .. }
+        | Read::Scan { .. }
+        | Read::CountKeys
+        | Read::CountKeysInSlot { .. }
+        | Read::KeysInSlot { .. }
+        | Read::Keys { .. }
+        | Read::AllFields { .. }
+        | Read::CountFields { .. }
+        | Read::RandomFields { .. }
+        | Read::ScanFields { .. }
+        | Read::CombineSets { .. }
+        | Read::CountIntersection { .. }
+        | Read::Encoding { .. }
+        | Read::MemoryUsage { .. }
+        | Read::RandomKey { .. }
+        | Read::Digest { .. }
+        | Read::Versions { .. } => 0,
+    }
+}
+
+/// Without its keys, except those of a transaction's operations, which count with each of them.
+fn write_bytes(write: &quorate_group::Write) -> usize {
+    use quorate_group::{DeleteCondition, Write};
+    let pairs_bytes = |pairs: &[(Bytes, Bytes)]| -> usize {
+        pairs.iter().map(|(field, value)| 16 + field.len() + value.len()).sum()
+    };
+    match write {
         Write::Set { value, .. } => value.len(),
         Write::SetMany { pairs, .. } => pairs.iter().map(|(_, value)| 8 + value.len()).sum(),
         Write::Append { suffix, .. } => suffix.len(),
         Write::SetRange { bytes, .. } => bytes.len(),
+        Write::SetFields { pairs, .. } => pairs_bytes(pairs),
+        Write::SetFieldIfNone { field, value, .. } => field.len() + value.len(),
+        Write::RemoveFields { fields: elements, .. }
+        | Write::AddMembers { members: elements, .. } => {
+            elements.iter().map(|element| 8 + element.len()).sum()
+        }
+        Write::IncrementField { field, .. } | Write::IncrementFieldFloat { field, .. } => {
+            field.len()
+        }
+        Write::MoveMember { member, .. } => member.len(),
+        Write::DeleteIf { condition: DeleteCondition::Value { value, .. }, .. } => value.len(),
+        Write::Transaction { watched, operations } => {
+            16 * watched.len()
+                + operations.iter().map(|one| 32 + operation_bytes(one)).sum::<usize>()
+        }
         Write::IncrementFloat { .. }
         | Write::GetDelete { .. }
         | Write::GetExpire { .. }
         | Write::Increment { .. }
         | Write::Delete { .. }
+        | Write::DeleteIf { condition: DeleteCondition::Digest { .. }, .. }
         | Write::RemoveIfExpired { .. }
         | Write::Expire { .. }
         | Write::Persist { .. }
         | Write::Flush
+        | Write::PopMembers { .. }
+        | Write::StoreSets { .. }
+        | Write::Rename { .. }
+        | Write::Copy { .. }
         | Write::RemoveExpired { .. } => 0,
     }
 }

@@ -210,7 +210,9 @@ impl Shard {
         loop {
             let keys = u64::try_from(self.keys).unwrap();
             let view = View::applied(&self.rows, &[], keys);
-            match read(wanted, now(), &view, Expired::Report).unwrap() {
+            match read(wanted, Context { now: now(), seed: self.last.0 }, &view, Expired::Report)
+                .unwrap()
+            {
                 ReadOutcome::Value(value) => return value,
                 ReadOutcome::Expired(keys) => {
                     self.write(&Write::RemoveIfExpired { keys });

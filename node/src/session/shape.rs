@@ -52,6 +52,13 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::NotFinite
         | ValueError::KeyTooLong(_)
         | ValueError::TooLong(_)
-        | ValueError::TooManyKeys(_) => error.to_string(),
+        | ValueError::TooManyKeys(_)
+        | ValueError::FieldNotInteger
+        | ValueError::FieldNotFloat
+        | ValueError::FieldTooLong(_)
+        | ValueError::TooManyElements(_)
+        | ValueError::AnswerTooLong(_)
+        | ValueError::NoSuchKey
+        | ValueError::Nested => error.to_string(),
     }
 }

@@ -8,7 +8,10 @@ use quorate_storage::state::{Batch, Change, Rows, StateStore};
 
 use super::{Command, Statement, Wal};
 use crate::keyspace::{Context, Effects, Overlay, View, evaluate};
-use crate::{Comparison, Expiry, FloatText, SetCondition, Value, Write};
+use crate::{
+    CollectionKind, Combination, Comparison, Expiry, FloatText, Operation, Part, Read,
+    SetCondition, Value, Write,
+};
 
 const PREFIX: &[u8; 8] = b"prefix00";
 const OTHER_PREFIX: &[u8; 8] = b"prefix77";
@@ -39,7 +42,10 @@ impl Dice {
     fn write(&mut self) -> Write {
         let key = self.key();
         let value = Bytes::from(self.roll(50).to_string());
-        match self.roll(12) {
+        match self.roll(20) {
+            12..16 => self.hash_write(),
+            16..19 => self.set_write(),
+            19 => self.transaction(),
             0 => Write::Increment { key, by: 7 },
             1 => Write::IncrementFloat { key, by: FloatText(format!("{}e-3", self.roll(900))) },
             2 => Write::Append { key, suffix: value },
@@ -62,6 +68,89 @@ impl Dice {
                 Write::Set { key, value, condition: SetCondition::IfAbsent, expiry, get: false }
             }
         }
+    }
+}
+
+impl Dice {
+    fn field(&mut self) -> Bytes {
+        Bytes::from(self.roll(9).to_string())
+    }
+
+    fn fields(&mut self) -> Vec<Bytes> {
+        (0..=self.roll(4)).map(|_| self.field()).collect()
+    }
+
+    fn keys(&mut self) -> Vec<Bytes> {
+        (0..=self.roll(2)).map(|_| self.set_key()).collect()
+    }
+
+    fn hash_key(&mut self) -> Bytes {
+        Bytes::from(format!("{{tag}}hash-{}", self.roll(3)))
+    }
+
+    fn set_key(&mut self) -> Bytes {
+        Bytes::from(format!("{{tag}}set-{}", self.roll(4)))
+    }
+
+    /// Of one slot, and mostly of another type than what a command wants there.
+    fn tagged_key(&mut self) -> Bytes {
+        if self.roll(2) == 0 { self.hash_key() } else { self.set_key() }
+    }
+
+    fn hash_write(&mut self) -> Write {
+        let (key, field) = (self.hash_key(), self.field());
+        match self.roll(7) {
+            0 => Write::RemoveFields { key, kind: CollectionKind::Hash, fields: self.fields() },
+            1 => Write::IncrementField { key, field, by: 3 },
+            2 => {
+                let by = FloatText(format!("{}e-3", self.roll(900)));
+                Write::IncrementFieldFloat { key, field, by }
+            }
+            3 => Write::SetFieldIfNone { key, field, value: Bytes::from_static(b"1.5") },
+            4 => Write::Expire { key, expiry: self.expiry(), comparison: Comparison::Always },
+            5 => {
+                Write::Rename { from: self.tagged_key(), to: key, only_if_none: self.roll(2) == 0 }
+            }
+            _ => {
+                let pairs = self.fields().into_iter().map(|field| (field, self.field()));
+                Write::SetFields { key, pairs: pairs.collect() }
+            }
+        }
+    }
+
+    fn set_write(&mut self) -> Write {
+        let key = self.set_key();
+        match self.roll(8) {
+            0 => Write::RemoveFields { key, kind: CollectionKind::Set, fields: self.fields() },
+            1 => Write::PopMembers { key, count: None },
+            2 => Write::PopMembers { key, count: Some(self.roll(4)) },
+            3 => Write::MoveMember { from: key, to: self.set_key(), member: self.field() },
+            4 => {
+                let combination = match self.roll(3) {
+                    0 => Combination::Intersection,
+                    1 => Combination::Union,
+                    _ => Combination::Difference,
+                };
+                Write::StoreSets { to: key, keys: self.keys(), combination }
+            }
+            5 => Write::Copy { from: self.tagged_key(), to: key, replace: self.roll(2) == 0 },
+            6 => Write::Delete { keys: vec![key] },
+            _ => Write::AddMembers { key, members: self.fields() },
+        }
+    }
+
+    fn transaction(&mut self) -> Write {
+        let operations = (0..=self.roll(5)).map(|_| match self.roll(3) {
+            0 => Operation::Write(self.hash_write()),
+            1 => Operation::Write(self.set_write()),
+            _ => Operation::Read(Read::RandomFields {
+                key: self.set_key(),
+                kind: CollectionKind::Set,
+                count: Some(2),
+                part: Part::Fields,
+            }),
+        });
+        Write::Transaction { watched: Vec::new(), operations: operations.collect() }
     }
 }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{STATEMENT, encode};
 use crate::keyspace::{self, Context, Evaluated, View};
-use crate::{Expiry, SetCondition, Value, Write};
+use crate::{Expiry, Operation, SetCondition, Value, Write};
 
 /// Changes of [`Write`] that change how one is encoded need another number than [`STATEMENT`]: fields and variants
 /// are only ever appended.
@@ -91,6 +91,22 @@ fn pinned(write: &Write, value: &Value) -> Result<Write, Undeterminable> {
             | Value::List(_)
             | Value::Error(_) => return Err(Undeterminable),
         },
+        Write::IncrementFieldFloat { key, field, .. } => match value {
+            Value::Bulk(sum) => {
+                Write::SetFields { key: key.clone(), pairs: vec![(field.clone(), sum.clone())] }
+            }
+            Value::Ok
+            | Value::Nil
+            | Value::Integer(_)
+            | Value::Status(_)
+            | Value::List(_)
+            | Value::Error(_) => return Err(Undeterminable),
+        },
+        Write::Transaction { watched, operations } => {
+            let Value::List(answers) = value else { return Err(Undeterminable) };
+            let operations = pinned_operations(operations, answers)?;
+            Write::Transaction { watched: watched.clone(), operations }
+        }
         // By the pinned time and seed, the order of the log and the order of the rows.
         Write::Set { .. }
         | Write::SetMany { .. }
@@ -104,8 +120,39 @@ fn pinned(write: &Write, value: &Value) -> Result<Write, Undeterminable> {
         | Write::Persist { .. }
         | Write::Flush
         | Write::RemoveExpired { .. }
-        | Write::RemoveIfExpired { .. } => write.clone(),
+        | Write::RemoveIfExpired { .. }
+        | Write::SetFields { .. }
+        | Write::SetFieldIfNone { .. }
+        | Write::RemoveFields { .. }
+        | Write::IncrementField { .. }
+        | Write::AddMembers { .. }
+        | Write::PopMembers { .. }
+        | Write::MoveMember { .. }
+        | Write::StoreSets { .. }
+        | Write::Rename { .. }
+        | Write::Copy { .. }
+        | Write::DeleteIf { .. } => write.clone(),
     })
+}
+
+/// Those of a transaction, each by its own answer.
+fn pinned_operations(
+    operations: &[Operation],
+    answers: &[Value],
+) -> Result<Vec<Operation>, Undeterminable> {
+    if answers.len() != operations.len() {
+        return Err(Undeterminable);
+    }
+    let operations = operations.iter().zip(answers).map(|(operation, answer)| {
+        Ok(match (operation, answer) {
+            // One that failed changed nothing and fails again.
+            (Operation::Write(write), Value::Error(_)) => Operation::Write(write.clone()),
+            (Operation::Write(write), answer) => Operation::Write(pinned(write, answer)?),
+            // Kept, since every operation of a transaction draws its own seed.
+            (Operation::Read(read), _) => Operation::Read(read.clone()),
+        })
+    });
+    operations.collect()
 }
 
 /// Takes a pin away in this thread: what goes wrong then shows what the pin is for.

@@ -1,4 +1,4 @@
-//! Removing keys whose time has come: the leader looks now and then, and proposes their removal like any write.
+//! Removing keys whose time has come, and field rows that no key leads to any more: the leader looks now and then, and proposes their removal like any write.
 //!
 //! Reads do not depend on it: they hide or remove what they meet. A leader that finds nothing looks less often, up to
 //! a bound, so that idle shards cost little.
@@ -36,7 +36,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if !self.group.leadership.leading || self.group.is_quarantined() {
             return;
         }
-        let due = self.group.standing.keys > 0 && self.anything_due();
+        let due = self.anything_due();
         let intervals = if due { 1 } else { self.group.expiry.intervals.saturating_mul(2) };
         self.group.expiry.intervals = intervals.clamp(1, BACKOFF_MAX);
         // One removal at a time: the next look is for the state after it.

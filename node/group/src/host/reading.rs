@@ -13,7 +13,7 @@ use super::group::Task;
 use super::requests::{Stage, Then, Work};
 use super::rows::Health;
 use super::{Failure, Reply, RequestId, Turn};
-use crate::keyspace::{self, Expired, ReadOutcome, View};
+use crate::keyspace::{self, Context, Expired, ReadOutcome, View};
 use crate::{Read, Value};
 
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
@@ -231,18 +231,20 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// What is proposed, for a leader that acknowledges before a majority holds it. `None` when the state store failed.
     fn read_proposed(&mut self, read: &Read) -> Option<ReadOutcome> {
+        let context = Context { now: self.group_time(), seed: self.shared.nonce() };
         let prefix = self.group.prefix();
         let (keys, overlay) = (self.group.standing.keys, &self.group.writes.overlay);
         let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
-        let outcome = keyspace::read(read, self.group_time(), &view, Expired::Report);
+        let outcome = keyspace::read(read, context, &view, Expired::Report);
         self.read_outcome(outcome)
     }
 
     /// `None` when the state store failed: the replica is taken out.
     pub(super) fn read_applied(&mut self, read: &Read, expired: Expired) -> Option<ReadOutcome> {
+        let context = Context { now: self.group_time(), seed: self.shared.nonce() };
         let prefix = self.group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), self.group.standing.keys);
-        let outcome = keyspace::read(read, self.group_time(), &view, expired);
+        let outcome = keyspace::read(read, context, &view, expired);
         self.read_outcome(outcome)
     }
 

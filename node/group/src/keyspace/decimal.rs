@@ -1,4 +1,4 @@
-//! Decimal addition for INCRBYFLOAT: exact where 17 fractional digits suffice, as Redis prints, else in binary.
+//! Numbers as text: integers, and decimal addition for INCRBYFLOAT: exact where 17 fractional digits suffice, as Redis prints, else in binary.
 
 use crate::ValueError;
 
@@ -16,6 +16,12 @@ pub(super) fn add_decimal(left: &str, right: &str) -> Result<String, ValueError>
     }
     let sum = left_binary + right_binary;
     if sum.is_finite() { Ok(format!("{sum}")) } else { Err(ValueError::NotFinite) }
+}
+
+/// As Redis reads integers: no plus sign, no leading zeros, no spaces.
+pub(super) fn integer_of(text: &[u8]) -> Option<i64> {
+    let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
 }
 
 fn finite(text: &str) -> Result<f64, ValueError> {

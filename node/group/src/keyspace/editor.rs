@@ -6,9 +6,18 @@ use bytes::Bytes;
 use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
-use super::layout::{Header, KEY_BYTES_MAX, STRING_BYTES_MAX, expiry_row, header_row};
+use super::layout::{
+    Body, Collection, FIELD_BYTES_MAX, FLUSH_ROW, Fields, Header, INSTANCE_ROW, KEY_BYTES_MAX,
+    STRING_BYTES_MAX, ScanPosition, expiry_row, garbage_row, header_row, number, number_cell,
+    removal_row,
+};
+use super::random::Random;
+use super::scan::walk;
 use super::{Context, Effects, RowChange, View};
-use crate::{KeyType, ValueError};
+use crate::{CollectionKind, ValueError, Version};
+
+/// Up to so many field rows go in the entry that ends their key; more are left to the sweep.
+const REMOVED_AT_ONCE_MAX: u64 = 64;
 
 pub(super) struct Editor<'a, R: Rows> {
     view: &'a View<'a, R>,
@@ -17,6 +26,7 @@ pub(super) struct Editor<'a, R: Rows> {
     headers: BTreeMap<Bytes, Option<Header>>,
     /// Changed rows beside the headers.
     rows: BTreeMap<Bytes, Option<Bytes>>,
+    random: Random,
     keys: i64,
     clear: bool,
 }
@@ -47,6 +57,7 @@ impl<'a, R: Rows> Editor<'a, R> {
             context,
             headers: BTreeMap::new(),
             rows: BTreeMap::new(),
+            random: Random::new(context.seed),
             keys: 0,
             clear: false,
         }
@@ -69,11 +80,29 @@ impl<'a, R: Rows> Editor<'a, R> {
         }
     }
 
-    /// As [`Self::live`], for commands on strings.
-    pub(super) fn live_string(&mut self, key: &[u8]) -> Result<Option<Header>, Stop> {
-        let header = self.live(key)?;
-        match header.as_ref().map(|header| header.kind) {
-            None | Some(KeyType::String) => Ok(header),
+    /// As [`Self::live`], for commands on strings: the value and the expiry.
+    pub(super) fn live_string(
+        &mut self,
+        key: &[u8],
+    ) -> Result<Option<(Bytes, Option<WallTime>)>, Stop> {
+        match self.live(key)? {
+            None => Ok(None),
+            Some(Header { body: Body::String(value), expiry, .. }) => Ok(Some((value, expiry))),
+            Some(Header { body: Body::Hash(_) | Body::Set(_), .. }) => {
+                Err(ValueError::WrongType.into())
+            }
+        }
+    }
+
+    /// As [`Self::live`], for commands on hashes or on sets.
+    pub(super) fn live_fields(
+        &mut self,
+        key: &[u8],
+        kind: CollectionKind,
+    ) -> Result<Option<Collection>, Stop> {
+        match self.live(key)? {
+            None => Ok(None),
+            Some(header) => Ok(Some(header.collection_of(kind)?)),
         }
     }
 
@@ -83,43 +112,155 @@ impl<'a, R: Rows> Editor<'a, R> {
         value: Bytes,
         expiry: Option<WallTime>,
     ) -> Result<(), Stop> {
-        if key.len() > KEY_BYTES_MAX {
-            return Err(ValueError::KeyTooLong(KEY_BYTES_MAX as u64).into());
-        }
         if value.len() > STRING_BYTES_MAX {
             return Err(ValueError::TooLong(STRING_BYTES_MAX as u64).into());
         }
+        self.put(key, Body::String(value), expiry)
+    }
+
+    /// The key is this from now on, whatever it was.
+    pub(super) fn put(
+        &mut self,
+        key: &[u8],
+        body: Body,
+        expiry: Option<WallTime>,
+    ) -> Result<(), Stop> {
+        if key.len() > KEY_BYTES_MAX {
+            return Err(ValueError::KeyTooLong(KEY_BYTES_MAX as u64).into());
+        }
         let old = self.stored(key)?;
         self.index_expiry(key, old.as_ref().and_then(|old| old.expiry), expiry);
-        if old.is_none() {
-            self.keys += 1;
+        let header = Header { expiry, version: self.version(), body };
+        match old {
+            None => self.keys += 1,
+            Some(old) => {
+                let kept = header.collection().map(|collection| collection.fields);
+                if let Some(gone) = old.collection().filter(|gone| Some(gone.fields) != kept) {
+                    self.release(gone)?;
+                }
+            }
         }
-        let header = Header { kind: KeyType::String, expiry, value };
         self.headers.insert(header_row(key), Some(header));
         Ok(())
     }
 
     pub(super) fn put_expiry(&mut self, key: &[u8], header: Header, expiry: Option<WallTime>) {
         self.index_expiry(key, header.expiry, expiry);
-        self.headers.insert(header_row(key), Some(Header { expiry, ..header }));
+        let version = self.version();
+        self.headers.insert(header_row(key), Some(Header { expiry, version, ..header }));
     }
 
     /// Removes the key, whether its time has come or not.
     pub(super) fn remove(&mut self, key: &[u8]) -> Result<(), Stop> {
-        if let Some(old) = self.stored(key)? {
+        if let Some(collection) = self.forget(key)?.and_then(|old| old.collection()) {
+            self.release(collection)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the key away and leaves its field rows, if it has any, to the caller.
+    pub(super) fn forget(&mut self, key: &[u8]) -> Result<Option<Header>, Stop> {
+        let old = self.stored(key)?;
+        if let Some(old) = &old {
             self.index_expiry(key, old.expiry, None);
             self.keys -= 1;
             self.headers.insert(header_row(key), None);
+            let version = self.version();
+            self.rows.insert(removal_row(key), Some(number_cell(version.0)));
+        }
+        Ok(old)
+    }
+
+    /// Field rows that no other ever had, for a key of this slot.
+    pub(super) fn new_fields(&mut self, key: &[u8]) -> Result<Fields, Stop> {
+        let newest = self.row(INSTANCE_ROW)?.and_then(|cell| number(&cell)).unwrap_or(0);
+        let instance = newest + 1;
+        self.rows.insert(Bytes::from_static(INSTANCE_ROW), Some(number_cell(instance)));
+        Ok(Fields { slot: ScanPosition::of_key(key).slot, instance })
+    }
+
+    /// A field's cell.
+    pub(super) fn field(&self, fields: Fields, field: &[u8]) -> Result<Option<Bytes>, Stop> {
+        if field.len() > FIELD_BYTES_MAX {
+            return Ok(None);
+        }
+        Ok(self.row(&fields.row(field))?)
+    }
+
+    pub(super) fn put_field(
+        &mut self,
+        fields: Fields,
+        field: &[u8],
+        cell: Bytes,
+    ) -> Result<(), Stop> {
+        if field.len() > FIELD_BYTES_MAX {
+            return Err(ValueError::FieldTooLong(FIELD_BYTES_MAX as u64).into());
+        }
+        if cell.len() > STRING_BYTES_MAX {
+            return Err(ValueError::TooLong(STRING_BYTES_MAX as u64).into());
+        }
+        self.rows.insert(fields.row(field), Some(cell));
+        Ok(())
+    }
+
+    pub(super) fn remove_field(&mut self, fields: Fields, field: &[u8]) {
+        self.rows.insert(fields.row(field), None);
+    }
+
+    /// Only the number of fields changes; without any left the key goes.
+    pub(super) fn put_count(&mut self, key: &[u8], count: u64) -> Result<(), Stop> {
+        if count == 0 {
+            self.forget(key)?;
+            return Ok(());
+        }
+        if let Some(header) = self.stored(key)? {
+            let version = self.version();
+            let recount = |collection: Collection| Collection { count, ..collection };
+            let body = match header.body {
+                Body::String(_) => unreachable!("only collections are counted"),
+                Body::Hash(collection) => Body::Hash(recount(collection)),
+                Body::Set(collection) => Body::Set(recount(collection)),
+            };
+            self.headers.insert(header_row(key), Some(Header { version, body, ..header }));
+        }
+        Ok(())
+    }
+
+    /// Removes field rows that no header leads to, so many at most.
+    pub(super) fn sweep(&mut self, rows_max: usize) -> Result<(), Stop> {
+        let mut left = rows_max;
+        for fields in self.view.garbage(rows_max)? {
+            if left == 0 {
+                break;
+            }
+            let (from, to) = fields.range();
+            let page = self.view.range(&from, &to, left)?;
+            if page.len() < left {
+                self.rows.insert(garbage_row(fields), None);
+            }
+            // The note counts as a row, so that many empty instances are bounded too.
+            left = left.saturating_sub(page.len() + 1);
+            self.rows.extend(page.into_iter().map(|(row, _)| (row, None)));
         }
         Ok(())
     }
 
     pub(super) fn clear(&mut self) {
         self.clear = true;
+        let version = self.version();
+        self.rows.insert(Bytes::from_static(FLUSH_ROW), Some(number_cell(version.0)));
     }
 
     pub(super) fn due_keys(&self, count_max: usize) -> Result<Vec<Bytes>, Stop> {
         Ok(self.view.due_keys(self.now(), count_max)?)
+    }
+
+    pub(super) const fn view(&self) -> &'a View<'a, R> {
+        self.view
+    }
+
+    pub(super) const fn random(&mut self) -> &mut Random {
+        &mut self.random
     }
 
     pub(super) fn finish(self) -> Effects {
@@ -134,6 +275,33 @@ impl<'a, R: Rows> Editor<'a, R> {
             keys: self.keys,
             changes: headers.chain(rows).collect(),
         }
+    }
+
+    /// What every header and removal of this evaluation is stamped with.
+    const fn version(&self) -> Version {
+        Version(self.context.seed)
+    }
+
+    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        match self.rows.get(row) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.view.row(row),
+        }
+    }
+
+    /// Field rows that no header leads to any more.
+    fn release(&mut self, gone: Collection) -> Result<(), Stop> {
+        if gone.count > REMOVED_AT_ONCE_MAX {
+            self.rows.insert(garbage_row(gone.fields), Some(Bytes::new()));
+            return Ok(());
+        }
+        let (from, to) = gone.fields.range();
+        let rows = &mut self.rows;
+        walk(self.view, (from, to), |row, _| {
+            rows.insert(row.clone(), None);
+            true
+        })?;
+        Ok(())
     }
 
     fn stored(&self, key: &[u8]) -> Result<Option<Header>, StateError> {

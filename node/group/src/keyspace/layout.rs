@@ -2,28 +2,56 @@
 //!
 //! | row | value |
 //! | --- | --- |
-//! | `d` slot(2) hash(4) key length(2) key | header cell: type(1) expiry(8) string value |
-//! | `d` slot(2) hash(4) key length(2) key field | a field's cell (none yet) |
-//! | `e` expiry(8) slot(2) hash(4) key | nothing |
+//! | `d` slot(2) hash(4) key length(2) key | header cell: type(1) expiry(8) version(8), then a string's value or a collection's instance(8) count(8) |
+//! | `f` slot(2) instance(8) hash(4) field | cell: 1, then a hash field's value; nothing for a set's member |
+//! | `e` expiry(8) slot(2) hash(4) key | nothing: keys by the time that they expire |
+//! | `e` 0(8) slot(2) instance(8) | nothing: an instance whose field rows nobody reads any more, to be swept |
+//! | `i` | the newest instance(8) |
+//! | `v` slot(2) bucket(1) | version(8): the newest removal of a key of this bucket |
+//! | `v` | version(8): the newest FLUSHALL |
 //!
-//! Numbers are big-endian. The hash orders the keys of a slot, so that a scan's cursor is a number (slot and hash) and
-//! needs no memory on the server.
+//! Numbers are big-endian. The hash orders the keys of a slot and the fields of a collection, so that a scan's cursor is a
+//! number and needs no memory on the server.
+//!
+//! **Instances.** Every hash or set that comes into being takes the next instance number, which is never used again in these
+//! rows. What ends one (DEL, expiry, SET over it, RENAME onto it) takes its header away and nothing else matters: no header
+//! leads to its field rows any more, and none ever will, so that an interrupted removal cannot bring a field back. Few field rows go
+//! in the same entry; many are noted for the sweep, which removes them in bounded entries. RENAME moves the header alone.
+//!
+//! **Versions.** Every change of a key stamps its header with a number that no other change has (the evaluation's seed), and every
+//! removal stamps its bucket, so that WATCH can tell whether a key was touched, come and gone included.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{SLOTS, Slot, WallTime};
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::KeyType;
+use crate::{CollectionKind, KeyType, ValueError, Version};
 
 /// The longest key. Rows of the state store's tree are at most 64 KiB, and an expiry row holds the whole key.
 pub const KEY_BYTES_MAX: usize = 32 << 10;
 /// The longest string value: an entry travels and is applied whole.
 pub const STRING_BYTES_MAX: usize = 16 << 20;
+/// The longest field of a hash and member of a set.
+pub const FIELD_BYTES_MAX: usize = 32 << 10;
 
 const DATA: u8 = b'd';
 const EXPIRY: u8 = b'e';
+const FIELDS: u8 = b'f';
+const VERSIONS: u8 = b'v';
 const KEY_AT: usize = 1 + 2 + 4 + 2;
 const EXPIRY_KEY_AT: usize = 1 + 8 + 2 + 4;
-const HEADER_BYTES: usize = 1 + 8;
+const FIELD_AT: usize = 1 + 2 + 8 + 4;
+const GARBAGE_BYTES: usize = 1 + 8 + 2 + 8;
+const HEADER_BYTES: usize = 1 + 8 + 8;
+const CELL: u8 = 1;
+/// How many keys of a slot share a removal's version. More make it rarer that a removal fails a WATCH of another key
+/// that does not exist, and take more rows.
+const REMOVAL_BUCKETS: u32 = 16;
+
+/// The row that holds the newest instance.
+pub(super) const INSTANCE_ROW: &[u8] = b"i";
+/// The row that holds the version of the newest FLUSHALL.
+pub(super) const FLUSH_ROW: &[u8] = &[VERSIONS];
 
 /// Where a key stands in the order of a scan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -35,9 +63,31 @@ pub(super) struct ScanPosition {
 /// A key's header cell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Header {
-    pub(super) kind: KeyType,
     pub(super) expiry: Option<WallTime>,
-    pub(super) value: Bytes,
+    /// Of the newest change.
+    pub(super) version: Version,
+    pub(super) body: Body,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Body {
+    String(Bytes),
+    Hash(Collection),
+    Set(Collection),
+}
+
+/// Which field rows are a key's, and how many there are: never none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Collection {
+    pub(super) fields: Fields,
+    pub(super) count: u64,
+}
+
+/// The field rows of one instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fields {
+    pub(super) slot: Slot,
+    pub(super) instance: u64,
 }
 
 impl ScanPosition {
@@ -75,29 +125,193 @@ impl Header {
         self.expiry.is_none_or(|at| at > now)
     }
 
+    pub(super) const fn kind(&self) -> KeyType {
+        match self.body {
+            Body::String(_) => KeyType::String,
+            Body::Hash(_) => KeyType::Hash,
+            Body::Set(_) => KeyType::Set,
+        }
+    }
+
+    pub(super) const fn collection(&self) -> Option<Collection> {
+        match self.body {
+            Body::String(_) => None,
+            Body::Hash(collection) | Body::Set(collection) => Some(collection),
+        }
+    }
+
+    /// # Errors
+    /// When the key is of another type.
+    pub(super) const fn collection_of(
+        &self,
+        kind: CollectionKind,
+    ) -> Result<Collection, ValueError> {
+        match (&self.body, kind) {
+            (Body::Hash(collection), CollectionKind::Hash)
+            | (Body::Set(collection), CollectionKind::Set) => Ok(*collection),
+            (Body::String(_) | Body::Hash(_) | Body::Set(_), _) => Err(ValueError::WrongType),
+        }
+    }
+
     pub(super) fn encode(&self) -> Bytes {
-        let mut cell = BytesMut::with_capacity(HEADER_BYTES + self.value.len());
-        cell.put_u8(match self.kind {
-            KeyType::String => 1,
+        let mut cell = BytesMut::with_capacity(HEADER_BYTES + self.body.bytes());
+        cell.put_u8(match self.body {
+            Body::String(_) => 1,
+            Body::Hash(_) => 2,
+            Body::Set(_) => 3,
         });
         cell.put_u64(self.expiry.map_or(0, |at| at.0));
-        cell.put_slice(&self.value);
+        cell.put_u64(self.version.0);
+        match &self.body {
+            Body::String(value) => cell.put_slice(value),
+            Body::Hash(collection) | Body::Set(collection) => {
+                assert!(collection.count > 0, "an empty collection is no key");
+                cell.put_u64(collection.fields.instance);
+                cell.put_u64(collection.count);
+            }
+        }
         cell.freeze()
     }
 
-    /// `None` for bytes that no version so far wrote.
-    pub(super) fn decode(cell: &Bytes) -> Option<Self> {
+    /// The cell of a key in this slot. `None` for bytes that no version so far wrote.
+    pub(super) fn decode(cell: &Bytes, slot: Slot) -> Option<Self> {
         if cell.len() < HEADER_BYTES {
             return None;
         }
-        let kind = match cell[0] {
-            1 => KeyType::String,
+        let at = number(&cell[1..9])?;
+        let expiry = (at != 0).then_some(WallTime(at));
+        let version = Version(number(&cell[9..HEADER_BYTES])?);
+        let rest = cell.slice(HEADER_BYTES..);
+        let body = match cell[0] {
+            1 => Body::String(rest),
+            2 => Body::Hash(Collection::decode(&rest, slot)?),
+            3 => Body::Set(Collection::decode(&rest, slot)?),
             _ => return None,
         };
-        let at = u64::from_be_bytes(cell[1..HEADER_BYTES].try_into().expect("eight bytes"));
-        let expiry = (at != 0).then_some(WallTime(at));
-        Some(Self { kind, expiry, value: cell.slice(HEADER_BYTES..) })
+        Some(Self { expiry, version, body })
     }
+}
+
+impl Body {
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::String(value) => value.len(),
+            Self::Hash(_) | Self::Set(_) => 8 + 8,
+        }
+    }
+}
+
+impl Collection {
+    fn decode(cell: &[u8], slot: Slot) -> Option<Self> {
+        let (instance, count) = cell.split_at_checked(8)?;
+        let fields = Fields { slot, instance: number(instance)? };
+        Some(Self { fields, count: number(count)? })
+    }
+}
+
+impl Fields {
+    pub(super) fn row(self, field: &[u8]) -> Bytes {
+        assert!(field.len() <= FIELD_BYTES_MAX, "checked before");
+        let mut row = self.row_at(field_hash(field));
+        row.put_slice(field);
+        row.freeze()
+    }
+
+    /// Every row from this hash on: the end is excluded.
+    pub(super) fn range_from(self, hash: u32) -> (Bytes, Bytes) {
+        let mut end = BytesMut::with_capacity(FIELD_AT);
+        match self.instance.checked_add(1) {
+            Some(next) => Self { instance: next, ..self }.begin(&mut end),
+            None => unreachable!("instances are counted from one"),
+        }
+        (self.row_at(hash).freeze(), end.freeze())
+    }
+
+    pub(super) fn range(self) -> (Bytes, Bytes) {
+        self.range_from(0)
+    }
+
+    fn row_at(self, hash: u32) -> BytesMut {
+        let mut row = BytesMut::with_capacity(FIELD_AT + 64);
+        self.begin(&mut row);
+        row.put_u32(hash);
+        row
+    }
+
+    fn begin(self, row: &mut BytesMut) {
+        row.put_u8(FIELDS);
+        row.put_u16(self.slot.number());
+        row.put_u64(self.instance);
+    }
+}
+
+/// Whose row this is, when it is a field row.
+pub(super) fn fields_of_row(row: &[u8]) -> Option<Fields> {
+    if row.len() < FIELD_AT || row[0] != FIELDS {
+        return None;
+    }
+    let slot = Slot::new(u16::from_be_bytes([row[1], row[2]]))?;
+    Some(Fields { slot, instance: number(&row[3..11])? })
+}
+
+/// A field row's hash and field.
+pub(super) fn field_of_row(row: &Bytes) -> (u32, Bytes) {
+    assert!(row.len() >= FIELD_AT && row[0] == FIELDS);
+    let hash = u32::from_be_bytes(row[FIELD_AT - 4..FIELD_AT].try_into().expect("four bytes"));
+    (hash, row.slice(FIELD_AT..))
+}
+
+/// A field's cell; `value` is empty for a member of a set.
+pub(super) fn cell_of(value: &[u8]) -> Bytes {
+    let mut cell = BytesMut::with_capacity(1 + value.len());
+    cell.put_u8(CELL);
+    cell.put_slice(value);
+    cell.freeze()
+}
+
+/// The value in a field's cell.
+pub(super) fn value_of_cell(cell: &Bytes) -> Bytes {
+    cell.slice(cell.len().min(1)..)
+}
+
+/// The row that has the rows of `fields` swept.
+pub(super) fn garbage_row(fields: Fields) -> Bytes {
+    let mut row = BytesMut::with_capacity(GARBAGE_BYTES);
+    row.put_u8(EXPIRY);
+    row.put_u64(0);
+    row.put_u16(fields.slot.number());
+    row.put_u64(fields.instance);
+    row.freeze()
+}
+
+pub(super) fn fields_of_garbage_row(row: &[u8]) -> Fields {
+    assert!(row.len() == GARBAGE_BYTES && row[0] == EXPIRY);
+    let slot = Slot::new(u16::from_be_bytes([row[9], row[10]]))
+        .expect("rows are written with valid slots");
+    Fields { slot, instance: number(&row[11..]).expect("eight bytes") }
+}
+
+pub(super) fn garbage_range() -> (Bytes, Bytes) {
+    (Bytes::from_static(&[EXPIRY]), expiry_range(WallTime(0)).0)
+}
+
+/// Where the version of the newest removal of this key or of one beside it stands.
+pub(super) fn removal_row(key: &[u8]) -> Bytes {
+    let position = ScanPosition::of_key(key);
+    let mut row = BytesMut::with_capacity(4);
+    row.put_u8(VERSIONS);
+    row.put_u16(position.slot.number());
+    row.put_u8(u8::try_from(position.hash % REMOVAL_BUCKETS).expect("few buckets"));
+    row.freeze()
+}
+
+/// The number in a cell of eight bytes.
+pub(super) fn number(cell: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(cell.try_into().ok()?))
+}
+
+pub(super) fn number_cell(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
 }
 
 /// The header row of a key.
@@ -117,12 +331,12 @@ pub(super) fn is_data_row(row: &[u8]) -> bool {
     row.first() == Some(&DATA)
 }
 
-/// The key of a data row, and whether the row is its header.
-pub(super) fn key_of_row(row: &Bytes) -> (Bytes, bool) {
-    assert!(row.len() >= KEY_AT && row[0] == DATA);
+/// The key of a data row, and its slot.
+pub(super) fn key_of_row(row: &Bytes) -> (Bytes, Slot) {
+    let slot = ScanPosition::of_row(row).slot;
     let length = usize::from(u16::from_be_bytes([row[KEY_AT - 2], row[KEY_AT - 1]]));
-    assert!(row.len() >= KEY_AT + length);
-    (row.slice(KEY_AT..KEY_AT + length), row.len() == KEY_AT + length)
+    assert_eq!(row.len(), KEY_AT + length);
+    (row.slice(KEY_AT..), slot)
 }
 
 pub(super) fn expiry_row(at: WallTime, key: &[u8]) -> Bytes {
@@ -141,12 +355,20 @@ pub(super) fn key_of_expiry_row(row: &Bytes) -> Bytes {
     row.slice(EXPIRY_KEY_AT..)
 }
 
-/// The expiry rows whose time has come at `now`: from the first to the second, which is excluded.
+/// The expiry rows whose time has come at `now`: from the first to the second, which is excluded. No key expires at 0.
 pub(super) fn expiry_range(now: WallTime) -> (Bytes, Bytes) {
-    let mut end = BytesMut::with_capacity(9);
-    end.put_u8(EXPIRY);
-    end.put_u64(now.0.saturating_add(1));
-    (Bytes::from_static(&[EXPIRY]), end.freeze())
+    let bound = |time: u64| {
+        let mut row = BytesMut::with_capacity(9);
+        row.put_u8(EXPIRY);
+        row.put_u64(time);
+        row.freeze()
+    };
+    (bound(1), bound(now.0.saturating_add(1)))
+}
+
+/// What there is to do at `now`: sweeping, then expiry.
+pub(super) fn due_range(now: WallTime) -> (Bytes, Bytes) {
+    (garbage_range().0, expiry_range(now).1)
 }
 
 /// Every data row from `position` on: the end is excluded.
@@ -173,4 +395,9 @@ fn hash(key: &[u8]) -> u32 {
     }
     let folded = (hash >> 32) ^ (hash & 0xffff_ffff);
     u32::try_from(folded).expect("32 bits")
+}
+
+/// The upper half of XXH3, which spreads short fields that are alike evenly, as random picks need. Part of the format too.
+fn field_hash(field: &[u8]) -> u32 {
+    u32::try_from(xxh3_64(field) >> 32).expect("32 bits")
 }

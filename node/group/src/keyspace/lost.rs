@@ -5,9 +5,11 @@ use bytes::Bytes;
 use quorate_model::WallTime;
 
 use super::Effects;
-use super::layout::{Header, is_data_row, key_of_row};
+use super::layout::{
+    Body, Fields, Header, field_of_row, fields_of_row, is_data_row, key_of_row, value_of_cell,
+};
 use crate::entry::{Command, CommandError};
-use crate::{Expiry, KeyType, Operation, SetCondition, Write};
+use crate::{CollectionKind, Comparison, Expiry, Operation, SetCondition, Write};
 
 /// One key as a lost entry would have left it.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,6 +22,13 @@ pub struct LostWrite {
 pub enum LostOutcome {
     String {
         value: Bytes,
+        expiry: Option<WallTime>,
+    },
+    /// Elements put into a hash or a set, a set's without a value, and elements taken out of it.
+    Elements {
+        kind: CollectionKind,
+        put: Vec<(Bytes, Bytes)>,
+        removed: Vec<Bytes>,
         expiry: Option<WallTime>,
     },
     Deleted,
@@ -40,6 +49,29 @@ impl LostWrite {
                 expiry: expiry.map_or(Expiry::Never, Expiry::At),
                 get: false,
             },
+            LostOutcome::Elements { kind, put, removed, expiry } => {
+                let mut writes = Vec::new();
+                if !removed.is_empty() {
+                    let fields = removed.clone();
+                    writes.push(Write::RemoveFields { key: key.clone(), kind: *kind, fields });
+                }
+                if !put.is_empty() {
+                    let key = key.clone();
+                    writes.push(match kind {
+                        CollectionKind::Hash => Write::SetFields { key, pairs: put.clone() },
+                        CollectionKind::Set => {
+                            let members = put.iter().map(|(member, _)| member.clone()).collect();
+                            Write::AddMembers { key, members }
+                        }
+                    });
+                }
+                if let Some(at) = expiry {
+                    let (expiry, comparison) = (Expiry::At(*at), Comparison::Always);
+                    writes.push(Write::Expire { key, expiry, comparison });
+                }
+                let operations = writes.into_iter().map(Operation::Write).collect();
+                Write::Transaction { watched: Vec::new(), operations }
+            }
             LostOutcome::Deleted => Write::Delete { keys: vec![key] },
             LostOutcome::Statement(write) => write.as_ref().clone(),
         }
@@ -75,19 +107,41 @@ fn of_statement(write: Write) -> Vec<LostWrite> {
 fn of_rows(effects: &Effects) -> Vec<LostWrite> {
     let data = effects.changes.iter().filter(|change| is_data_row(&change.row));
     let writes = data.filter_map(|change| {
-        let (key, is_header) = key_of_row(&change.row);
+        let (key, slot) = key_of_row(&change.row);
         let outcome = match &change.value {
             None => LostOutcome::Deleted,
             Some(cell) => {
-                let header = Header::decode(cell)?;
-                match header.kind {
-                    KeyType::String => {
-                        LostOutcome::String { value: header.value, expiry: header.expiry }
+                let Header { body, expiry, .. } = Header::decode(cell, slot)?;
+                match body {
+                    Body::String(value) => LostOutcome::String { value, expiry },
+                    Body::Hash(hash) => {
+                        elements(effects, CollectionKind::Hash, hash.fields, expiry)
                     }
+                    Body::Set(set) => elements(effects, CollectionKind::Set, set.fields, expiry),
                 }
             }
         };
-        is_header.then_some(LostWrite { key, outcome })
+        Some(LostWrite { key, outcome })
     });
     writes.collect()
+}
+
+/// What an entry does to one collection: its header is written with every change of its elements.
+fn elements(
+    effects: &Effects,
+    kind: CollectionKind,
+    fields: Fields,
+    expiry: Option<WallTime>,
+) -> LostOutcome {
+    let (mut put, mut removed) = (Vec::new(), Vec::new());
+    for change in &effects.changes {
+        if fields_of_row(&change.row) == Some(fields) {
+            let (_, field) = field_of_row(&change.row);
+            match &change.value {
+                Some(cell) => put.push((field, value_of_cell(cell))),
+                None => removed.push(field),
+            }
+        }
+    }
+    LostOutcome::Elements { kind, put, removed, expiry }
 }

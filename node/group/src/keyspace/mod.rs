@@ -7,26 +7,32 @@
 //! Expiry goes through the log: time is stamped by the leader, and a linearizable read that finds a key whose time has come
 //! has it removed before it answers, so that no later leader with a slower clock can bring it back.
 
+mod combine;
 mod decimal;
+mod digest;
 mod editor;
 mod effects;
 mod evaluate;
+mod fields;
 mod glob;
+mod layers;
 mod layout;
 mod lost;
 mod overlay;
+mod random;
 mod read;
 mod scan;
 mod view;
 
 pub use effects::{DecodeError, Effects, RowChange};
 pub use evaluate::{Context, Evaluated, evaluate};
+pub use fields::{ANSWER_BYTES_MAX, ELEMENTS_MAX};
 pub use glob::matches;
-pub use layout::{KEY_BYTES_MAX, STRING_BYTES_MAX};
+pub use layout::{FIELD_BYTES_MAX, KEY_BYTES_MAX, STRING_BYTES_MAX};
 pub use lost::{LostOutcome, LostWrite, lost_writes};
 pub use overlay::Overlay;
 pub use read::{Expired, ReadOutcome, read};
 pub use view::{View, due};
 
 #[cfg(test)]
-mod keyspace_test;
+mod tests;

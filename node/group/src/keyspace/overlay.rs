@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quorate_model::{LogIndex, WallTime};
 
 use super::Effects;
+use super::layers::changed;
 
 /// Rows as they will be once everything proposed is applied. Dropped when leadership is lost.
 #[derive(Debug, Default)]
@@ -56,6 +57,20 @@ impl Overlay {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.cleared.is_none()
+    }
+
+    /// Whether no row of the state store counts.
+    pub(super) const fn is_cleared(&self) -> bool {
+        self.cleared.is_some()
+    }
+
+    /// The changed rows of a range, gone ones without a value.
+    pub(super) fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
+        changed(&self.rows, from, to).map(|(row, (value, _))| (row, value.as_ref()))
     }
 
     /// `Some(None)` when the row is gone, `None` when the state store knows.

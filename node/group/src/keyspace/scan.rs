@@ -4,18 +4,21 @@
 //! from its begin to its end is met. Keys with the same slot and hash are always met in one step.
 
 use bytes::Bytes;
-use quorate_model::{Slot, WallTime};
+use quorate_model::{Slot, SlotRange, WallTime};
 use quorate_storage::state::{Rows, StateError};
 
 use super::View;
 use super::glob::matches;
 use super::layout::{Header, ScanPosition, data_range_from, key_of_row, slot_range};
+use super::random::Random;
 use crate::{KeyType, ScanCursor, Value};
 
 /// How many rows one read of the state store brings.
 const PAGE: usize = 1024;
 /// The most keys that one SCAN step looks at, whatever COUNT says.
 const STEP_MAX: u32 = 10_000;
+/// From how many keys after a random place one is picked: the more, the more even.
+const PICK_WINDOW: usize = 64;
 
 impl ScanCursor {
     /// The cursor at which the walk over a slot begins. The first slot's is 0.
@@ -59,7 +62,7 @@ pub(super) fn step<R: Rows>(
         for (row, cell) in &page {
             if let Some((key, header)) = live_key(row, cell, now)
                 && pattern.is_none_or(|pattern| matches(pattern, &key))
-                && type_only.is_none_or(|kind| kind == header.kind)
+                && type_only.is_none_or(|kind| kind == header.kind())
             {
                 keys.push(Value::Bulk(key));
             }
@@ -124,6 +127,31 @@ pub(super) fn all_matching<R: Rows>(
     Ok((keys.len() <= count_max).then_some(keys))
 }
 
+/// One of the keys after a random place in these slots, round their end where it must.
+pub(super) fn random_key<R: Rows>(
+    view: &View<'_, R>,
+    now: WallTime,
+    slots: SlotRange,
+    random: &mut Random,
+) -> Result<Option<Bytes>, StateError> {
+    let (first, last) = (slots.first.number(), slots.last.number());
+    let slot = first + u16::try_from(random.below(usize::from(last - first) + 1)).expect("a slot");
+    let slot = Slot::new(slot).expect("between two slots");
+    let (begin, end) = (slot_range(slots.first).0, slot_range(slots.last).1);
+    let from = ScanPosition { slot, hash: random.hash() }.row();
+    let mut keys = Vec::new();
+    for range in [(from.clone(), end), (begin, from)] {
+        walk(view, range, |row, cell| {
+            keys.extend(live_key(row, cell, now).map(|(key, _)| key));
+            keys.len() < PICK_WINDOW
+        })?;
+        if keys.len() >= PICK_WINDOW {
+            break;
+        }
+    }
+    Ok((!keys.is_empty()).then(|| keys.swap_remove(random.below(keys.len()))))
+}
+
 type Page = Vec<(Bytes, Bytes)>;
 
 /// About `wanted` rows from `from` on, never ending within one slot and hash, and where to go on.
@@ -155,7 +183,7 @@ fn page_from<R: Rows>(
 }
 
 /// Gives every row of the range to `visit`, until it answers `false`.
-fn walk<R: Rows>(
+pub(super) fn walk<R: Rows>(
     view: &View<'_, R>,
     (mut from, to): (Bytes, Bytes),
     mut visit: impl FnMut(&Bytes, &Bytes) -> bool,
@@ -168,17 +196,19 @@ fn walk<R: Rows>(
             }
         }
         let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else { return Ok(()) };
-        // The row right after: the last one with a zero byte behind it.
-        let mut after = last.to_vec();
-        after.push(0);
-        from = Bytes::from(after);
+        from = after(last);
     }
 }
 
+/// The row right after: this one with a zero byte behind it.
+pub(super) fn after(row: &[u8]) -> Bytes {
+    let mut after = Vec::with_capacity(row.len() + 1);
+    after.extend_from_slice(row);
+    after.push(0);
+    Bytes::from(after)
+}
+
 fn live_key(row: &Bytes, cell: &Bytes, now: WallTime) -> Option<(Bytes, Header)> {
-    let (key, is_header) = key_of_row(row);
-    if !is_header {
-        return None;
-    }
-    Header::decode(cell).filter(|header| header.is_live(now)).map(|header| (key, header))
+    let (key, slot) = key_of_row(row);
+    Header::decode(cell, slot).filter(|header| header.is_live(now)).map(|header| (key, header))
 }

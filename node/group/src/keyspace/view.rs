@@ -1,11 +1,16 @@
-//! A shard's rows as an evaluation sees them: the state store's, under what is proposed.
+//! A shard's rows as an evaluation sees them: the state store's, under what is proposed, under what a transaction did.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
 use super::Overlay;
-use super::layout::{Header, KEY_BYTES_MAX, expiry_range, header_row, key_of_expiry_row};
+use super::layers::{Changes, Row, merged};
+use super::layout::{
+    FLUSH_ROW, Fields, Header, KEY_BYTES_MAX, ScanPosition, due_range, expiry_range,
+    fields_of_garbage_row, garbage_range, header_row, key_of_expiry_row, number, removal_row,
+};
+use crate::Version;
 
 /// One group's rows at one moment.
 pub struct View<'a, R: Rows> {
@@ -13,6 +18,8 @@ pub struct View<'a, R: Rows> {
     /// In front of every row of the group in the shared state store.
     prefix: &'a [u8],
     overlay: Option<&'a Overlay>,
+    /// What a transaction did before, over all the rest.
+    changes: Option<&'a Changes>,
     /// How many keys the applied state holds.
     keys: u64,
 }
@@ -20,16 +27,28 @@ pub struct View<'a, R: Rows> {
 impl<'a, R: Rows> View<'a, R> {
     /// What is applied, for reads.
     pub const fn applied(rows: &'a R, prefix: &'a [u8], keys: u64) -> Self {
-        Self { rows, prefix, overlay: None, keys }
+        Self { rows, prefix, overlay: None, changes: None, keys }
     }
 
     /// What will be applied, for a leader's evaluation of writes.
     pub const fn proposed(rows: &'a R, prefix: &'a [u8], keys: u64, overlay: &'a Overlay) -> Self {
-        Self { rows, prefix, overlay: Some(overlay), keys }
+        Self { rows, prefix, overlay: Some(overlay), changes: None, keys }
     }
 
-    pub(super) const fn keys(&self) -> u64 {
-        self.keys
+    /// The same rows with these changes made.
+    pub(super) const fn beneath<'b>(&'b self, changes: &'b Changes) -> View<'b, R> {
+        View {
+            rows: self.rows,
+            prefix: self.prefix,
+            overlay: self.overlay,
+            changes: Some(changes),
+            keys: self.keys,
+        }
+    }
+
+    pub(super) fn keys(&self) -> u64 {
+        let before = if self.changes.is_some_and(Changes::is_cleared) { 0 } else { self.keys };
+        before.saturating_add_signed(self.changes.map_or(0, Changes::keys))
     }
 
     /// The newest time that stands in a proposal, which a later one must not undercut.
@@ -42,24 +61,33 @@ impl<'a, R: Rows> View<'a, R> {
         if key.len() > KEY_BYTES_MAX {
             return Ok(None);
         }
-        Ok(self.row(&header_row(key))?.as_ref().and_then(Header::decode))
+        let slot = ScanPosition::of_key(key).slot;
+        Ok(self.row(&header_row(key))?.and_then(|cell| Header::decode(&cell, slot)))
     }
 
-    /// Applied rows, the prefix taken off again.
+    /// What is the version of a key that does not exist: it changes with every removal of this key.
+    pub(super) fn removal_version(&self, key: &[u8]) -> Result<Version, StateError> {
+        let one = |row: &[u8]| -> Result<u64, StateError> {
+            Ok(self.row(row)?.and_then(|cell| number(&cell)).unwrap_or(0))
+        };
+        Ok(Version(one(&removal_row(key))? ^ one(FLUSH_ROW)?.rotate_left(1)))
+    }
+
+    /// Rows in order, the prefix taken off again.
     pub(super) fn range(
         &self,
         from: &[u8],
         to: &[u8],
         count_max: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let mut rows = self.rows.range(&self.prefixed(from), &self.prefixed(to), count_max)?;
-        for (row, _) in &mut rows {
-            *row = row.slice(self.prefix.len()..);
-        }
-        Ok(rows)
+    ) -> Result<Vec<Row>, StateError> {
+        let Some(changes) = self.changes else { return self.range_proposed(from, to, count_max) };
+        let below = |from: &[u8], count: usize| {
+            if changes.is_cleared() { Ok(Vec::new()) } else { self.range_proposed(from, to, count) }
+        };
+        merged(changes.range(from, to), below, from, count_max)
     }
 
-    /// Keys whose time has come by the applied state, the longest due first.
+    /// Keys whose time has come, the longest due first.
     pub(super) fn due_keys(
         &self,
         now: WallTime,
@@ -70,11 +98,55 @@ impl<'a, R: Rows> View<'a, R> {
         Ok(rows.iter().map(|(row, _)| key_of_expiry_row(row)).collect())
     }
 
-    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+    /// Instances that nobody reads any more.
+    pub(super) fn garbage(&self, count_max: usize) -> Result<Vec<Fields>, StateError> {
+        let (from, to) = garbage_range();
+        let rows = self.range(&from, &to, count_max)?;
+        Ok(rows.iter().map(|(row, _)| fields_of_garbage_row(row)).collect())
+    }
+
+    pub(super) fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        if let Some(known) = self.changes.and_then(|changes| changes.row(row)) {
+            return Ok(known);
+        }
         match self.overlay.and_then(|overlay| overlay.row(row)) {
             Some(known) => Ok(known),
             None => self.rows.row(&self.prefixed(row)),
         }
+    }
+
+    fn range_proposed(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<Row>, StateError> {
+        match self.overlay {
+            None => self.range_applied(from, to, count_max),
+            Some(overlay) => {
+                let below = |from: &[u8], count: usize| {
+                    if overlay.is_cleared() {
+                        Ok(Vec::new())
+                    } else {
+                        self.range_applied(from, to, count)
+                    }
+                };
+                merged(overlay.range(from, to), below, from, count_max)
+            }
+        }
+    }
+
+    fn range_applied(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<Row>, StateError> {
+        let mut rows = self.rows.range(&self.prefixed(from), &self.prefixed(to), count_max)?;
+        for (row, _) in &mut rows {
+            *row = row.slice(self.prefix.len()..);
+        }
+        Ok(rows)
     }
 
     fn prefixed(&self, row: &[u8]) -> Bytes {
@@ -85,10 +157,11 @@ impl<'a, R: Rows> View<'a, R> {
     }
 }
 
-/// Whether any key's time has come: a leader then proposes `Write::RemoveExpired`.
+/// Whether any key's time has come or field rows are to be swept: a leader then proposes `Write::RemoveExpired`.
 ///
 /// # Errors
 /// [`StateError::Read`].
 pub fn due<R: Rows>(view: &View<'_, R>, now: WallTime) -> Result<bool, StateError> {
-    Ok(!view.due_keys(now, 1)?.is_empty())
+    let (from, to) = due_range(now);
+    Ok(!view.range(&from, &to, 1)?.is_empty())
 }

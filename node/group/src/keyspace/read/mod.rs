@@ -1,11 +1,16 @@
 //! Reads, evaluated on what a replica has applied.
 
+mod collections;
+mod keys;
+
 use bytes::Bytes;
 use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
-use super::layout::Header;
-use super::{View, scan};
+use super::editor::Stop;
+use super::layout::{Body, Header};
+use super::random::Random;
+use super::{Context, View, digest, scan};
 use crate::{KeyType, Read, TtlUnit, Value, ValueError};
 
 /// What becomes of a key whose time has come but whose removal is not in the log yet.
@@ -28,12 +33,17 @@ pub enum ReadOutcome {
 /// [`StateError::Read`].
 pub fn read<R: Rows>(
     read: &Read,
-    now: WallTime,
+    context: Context,
     view: &View<'_, R>,
     expired: Expired,
 ) -> Result<ReadOutcome, StateError> {
-    let mut reader = Reader { view, now, due: Vec::new() };
-    let value = reader.value_of(read)?;
+    let random = Random::new(context.seed);
+    let mut reader = Reader { view, now: context.now, random, due: Vec::new() };
+    let value = match reader.value_of(read) {
+        Ok(value) => value,
+        Err(Stop::Value(error)) => Value::Error(error),
+        Err(Stop::State(error)) => return Err(error),
+    };
     Ok(match expired {
         Expired::Report if !reader.due.is_empty() => ReadOutcome::Expired(reader.due),
         Expired::Report | Expired::Hide => ReadOutcome::Value(value),
@@ -43,37 +53,35 @@ pub fn read<R: Rows>(
 struct Reader<'a, R: Rows> {
     view: &'a View<'a, R>,
     now: WallTime,
+    random: Random,
     /// Keys found whose time has come.
     due: Vec<Bytes>,
 }
 
 impl<R: Rows> Reader<'_, R> {
-    fn value_of(&mut self, read: &Read) -> Result<Value, StateError> {
+    #[expect(clippy::too_many_lines, reason = "one arm for each read")]
+    fn value_of(&mut self, read: &Read) -> Result<Value, Stop> {
         Ok(match read {
-            Read::Get { key } => match self.live(key)? {
-                None => Value::Nil,
-                Some(header) => string_value(header, Value::Bulk),
-            },
+            Read::Get { key } => self.string(key)?.map_or(Value::Nil, Value::Bulk),
             Read::GetMany { keys } => {
                 let mut values = Vec::with_capacity(keys.len());
                 for key in keys {
                     values.push(match self.live(key)? {
-                        Some(Header { kind: KeyType::String, value, .. }) => Value::Bulk(value),
-                        None => Value::Nil,
+                        Some(Header { body: Body::String(value), .. }) => Value::Bulk(value),
+                        Some(Header { body: Body::Hash(_) | Body::Set(_), .. }) | None => {
+                            Value::Nil
+                        }
                     });
                 }
                 Value::List(values)
             }
-            Read::GetRange { key, start, end } => match self.live(key)? {
-                None => Value::Bulk(Bytes::new()),
-                Some(header) => {
-                    string_value(header, |value| Value::Bulk(part(&value, *start, *end)))
-                }
-            },
-            Read::StringLength { key } => match self.live(key)? {
-                None => Value::Integer(0),
-                Some(header) => string_value(header, |value| integer(value.len() as u64)),
-            },
+            Read::GetRange { key, start, end } => {
+                let value = self.string(key)?.unwrap_or_default();
+                Value::Bulk(part(&value, *start, *end))
+            }
+            Read::StringLength { key } => {
+                integer(self.string(key)?.map_or(0, |value| value.len() as u64))
+            }
             Read::CountExisting { keys } => {
                 let mut count = 0;
                 for key in keys {
@@ -82,9 +90,11 @@ impl<R: Rows> Reader<'_, R> {
                 integer(count)
             }
             Read::Type { key } => Value::Status(
-                match self.live(key)?.map(|header| header.kind) {
+                match self.live(key)?.map(|header| header.kind()) {
                     None => "none",
                     Some(KeyType::String) => "string",
+                    Some(KeyType::Hash) => "hash",
+                    Some(KeyType::Set) => "set",
                 }
                 .to_owned(),
             ),
@@ -109,7 +119,48 @@ impl<R: Rows> Reader<'_, R> {
                     None => Value::Error(ValueError::TooManyKeys(*count_max)),
                 }
             }
+            Read::RandomKey { slots } => {
+                scan::random_key(self.view, self.now, *slots, &mut self.random)?
+                    .map_or(Value::Nil, Value::Bulk)
+            }
+            Read::Encoding { key } => self.encoding(key)?,
+            Read::MemoryUsage { key } => self.memory_usage(key)?,
+            Read::Digest { key } => self.string(key)?.map_or(Value::Nil, |value| {
+                Value::Bulk(digest::text(digest::digest(&value)).into())
+            }),
+            Read::Versions { keys } => self.versions(keys)?,
+            Read::Field { key, field } => self.field(key, field)?.map_or(Value::Nil, Value::Bulk),
+            Read::FieldsNamed { key, fields } => self.fields_named(key, fields)?,
+            Read::AllFields { key, kind, part } => self.all_fields(key, *kind, *part)?,
+            Read::CountFields { key, kind } => {
+                integer(self.collection(key, *kind)?.map_or(0, |collection| collection.count))
+            }
+            Read::FieldLength { key, field } => {
+                let value = self.field(key, field)?;
+                integer(value.map_or(0, |value| value.len() as u64))
+            }
+            Read::HasFields { key, kind, fields, many } => {
+                self.has_fields(key, *kind, fields, *many)?
+            }
+            Read::RandomFields { key, kind, count, part } => {
+                self.random_fields(key, *kind, *count, *part)?
+            }
+            Read::ScanFields { key, kind, cursor, pattern, count, part } => {
+                self.scan_fields(key, *kind, *cursor, pattern.as_deref(), *count, *part)?
+            }
+            Read::CombineSets { keys, combination } => self.combine_sets(keys, *combination)?,
+            Read::CountIntersection { keys, limit } => self.count_intersection(keys, *limit)?,
         })
+    }
+
+    fn string(&mut self, key: &Bytes) -> Result<Option<Bytes>, Stop> {
+        match self.live(key)? {
+            None => Ok(None),
+            Some(Header { body: Body::String(value), .. }) => Ok(Some(value)),
+            Some(Header { body: Body::Hash(_) | Body::Set(_), .. }) => {
+                Err(ValueError::WrongType.into())
+            }
+        }
     }
 
     fn live(&mut self, key: &Bytes) -> Result<Option<Header>, StateError> {
@@ -121,12 +172,6 @@ impl<R: Rows> Reader<'_, R> {
             }
             None => Ok(None),
         }
-    }
-}
-
-fn string_value(header: Header, value: impl FnOnce(Bytes) -> Value) -> Value {
-    match header.kind {
-        KeyType::String => value(header.value),
     }
 }
 

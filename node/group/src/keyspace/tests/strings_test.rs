@@ -1,153 +1,12 @@
-//! The keyspace against a plain map of rows: what commands answer, what they leave, what a scan meets.
+//! Strings and keys: what commands answer, what they leave, what a scan meets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::{LogIndex, Slot, WallTime};
-use quorate_storage::state::{Rows, StateError};
+use quorate_model::{Slot, WallTime};
 
 use super::*;
-use crate::{
-    Comparison, Expiry, FloatText, Read, ScanCursor, SetCondition, TtlUnit, Value, ValueError,
-    Write,
-};
-
-const PREFIX: &[u8] = b"\x00\x00\x00\x01";
-
-#[derive(Default)]
-struct Map(BTreeMap<Bytes, Bytes>);
-
-impl Rows for Map {
-    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.0.get(row).cloned())
-    }
-
-    fn range(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        count_max: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let range = self.0.range(Bytes::copy_from_slice(from)..Bytes::copy_from_slice(to));
-        Ok(range.take(count_max).map(|(row, value)| (row.clone(), value.clone())).collect())
-    }
-}
-
-/// A shard with a leader that may have proposals under way.
-#[derive(Default)]
-struct Shard {
-    rows: Map,
-    keys: i64,
-    overlay: Overlay,
-    last: LogIndex,
-    under_way: Vec<(LogIndex, Bytes)>,
-    now: WallTime,
-}
-
-impl Shard {
-    fn new() -> Self {
-        Self { now: WallTime(1_000_000), ..Self::default() }
-    }
-
-    fn propose(&mut self, write: &Write) -> Value {
-        let keys = u64::try_from(self.keys).unwrap();
-        let view = View::proposed(&self.rows, PREFIX, keys, &self.overlay);
-        let evaluated =
-            evaluate(write, Context { now: self.now, seed: self.last.0 }, &view).unwrap();
-        if !evaluated.effects.is_empty() {
-            self.last = self.last.next();
-            self.overlay.note(self.last, &evaluated.effects);
-            self.under_way.push((self.last, evaluated.effects.encode()));
-        }
-        evaluated.value
-    }
-
-    fn apply_all(&mut self) {
-        for (index, command) in std::mem::take(&mut self.under_way) {
-            let effects = Effects::decode(command).unwrap();
-            if effects.clear {
-                self.rows.0.clear();
-                self.keys = 0;
-            }
-            for change in &effects.changes {
-                let row = Bytes::from([PREFIX, &change.row].concat());
-                match &change.value {
-                    Some(value) => self.rows.0.insert(row, value.clone()),
-                    None => self.rows.0.remove(&row),
-                };
-            }
-            self.keys += effects.keys;
-            self.overlay.applied(index, &effects);
-        }
-        assert!(self.overlay.is_empty());
-    }
-
-    fn write(&mut self, write: &Write) -> Value {
-        let value = self.propose(write);
-        self.apply_all();
-        value
-    }
-
-    fn outcome(&self, what: &Read, expired: Expired) -> ReadOutcome {
-        let view = View::applied(&self.rows, PREFIX, u64::try_from(self.keys).unwrap());
-        read(what, self.now, &view, expired).unwrap()
-    }
-
-    fn read(&self, what: &Read) -> Value {
-        match self.outcome(what, Expired::Hide) {
-            ReadOutcome::Value(value) => value,
-            ReadOutcome::Expired(keys) => panic!("{keys:?}"),
-        }
-    }
-
-    fn get(&self, key: &'static str) -> Value {
-        self.read(&Read::Get { key: key.into() })
-    }
-
-    fn expiry_rows(&self) -> usize {
-        self.rows.0.keys().filter(|row| row[PREFIX.len()] == b'e').count()
-    }
-
-    fn scan_all(&self, count: u32) -> Vec<Bytes> {
-        let mut keys = Vec::new();
-        let mut cursor = ScanCursor(0);
-        loop {
-            let Value::List(mut answer) =
-                self.read(&Read::Scan { cursor, pattern: None, count, type_only: None })
-            else {
-                panic!("a list")
-            };
-            let Value::List(found) = answer.pop().unwrap() else { panic!("a list") };
-            keys.extend(found.into_iter().map(|key| {
-                let Value::Bulk(key) = key else { panic!("{key:?}") };
-                key
-            }));
-            let Value::Integer(next) = answer.pop().unwrap() else { panic!("a number") };
-            cursor = ScanCursor(u64::try_from(next).unwrap());
-            if cursor.0 == 0 {
-                return keys;
-            }
-        }
-    }
-}
-
-fn set(key: &'static str, value: &'static str) -> Write {
-    set_with(key, value, SetCondition::Always, Expiry::Never, false)
-}
-
-fn set_with(
-    key: &'static str,
-    value: &'static str,
-    condition: SetCondition,
-    expiry: Expiry,
-    get: bool,
-) -> Write {
-    Write::Set { key: key.into(), value: value.into(), condition, expiry, get }
-}
-
-fn bulk(text: &'static str) -> Value {
-    Value::Bulk(text.into())
-}
+use crate::{Comparison, FloatText, TtlUnit, ValueError};
 
 #[test]
 fn a_written_value_is_read() {
@@ -163,7 +22,7 @@ fn a_written_value_is_read() {
         Value::Integer(1)
     );
     assert_eq!(shard.read(&Read::CountKeys), Value::Integer(0));
-    assert!(shard.rows.0.is_empty());
+    assert!(shard.is_empty());
 }
 
 #[test]
@@ -227,7 +86,7 @@ fn expiry_is_decided_through_the_log() {
     assert_eq!(shard.get("k"), bulk("v"));
     shard.now.0 += 500;
     assert_eq!(shard.write(&Write::RemoveIfExpired { keys: vec!["k".into()] }), Value::Ok);
-    assert!(shard.rows.0.is_empty());
+    assert!(shard.is_empty());
     assert_eq!(shard.keys, 0);
 }
 
@@ -271,7 +130,7 @@ fn expire_compares_as_in_redis() {
     assert_eq!(shard.write(&Write::Persist { key: "k".into() }), Value::Integer(1));
     assert_eq!(shard.write(&Write::Persist { key: "k".into() }), Value::Integer(0));
     assert_eq!(shard.write(&expire(1, Comparison::Always)), Value::Integer(1));
-    assert!(shard.rows.0.is_empty());
+    assert!(shard.is_empty());
     assert_eq!(shard.keys, 0);
 }
 
@@ -291,7 +150,7 @@ fn an_overwritten_expiry_leaves_no_row() {
         shard.write(&set_with("k", "y", SetCondition::IfPresent, Expiry::Never, false)),
         Value::Nil
     );
-    assert!(shard.rows.0.is_empty());
+    assert!(shard.is_empty());
     shard.write(&expiring);
     shard.now.0 += 5;
     assert_eq!(shard.write(&Write::Increment { key: "k".into(), by: 1 }), Value::Integer(1));
@@ -351,7 +210,7 @@ fn too_long_is_refused_before_anything_changes() {
         shard.write(&Write::SetMany { pairs, only_if_none: false }),
         Value::Error(ValueError::KeyTooLong(KEY_BYTES_MAX as u64))
     );
-    assert!(shard.rows.0.is_empty());
+    assert!(shard.is_empty());
     assert_eq!(shard.read(&Read::Get { key: long }), Value::Nil);
     let offset = u32::try_from(STRING_BYTES_MAX).unwrap();
     assert!(matches!(

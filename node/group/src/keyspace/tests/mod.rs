@@ -1,0 +1,163 @@
+//! The keyspace against a plain map of rows.
+
+mod collections_test;
+mod model_test;
+mod strings_test;
+mod transaction_test;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_model::{LogIndex, WallTime};
+use quorate_storage::state::{Rows, StateError};
+
+use super::*;
+use crate::{Expiry, Read, ScanCursor, SetCondition, Value, Write};
+
+const PREFIX: &[u8] = b"\x00\x00\x00\x01";
+
+#[derive(Default)]
+struct Map(BTreeMap<Bytes, Bytes>);
+
+impl Rows for Map {
+    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(self.0.get(row).cloned())
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let range = self.0.range(Bytes::copy_from_slice(from)..Bytes::copy_from_slice(to));
+        Ok(range.take(count_max).map(|(row, value)| (row.clone(), value.clone())).collect())
+    }
+}
+
+/// A shard with a leader that may have proposals under way.
+#[derive(Default)]
+struct Shard {
+    rows: Map,
+    keys: i64,
+    overlay: Overlay,
+    last: LogIndex,
+    under_way: Vec<(LogIndex, Bytes)>,
+    now: WallTime,
+    seed: u64,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self { now: WallTime(1_000_000), ..Self::default() }
+    }
+
+    fn propose(&mut self, write: &Write) -> Value {
+        let keys = u64::try_from(self.keys).unwrap();
+        self.seed += 1;
+        let view = View::proposed(&self.rows, PREFIX, keys, &self.overlay);
+        let evaluated = evaluate(write, Context { now: self.now, seed: self.seed }, &view).unwrap();
+        if !evaluated.effects.is_empty() {
+            self.last = self.last.next();
+            self.overlay.note(self.last, &evaluated.effects);
+            self.under_way.push((self.last, evaluated.effects.encode()));
+        }
+        evaluated.value
+    }
+
+    fn apply_all(&mut self) {
+        for (index, command) in std::mem::take(&mut self.under_way) {
+            let effects = Effects::decode(command).unwrap();
+            if effects.clear {
+                self.rows.0.clear();
+                self.keys = 0;
+            }
+            for change in &effects.changes {
+                let row = Bytes::from([PREFIX, &change.row].concat());
+                match &change.value {
+                    Some(value) => self.rows.0.insert(row, value.clone()),
+                    None => self.rows.0.remove(&row),
+                };
+            }
+            self.keys += effects.keys;
+            self.overlay.applied(index, &effects);
+        }
+        assert!(self.overlay.is_empty());
+    }
+
+    fn write(&mut self, write: &Write) -> Value {
+        let value = self.propose(write);
+        self.apply_all();
+        value
+    }
+
+    fn outcome(&self, what: &Read, expired: Expired) -> ReadOutcome {
+        let view = View::applied(&self.rows, PREFIX, u64::try_from(self.keys).unwrap());
+        read(what, Context { now: self.now, seed: self.seed }, &view, expired).unwrap()
+    }
+
+    fn read(&self, what: &Read) -> Value {
+        match self.outcome(what, Expired::Hide) {
+            ReadOutcome::Value(value) => value,
+            ReadOutcome::Expired(keys) => panic!("{keys:?}"),
+        }
+    }
+
+    fn get(&self, key: &'static str) -> Value {
+        self.read(&Read::Get { key: key.into() })
+    }
+
+    /// No row is left but the versions of what was removed and the newest instance.
+    fn is_empty(&self) -> bool {
+        self.rows.0.keys().all(|row| matches!(row[PREFIX.len()], b'v' | b'i'))
+    }
+
+    /// How many rows begin so.
+    fn rows_of(&self, tag: u8) -> usize {
+        self.rows.0.keys().filter(|row| row[PREFIX.len()] == tag).count()
+    }
+
+    fn expiry_rows(&self) -> usize {
+        self.rows_of(b'e')
+    }
+
+    fn scan_all(&self, count: u32) -> Vec<Bytes> {
+        let mut keys = Vec::new();
+        let mut cursor = ScanCursor(0);
+        loop {
+            let Value::List(mut answer) =
+                self.read(&Read::Scan { cursor, pattern: None, count, type_only: None })
+            else {
+                panic!("a list")
+            };
+            let Value::List(found) = answer.pop().unwrap() else { panic!("a list") };
+            keys.extend(found.into_iter().map(|key| {
+                let Value::Bulk(key) = key else { panic!("{key:?}") };
+                key
+            }));
+            let Value::Integer(next) = answer.pop().unwrap() else { panic!("a number") };
+            cursor = ScanCursor(u64::try_from(next).unwrap());
+            if cursor.0 == 0 {
+                return keys;
+            }
+        }
+    }
+}
+
+fn set(key: &'static str, value: &'static str) -> Write {
+    set_with(key, value, SetCondition::Always, Expiry::Never, false)
+}
+
+fn set_with(
+    key: &'static str,
+    value: &'static str,
+    condition: SetCondition,
+    expiry: Expiry,
+    get: bool,
+) -> Write {
+    Write::Set { key: key.into(), value: value.into(), condition, expiry, get }
+}
+
+fn bulk(text: &'static str) -> Value {
+    Value::Bulk(text.into())
+}
