@@ -10,7 +10,8 @@ use quorate_e2e::cluster::{Cluster, Faults, Loss};
 
 const WORKLOAD: &str = include_str!("workloads/echo.yaml");
 const TOOLBOX: &str = "/usr/local/bin/toolbox";
-const ONE_WAY: Duration = Duration::from_millis(60);
+/// Far more than the programs of a look at a busy machine take.
+const ONE_WAY: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_lever_breaks_and_heals() -> Result<()> {
@@ -26,7 +27,7 @@ async fn every_lever_breaks_and_heals() -> Result<()> {
             namespace.apply(WORKLOAD).await?;
             namespace.wait_for_ready_pods("app=echo", 3, MINUTE).await?;
             let pods = Pods::find(namespace).await?;
-            network_levers(namespace, &pods)?;
+            network_levers(namespace, &pods).await?;
             process_levers(namespace, &pods).await?;
             machine_levers(namespace, &pods).await
         })
@@ -77,7 +78,7 @@ async fn await_reach(from: &str, to: &(String, String), wanted: bool) -> Result<
     .await
 }
 
-fn network_levers(namespace: &Namespace<'_>, pods: &Pods) -> Result<()> {
+async fn network_levers(namespace: &Namespace<'_>, pods: &Pods) -> Result<()> {
     let faults = namespace.connected().cluster.local()?.faults();
     ensure!(reaches("dc-a", &pods.b)? && reaches("dc-b", &pods.c)?, "nothing is broken yet");
 
@@ -96,25 +97,28 @@ fn network_levers(namespace: &Namespace<'_>, pods: &Pods) -> Result<()> {
     ensure!(!reaches("dc-a", &pods.c)?, "every packet is lost");
     faults.heal_all()?;
 
-    let near = connect_time("dc-a", &pods.c)?;
+    await_near("dc-a", &pods.c).await?;
     faults.spread_datacenters(ONE_WAY)?;
     let far = connect_time("dc-a", &pods.c)?;
-    ensure!(far >= near + ONE_WAY * 3 / 2, "a round trip took {near:?}, and {far:?} when far");
-    ensure!(far < near + ONE_WAY * 20, "the router adds more than it should: {far:?}");
+    ensure!(far >= ONE_WAY * 2, "a handshake took {far:?}, less than a round trip");
     faults.heal_all()?;
-    ensure!(connect_time("dc-a", &pods.c)? < ONE_WAY * 2, "the datacenters are near again");
-    Ok(())
+    await_near("dc-a", &pods.c).await
 }
 
-/// How long one handshake takes, with the start of a few programs on top; the best of three.
+/// How long one handshake takes, with the start of a few programs on top.
 fn connect_time(from: &str, to: &(String, String)) -> Result<Duration> {
-    let mut best = Duration::MAX;
-    for _ in 0..3 {
-        let started = Instant::now();
-        ensure!(reaches(from, to)?, "{} is out of reach", to.0);
-        best = best.min(started.elapsed());
-    }
-    Ok(best)
+    let started = Instant::now();
+    ensure!(reaches(from, to)?, "{} is out of reach", to.0);
+    Ok(started.elapsed())
+}
+
+/// No look can be this quick while the link is delayed; a slow machine needs several.
+async fn await_near(from: &str, to: &(String, String)) -> Result<()> {
+    eventually(&format!("{} near {from}", to.0), MINUTE, async || {
+        let took = connect_time(from, to)?;
+        Ok(if took < ONE_WAY * 2 { Probe::Ready(()) } else { Probe::Waiting(format!("{took:?}")) })
+    })
+    .await
 }
 
 async fn process_levers(namespace: &Namespace<'_>, pods: &Pods) -> Result<()> {

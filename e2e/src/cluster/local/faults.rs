@@ -58,6 +58,10 @@ enum LinkFault {
 }
 
 impl LinkFault {
+    fn delayed(delay: Duration, jitter: Duration) -> Self {
+        Self::Delayed { delay_ms: delay.as_secs_f64() * 1e3, jitter_ms: jitter.as_secs_f64() * 1e3 }
+    }
+
     fn is_same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
@@ -79,6 +83,15 @@ struct Broken {
     links: Vec<FaultyLink>,
     frozen: Vec<Identity>,
     api_server: bool,
+}
+
+impl Broken {
+    /// A fault replaces one of its kind.
+    fn break_link(&mut self, from: &str, to: &str, fault: LinkFault) {
+        self.links
+            .retain(|link| link.from != from || link.to != to || !link.fault.is_same_kind(&fault));
+        self.links.push(FaultyLink { from: from.to_owned(), to: to.to_owned(), fault });
+    }
 }
 
 /// The levers of a running cluster.
@@ -118,19 +131,21 @@ impl<'a> Faults<'a> {
 
     /// Delays packets from `from` to `to` by `delay` and up to `jitter` more; their order stays.
     pub fn delay(&self, from: &str, to: &str, delay: Duration, jitter: Duration) -> Result<()> {
-        let (delay_ms, jitter_ms) = (delay.as_secs_f64() * 1e3, jitter.as_secs_f64() * 1e3);
-        self.break_link(from, to, LinkFault::Delayed { delay_ms, jitter_ms })
+        self.break_link(from, to, LinkFault::delayed(delay, jitter))
     }
 
     /// Puts datacenters apart: a packet between any two takes `one_way`, so a round trip twice it.
     pub fn spread_datacenters(&self, one_way: Duration) -> Result<()> {
         let names = self.cluster.topology.datacenters();
-        for from in &names {
-            for to in names.iter().filter(|to| *to != from) {
-                self.delay(from, to, one_way, Duration::ZERO)?;
+        let fault = LinkFault::delayed(one_way, Duration::ZERO);
+        // One change: each starts the router anew.
+        self.change(|broken| {
+            for from in &names {
+                for to in names.iter().filter(|to| *to != from) {
+                    broken.break_link(from, to, fault.clone());
+                }
             }
-        }
-        Ok(())
+        })
     }
 
     /// Undoes every fault from `from` to `to`.
@@ -159,7 +174,7 @@ impl<'a> Faults<'a> {
         let mut broken = self.read()?;
         broken.frozen.extend(process.processes.iter().cloned());
         self.write(&broken)?;
-        process.signal(Signal::STOP)
+        process.freeze()
     }
 
     pub fn thaw(&self, process: &PodProcess) -> Result<()> {
@@ -177,7 +192,7 @@ impl<'a> Faults<'a> {
         let root = self.cluster.state.path("nodes");
         let folders = pods::volume_folders(&kubectl, &root, namespace, pod)?;
         let process = PodProcess::find(&kubectl, namespace, pod, None)?;
-        process.signal(Signal::STOP)?;
+        process.freeze()?;
         let wiped = folders.iter().try_for_each(|folder| pods::empty_folder(folder));
         process.kill()?;
         wiped
@@ -241,12 +256,7 @@ impl<'a> Faults<'a> {
         if from == to {
             bail!("{from} is one datacenter: a faulty link needs two");
         }
-        self.change(|broken| {
-            broken.links.retain(|link| {
-                link.from != from || link.to != to || !link.fault.is_same_kind(&fault)
-            });
-            broken.links.push(FaultyLink { from: from.to_owned(), to: to.to_owned(), fault });
-        })
+        self.change(|broken| broken.break_link(from, to, fault))
     }
 
     fn check_datacenter(&self, name: &str) -> Result<()> {

@@ -64,6 +64,10 @@ impl PodProcess {
         self.processes.iter().try_for_each(Identity::kill)
     }
 
+    pub(super) fn freeze(&self) -> Result<()> {
+        self.processes.iter().try_for_each(Identity::freeze)
+    }
+
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         self.processes.iter().try_for_each(|process| process.signal(signal))
     }

@@ -58,6 +58,19 @@ impl Identity {
         self.wait_for_end()
     }
 
+    /// Stops the process and waits until each of its threads stands still.
+    pub(super) fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let what = format!("process {} standing still", self.pid);
+        Progress::quiet().wait(&what, STOP_LIMIT, || {
+            Ok(if !self.is_alive() || is_stopped(self.pid) {
+                Probe::Ready(())
+            } else {
+                Probe::Waiting("a thread still runs".into())
+            })
+        })
+    }
+
     fn wait_for_end(&self) -> Result<()> {
         let what = format!("the end of process {}", self.pid);
         Progress::quiet().wait(&what, STOP_LIMIT, || {
@@ -199,13 +212,32 @@ fn read_record(path: &Path) -> Option<Record> {
 /// Field 22 of `/proc/PID/stat`; none when the process is gone or only waits to be reaped.
 fn start_ticks(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may itself hold spaces and parentheses.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let status = fields.next()?;
-    if matches!(status, "Z" | "X" | "x") {
+    let fields = after_name(&stat)?;
+    // The first thread can be dead while others still hold devices and write files.
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    if is_dead(fields.first()?) && threads <= 1 {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    fields.get(19)?.parse().ok()
+}
+
+/// Whether every thread of a process is stopped (or dead).
+fn is_stopped(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| {
+        let status = after_name(&stat).and_then(|fields| fields.first().copied());
+        status.is_none_or(|status| status == "T" || is_dead(status))
+    })
+}
+
+/// The fields of a `stat` file from the third on, the status.
+fn after_name(stat: &str) -> Option<Vec<&str>> {
+    // The name is in parentheses and may itself hold spaces and parentheses.
+    Some(stat.rsplit_once(')')?.1.split_whitespace().collect())
+}
+
+fn is_dead(status: &str) -> bool {
+    matches!(status, "Z" | "X" | "x")
 }
 
 fn boot_id() -> String {
