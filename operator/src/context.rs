@@ -25,7 +25,7 @@ pub struct Context {
     pub nodes: Arc<dyn Nodes>,
     pub memory: Arc<Memory>,
     pub metrics: Metrics,
-    pub recorder: Recorder,
+    reporter: Reporter,
     pub machines: Machines,
     pub pace: Pace,
 }
@@ -38,16 +38,20 @@ impl Context {
             controller: quorate_api::labels::OPERATOR.to_owned(),
             instance: Some(instance),
         };
-        let recorder = Recorder::new(client.clone(), reporter);
         Self {
             client,
             nodes,
             memory: Arc::default(),
             metrics,
-            recorder,
+            reporter,
             machines: Machines::default(),
             pace: Pace::default(),
         }
+    }
+
+    /// For one event. A recorder joins those of one reason and keeps the first one's note; of ours each tells of another change.
+    pub(crate) fn recorder(&self) -> Recorder {
+        Recorder::new(self.client.clone(), self.reporter.clone())
     }
 }
 

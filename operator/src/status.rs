@@ -54,7 +54,7 @@ pub(crate) async fn tell(
         action: ACTION.to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, about).await {
+    if let Err(error) = context.recorder().publish(&event, about).await {
         tracing::warn!(%error, reason, "an event could not be told");
     }
 }

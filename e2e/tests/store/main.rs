@@ -8,9 +8,11 @@
 
 mod api_server_gone;
 mod datacenter_cut;
+mod guarantees;
 mod image_roll;
 mod leader_lost;
 mod load;
+mod lost_writes;
 mod malformed;
 mod no_op;
 mod node_drained;

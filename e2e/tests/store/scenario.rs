@@ -1,5 +1,7 @@
 //! What every scenario does: a store in a namespace of its own, awaited conditions, facts from the API server.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -170,6 +172,34 @@ impl Scenario {
         let mut cli = self.cluster.command_in_network("redis-cli".as_ref())?;
         let said = command::output(cli.args(["-h", host, "-p", "6379"]).args(words))?;
         Ok(said.trim().to_owned())
+    }
+
+    /// What `kubectl quorate` answers. The program lies beside the load's: `cargo build -p kubectl-quorate` puts it there.
+    pub(crate) fn quorate(&self, args: &[&str]) -> Result<String> {
+        let program =
+            Path::new(env!("CARGO_BIN_EXE_quorate-load")).with_file_name("kubectl-quorate");
+        ensure!(
+            program.exists(),
+            "there is no {}: cargo build -p kubectl-quorate",
+            program.display()
+        );
+        let mut quorate = std::process::Command::new(program);
+        quorate.args(args);
+        quorate.env("KUBECONFIG", self.kubectl.kubeconfig());
+        command::output(quorate.args(["--namespace", &self.namespace]))
+    }
+
+    pub(crate) fn pod_uids(&self) -> Result<BTreeSet<String>> {
+        let pods = self.pods()?;
+        let uids = pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str());
+        Ok(uids.map(str::to_owned).collect())
+    }
+
+    pub(crate) fn address_of(&self, pod: &str) -> Result<String> {
+        let pods = self.pods()?;
+        let found = pods.iter().find(|found| found["metadata"]["name"] == pod);
+        let address = found.and_then(|found| found["status"]["podIP"].as_str());
+        address.map(str::to_owned).with_context(|| format!("{pod} has an address"))
     }
 
     pub(crate) fn pods(&self) -> Result<Vec<Value>> {

@@ -28,6 +28,10 @@ pub(super) fn run(stages: &mut Stages, keep_cluster: bool) {
         packages::ensure(packages::CLIENTS, &progress)?;
         up::install(&cluster, &progress).map(|_| ())
     });
+    stages.command(
+        "e2e: build kubectl quorate",
+        &mut cargo(["build", "--package", "kubectl-quorate"]),
+    );
     stages.check("e2e: chart against the API server's schemas", check_chart);
     stages.check("e2e: examples are accepted", check_examples);
     if installed {
