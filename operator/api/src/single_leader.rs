@@ -44,7 +44,8 @@ pub enum LogFormat {
     /// The rows as they are afterwards.
     #[default]
     Logical,
-    /// The storage engine's own batches. While it is in force, an image with another format of the engine is not rolled out.
+    /// The storage engine's own batches. While it is declared, an image with another format of the engine is not rolled out further
+    /// than to the first pod.
     Wal,
 }
 

@@ -3,11 +3,12 @@
 //! A pod whose container does not run may go at once: nobody counts on it, and it may be what a corrected spec is
 //! meant to repair. So a bad image never has to become ready before a good one can replace it.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use quorate_api::labels;
-use quorate_model::{Durability, GroupId, NodeId, admin::Role};
+use quorate_model::{Durability, GroupId, LogFormat, NodeId, admin::Role};
 
 use super::{
     Action, Finding, HandOver, RestartReason, WaitingOn,
@@ -48,6 +49,9 @@ pub(super) fn one_pod(facts: &Facts<'_>, desired: &Desired) -> Finding {
     if outdated.is_empty() {
         return Finding::Pass(vec![]);
     }
+    if let Some(refused) = mixes_engine_formats(facts, &outdated) {
+        return Finding::Block(vec![refused]);
+    }
     // Who is in no in-sync set goes first: nobody's writes wait for it. A later one may be spared by then, too.
     outdated.sort_by_key(|outdated| {
         (leads(outdated.pod), in_sync_memberships(facts, outdated.pod), outdated.name)
@@ -75,6 +79,29 @@ pub(super) fn one_pod(facts: &Facts<'_>, desired: &Desired) -> Finding {
         }
     }
     Finding::Block(waiting)
+}
+
+/// Log format Wal needs one format of the storage engine everywhere. What an image has is seen at the first pod that
+/// runs it; which then stays the only one, unless going on is the shorter way back to a single format.
+fn mixes_engine_formats(facts: &Facts<'_>, outdated: &[Outdated<'_, '_>]) -> Option<WaitingOn> {
+    if facts.store.policy().log_format != LogFormat::Wal {
+        return None;
+    }
+    let formats: BTreeMap<String, u32> = facts
+        .pods
+        .iter()
+        .filter(|(_, pod)| pod.desired)
+        .filter_map(|(name, pod)| Some((name.clone(), pod.report?.engine_format)))
+        .collect();
+    let is_outdated = |name: &String| outdated.iter().any(|outdated| outdated.name == name);
+    let wanted = *formats.iter().filter(|(name, _)| !is_outdated(name)).map(|(_, f)| f).max()?;
+    let (same, others): (Vec<u32>, Vec<u32>) = formats.values().partition(|f| **f == wanted);
+    let goes_on = match same.len().cmp(&others.len()) {
+        Ordering::Less => others.is_empty(),
+        Ordering::Equal => others.iter().all(|other| wanted < *other),
+        Ordering::Greater => true,
+    };
+    (!goes_on).then_some(WaitingOn::EngineFormats { formats })
 }
 
 fn outdated<'f, 'a>(facts: &'f Facts<'a>, desired: &Desired) -> Vec<Outdated<'f, 'a>> {

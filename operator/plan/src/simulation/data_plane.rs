@@ -9,6 +9,7 @@ use quorate_model::{
     majority,
 };
 
+use super::kubernetes::has_engine_2;
 use super::world::{Group, View, World};
 use crate::{Reported, names};
 
@@ -193,7 +194,7 @@ impl World {
             not_serving: if healthy { vec![] } else { vec!["waits for the store".to_owned()] },
             corrupt: volume.corrupt.then(|| "bad record".to_owned()),
             rollbacks: Vec::new(),
-            engine_format: 1,
+            engine_format: if has_engine_2(&self.objects.pods[pod]) { 2 } else { 1 },
         }
     }
 

@@ -106,12 +106,11 @@ impl World {
     fn run_pods(&mut self) {
         for name in self.objects.pods.keys().cloned().collect::<Vec<_>>() {
             let pod = &self.objects.pods[&name];
-            let image = pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+            let starts = !image_of(pod).contains("bad");
             let ending = pod.metadata.deletion_timestamp.is_some();
             if self.running.contains_key(&name) || ending || self.random.percent(40) {
                 continue;
             }
-            let starts = !image.contains("bad");
             if starts {
                 let id = NodeId(u128::from(self.fresh_id()) * 7919 % 10_007);
                 let volume = self.volumes.entry(names::claim(&name)).or_insert_with(|| Volume {
@@ -148,4 +147,14 @@ impl World {
         self.volumes.remove(&names::claim(pod));
         self.running.remove(pod);
     }
+}
+
+/// What runs in a pod says by its name how it behaves.
+fn image_of(pod: &Pod) -> &str {
+    pod.spec.as_ref().unwrap().containers[0].image.as_ref().unwrap()
+}
+
+/// The image's storage engine has the second format.
+pub(super) fn has_engine_2(pod: &Pod) -> bool {
+    image_of(pod).contains("engine-2")
 }

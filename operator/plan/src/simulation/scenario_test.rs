@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use quorate_api::LogFormat::{Logical, Wal};
 use quorate_api::{Phase, ReclaimPolicy, labels};
 use quorate_model::{GroupId, NodeId, ShardId};
 use serde_json::json;
 
 use super::World;
+use super::kubernetes::has_engine_2;
 use crate::{Next, Plan, fixtures::three_datacenters, names, plan};
 
 const ROUNDS_MAX: usize = 3_000;
@@ -165,6 +167,38 @@ fn a_new_image_is_rolled_one_pod_at_a_time() {
     let after: BTreeSet<_> = world.objects.pods.values().map(|p| p.metadata.uid.clone()).collect();
     assert_eq!(before.intersection(&after).count(), 0);
     assert_eq!(restarted, 6);
+}
+
+#[test]
+fn an_image_with_another_engine_format_is_not_rolled_out_under_wal() {
+    let upgraded = |world: &World| world.objects.pods.values().filter(|p| has_engine_2(p)).count();
+    for nodes in [3, 6] {
+        let mut world = settled(7, nodes);
+        world.change_spec(|spec| spec.single_leader.get_or_insert_default().log_format = Wal);
+        world.settle();
+        let refuse = |world: &mut World| {
+            world.change_spec(|spec| spec.image = "node:2-engine-2".to_owned());
+            for _ in 0..200 {
+                world.tick();
+                assert!(upgraded(world) <= 1);
+            }
+            assert_eq!(upgrade_safe(world), Some(("False", "EngineFormatsDiffer")));
+        };
+        refuse(&mut world);
+        world.change_spec(|spec| spec.image = "node:1".to_owned());
+        world.settle();
+        assert_eq!((upgraded(&world), upgrade_safe(&world)), (0, None));
+
+        refuse(&mut world);
+        world.change_spec(|spec| spec.single_leader.get_or_insert_default().log_format = Logical);
+        world.settle();
+        assert_eq!((upgraded(&world), upgrade_safe(&world)), (world.objects.pods.len(), None));
+    }
+}
+
+fn upgrade_safe(world: &World) -> Option<(&str, &str)> {
+    let found = world.status.conditions.iter().find(|c| c.type_ == "UpgradeSafe")?;
+    Some((&found.status, &found.reason))
 }
 
 #[test]
