@@ -68,7 +68,7 @@ impl Cluster {
         }
         let incarnation = machine.incarnation;
         let mut events = Vec::new();
-        if let Some(deadline) = machine.deadline()
+        if let Some(deadline) = machine.deadline().map(|deadline| deadline.max(self.now))
             && machine.wakes_at.is_none_or(|wakes| deadline < wakes)
         {
             machine.wakes_at = Some(deadline);
@@ -124,7 +124,9 @@ impl Cluster {
 
     pub(super) fn wake(&mut self, id: MachineId, incarnation: u64) -> Verdict {
         let machine = &mut self.machines[id.0];
-        if machine.incarnation != incarnation || !machine.is_running() {
+        // One that was overtaken by an earlier one would go on beside it for ever.
+        let overtaken = machine.wakes_at != Some(self.now);
+        if machine.incarnation != incarnation || !machine.is_running() || overtaken {
             return Ok(());
         }
         if let Some(until) = machine.paused_until {

@@ -116,6 +116,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     /// Takes one input. `now` never goes back.
     pub fn step(&mut self, now: Time, input: Input) {
+        self.gather(now, input);
+        self.release();
+    }
+
+    /// As `step`, for a caller that has more inputs at hand: what this one wants sent to followers or made durable may wait
+    /// for the next `step`, and goes with what those want. That must follow, with [`Input::Tick`] at the latest.
+    pub fn gather(&mut self, now: Time, input: Input) {
         assert!(now >= self.shared.now, "time goes back");
         if self.shared.stopped {
             return;
@@ -173,6 +180,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         self.repaired_all();
         self.run();
+        self.release();
     }
 
     /// Until there is nothing left to do at this time.
@@ -189,6 +197,24 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 break;
             }
         }
+        if mem::take(&mut self.shared.status_changed) {
+            self.shared.outputs.push_back(Output::StatusChanged);
+        }
+    }
+
+    /// What was proposed goes to the followers, what is to be durable to the disk, if it is free.
+    fn release(&mut self) {
+        while !self.shared.undispatched.is_empty() {
+            for group in mem::take(&mut self.shared.undispatched) {
+                self.with_group(group, |turn| {
+                    turn.group.tasks.push_back(Task::Step(single_leader::Input::Dispatch));
+                });
+            }
+            self.run();
+        }
+        if self.shared.stopped {
+            return;
+        }
         self.shared.persisting.submit(self.shared.now);
         let stall = self.shared.settings.disk_stall;
         let now = self.shared.now;
@@ -196,9 +222,6 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         // Once it was due, it is due again that much later.
         let due = stalled_at.map(|at| if at > now { at } else { now.after(stall) });
         self.shared.timers.set(Timer::DiskStall, due);
-        if mem::take(&mut self.shared.status_changed) {
-            self.shared.outputs.push_back(Output::StatusChanged);
-        }
     }
 
     fn run_timers(&mut self) {

@@ -1,6 +1,6 @@
 //! What all groups of a node share: the log, the state store, the clocks, the requests and the way out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{GroupId, NodeId, Time, WallTime};
@@ -51,6 +51,8 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) damaged: Option<String>,
     /// Every group is repaired; that becomes durable before the damaged log goes.
     pub(super) starting_over: bool,
+    /// Groups with proposals and reads that wait for what may come with them.
+    pub(super) undispatched: BTreeSet<GroupId>,
     numbers: u64,
 }
 
@@ -85,6 +87,7 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             stopped: false,
             damaged: None,
             starting_over: false,
+            undispatched: BTreeSet::new(),
             numbers: 0,
             settings,
         }

@@ -300,6 +300,7 @@ impl Replica {
                 self.with_leader(|leading| leading.steer());
             }
             Input::Propose { .. } | Input::Read { .. } => self.take_request(input),
+            Input::Dispatch => self.with_leader(|leading| leading.dispatch()),
             Input::Transfer { to } => self.with_leader(|leading| leading.transfer_asked(to)),
             Input::Loaded { to, from, entries } => {
                 self.with_leader(|leading| leading.loaded(to, from, entries));

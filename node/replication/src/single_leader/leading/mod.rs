@@ -214,11 +214,15 @@ impl Leading<'_> {
             (None, false) => {
                 let position = self.append(Payload::Command(command));
                 self.kernel.output(Output::Proposed { id, position });
-                self.replicate_to_all();
                 return;
             }
         };
         self.kernel.output(Output::ProposalDropped { id, why });
+    }
+
+    pub(super) fn dispatch(&mut self) {
+        self.replicate_to_all();
+        self.confirm_reads();
     }
 
     pub(super) fn tick(&mut self) {

@@ -46,7 +46,6 @@ impl Leading<'_> {
         }
         self.leader.reads.count += 1;
         self.leader.reads.waiting.push(id);
-        self.confirm_reads();
     }
 
     /// Releases what is confirmed; begins a round for what waits, unless one is under way already.
