@@ -47,6 +47,7 @@ fn report() -> NodeReport {
         matched: LogIndex(90),
         phase: CatchUpPhase::Log { entries_behind: 10 },
         last_answer_ms: Some(4),
+        catch_up: Default::default(),
     };
     let replica = ReplicaReport {
         group: GroupId::Shard(ShardId(0)),

@@ -27,6 +27,7 @@ mod handover;
 mod history;
 mod input;
 mod output;
+mod pace;
 mod persisting;
 mod quarantine;
 mod reading;
@@ -65,6 +66,7 @@ pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
 pub use rollback::Rollback;
 pub use settings::Settings;
+pub use snapshotting::{Held, Order, OrderId, StreamState, Streamed};
 
 use group::{Group, Task};
 use persisting::describe;
@@ -101,7 +103,7 @@ pub enum StartError {
 
 /// Everything that a node replicates. See the module for its contract.
 pub struct Host<D: Disk, S: StateStore> {
-    groups: BTreeMap<GroupId, Group<S::View>>,
+    groups: BTreeMap<GroupId, Group<S::Export>>,
     shared: Shared<D, S>,
 }
 
@@ -255,6 +257,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Expiry(group) => self.with_group(group, |turn| turn.expiry_due()),
             Timer::Retire(group) => self.with_group(group, |turn| turn.retire_due()),
             Timer::Outgoing(group, to) => self.with_group(group, |turn| turn.outgoing_due(to)),
+            Timer::Supply(group, to) => self.with_group(group, |turn| turn.supply_due(to)),
+            Timer::Pace(group) => self.with_group(group, |turn| turn.pace_due()),
             Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
             Timer::FlushAge => self.shared.flush(),
             Timer::FlushPoll => {}

@@ -12,6 +12,7 @@ use super::following::Following;
 use super::persisting::Persisting;
 use super::requests::Requests;
 use super::retention::Retention;
+use super::snapshotting::Rate;
 use super::timers::Timers;
 use super::{Failure, Output, PeerMessage, Reply, RequestId, Settings, Start};
 
@@ -41,6 +42,7 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) quarantines: u64,
     /// Snapshots being sent, over all groups.
     pub(super) streams: usize,
+    pub(super) rate: Rate,
     pub(super) outputs: VecDeque<Output>,
     pub(super) status_changed: bool,
     /// Who leads what may have changed: handovers look again.
@@ -81,6 +83,7 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             checked_last: GroupId::Meta,
             quarantines: 0,
             streams: 0,
+            rate: Rate::new(settings.snapshot_bytes_per_second),
             outputs: VecDeque::new(),
             status_changed: false,
             leadership_changed: false,
@@ -141,6 +144,11 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
 
     pub(super) const fn read_id(&mut self) -> ReadId {
         ReadId(self.number())
+    }
+
+    /// A later one is greater, while the process lives.
+    pub(super) const fn order_number(&mut self) -> u64 {
+        self.number()
     }
 
     /// Unlikely to be used by another process of this node, before or after.

@@ -23,7 +23,7 @@ use crate::entry::Mark;
 const HELD_MAX: usize = 1024;
 
 pub(super) struct Turn<'a, D: Disk, S: StateStore> {
-    pub(super) group: &'a mut Group<S::View>,
+    pub(super) group: &'a mut Group<S::Export>,
     pub(super) shared: &'a mut Shared<D, S>,
 }
 
@@ -78,7 +78,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Output::ProposalDropped { id, why } => self.proposal_dropped(id, why),
             Output::ReadReady { id, index } => self.read_ready(id, index),
             Output::ReadDropped { id, why } => self.read_dropped(id, why),
-            Output::LoadEntries { to, from, bytes_max } => self.load(to, from, bytes_max),
+            Output::LoadEntries { to, from, bytes_max } => {
+                self.watch_paces();
+                self.load(to, from, bytes_max);
+            }
             Output::SendSnapshot { to } => self.snapshot_wanted(to),
             Output::Leadership { term, leader, leading } => {
                 self.leadership(Leadership { term, leader, leading });
@@ -149,7 +152,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.group.writes.acknowledged = LogIndex::ZERO;
         }
         if leadership.leader != Some(node) {
-            self.abort_outgoing();
+            self.drop_supplies();
             self.stop_counting();
         }
         if leadership.leading {
@@ -182,6 +185,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// The group goes away: nobody waits for it any more.
     pub(super) fn dissolve(&mut self) {
         let group = self.group.id;
+        self.drop_supplies();
         self.abort_outgoing();
         self.abandon_incoming();
         for timer in [
@@ -191,6 +195,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Timer::Format(group),
             Timer::Retire(group),
             Timer::Incoming(group),
+            Timer::Pace(group),
         ] {
             self.shared.timers.set(timer, None);
         }
