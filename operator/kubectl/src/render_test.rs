@@ -134,6 +134,16 @@ fn shard_shows_leader_term_and_lag() {
 }
 
 #[test]
+fn follower_that_is_slower_than_the_writes_is_said_to_be() {
+    let mut seen = seen();
+    let report = seen.reports.get_mut("orders-dc-1-0").unwrap().as_mut().unwrap();
+    let follower = report.replicas[0].followers.get_mut(&NodeId(2)).unwrap();
+    follower.catch_up.slower_than_writes = true;
+    let screen = screen(&seen);
+    assert!(screen.contains("orders-dc-2-0 (10 behind, slower than the writes)"), "{screen}");
+}
+
+#[test]
 fn shard_shows_its_in_sync_set_and_who_keeps_writes_waiting() {
     let mut seen = seen();
     let report = seen.reports.get_mut("orders-dc-1-0").unwrap().as_mut().unwrap();
