@@ -6,7 +6,9 @@
 #![expect(clippy::print_stdout, reason = "what is measured is shown")]
 
 mod acknowledged_by_one;
+mod away_beyond_the_log;
 mod durability_switched;
+mod empty_disk_filled;
 mod ends_with_dev;
 mod follower_frozen;
 mod handover;
