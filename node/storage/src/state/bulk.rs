@@ -4,6 +4,8 @@
 //! `row length(4) value length(4) row value`, little-endian, without the prefix that they share. Pages begin and end with
 //! whole rows.
 
+use std::ops::Range;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{ROW_BYTES_MAX, StateError};
@@ -72,10 +74,22 @@ pub fn put_row(page: &mut BytesMut, row: &[u8], value: &[u8]) {
 
 /// Takes the next row off a page; `None` when it is malformed.
 pub fn take_row(page: &mut Bytes) -> Option<(Bytes, Bytes)> {
-    let row = usize::try_from(page.try_get_u32_le().ok()?).ok()?;
-    let value = usize::try_from(page.try_get_u32_le().ok()?).ok()?;
-    let whole = row <= ROW_BYTES_MAX && value <= VALUE_BYTES_MAX && page.len() >= row + value;
-    whole.then(|| (page.split_to(row), page.split_to(value)))
+    let (row, value) = next_row(page, 0)?;
+    let (from, to) = (row.start, value.end);
+    let found = (page.slice(from..row.end), page.slice(value));
+    page.advance(to);
+    Some(found)
+}
+
+/// Where the row that begins at `at`, and its value, are in a page; `None` when it is malformed.
+pub(super) fn next_row(page: &[u8], at: usize) -> Option<(Range<usize>, Range<usize>)> {
+    let mut lengths = page.get(at..at + 8)?;
+    let row = usize::try_from(lengths.get_u32_le()).ok()?;
+    let value = usize::try_from(lengths.get_u32_le()).ok()?;
+    let (from, middle) = (at + 8, at + 8 + row);
+    let whole =
+        row <= ROW_BYTES_MAX && value <= VALUE_BYTES_MAX && page.len() - from >= row + value;
+    whole.then(|| (from..middle, middle..middle + value))
 }
 
 fn length(length: usize) -> u32 {

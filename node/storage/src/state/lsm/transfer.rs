@@ -17,6 +17,8 @@ use super::{Store, View, lock, read_error};
 
 /// How many pages are made ahead of their use.
 const PAGES_AHEAD: usize = 4;
+/// About how large a row is with its value: room is made for so many.
+const PART_BYTES: usize = 128;
 
 /// A range of a view's rows, without the prefix that they share.
 #[derive(Clone, Debug)]
@@ -171,7 +173,7 @@ fn ingest(
     };
     let (mut rows, mut last, mut failed, mut wanted) = (0, Bytes::new(), None, false);
     while let Ok(order) = orders.recv() {
-        let mut page = match order {
+        let page = match order {
             Order::Page(page) => page,
             Order::Finish => {
                 wanted = true;
@@ -179,23 +181,14 @@ fn ingest(
             }
         };
         let bytes = page.len();
-        while !page.is_empty() && failed.is_none() {
-            match bulk::take_row(&mut page) {
-                Some((row, value)) if (rows == 0 || row > last) && fits(prefix, &row) => {
-                    let mut whole = BytesMut::with_capacity(prefix.len() + row.len());
-                    whole.put_slice(prefix);
-                    whole.put_slice(&row);
-                    let value = Slice::from(value.as_ref());
-                    failed =
-                        ingestion.write(Slice::from(whole.as_ref()), value).err().map(Into::into);
-                    (rows, last) = (rows + 1, row);
-                }
-                Some(_) | None => failed = Some(Failed::Malformed),
-            }
-        }
+        let written = write(&mut ingestion, prefix, page, &mut last);
         progress.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if failed.is_some() {
-            break;
+        match written {
+            Ok(more) => rows += more,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
         }
     }
     // Also what is not wanted joins the tree, or its files would stay: its rows are deleted then.
@@ -206,8 +199,32 @@ fn ingest(
     }
 }
 
-fn fits(prefix: &[u8], row: &[u8]) -> bool {
-    (1..=ROW_BYTES_MAX).contains(&(prefix.len() + row.len()))
+/// Writes a page's rows, which come after `last`; one buffer holds all their keys, and values stay where they are.
+fn write(
+    ingestion: &mut lsm_tree::AnyIngestion<'_>,
+    prefix: &[u8],
+    page: Bytes,
+    last: &mut Bytes,
+) -> Result<u64, Failed> {
+    let mut keys = BytesMut::with_capacity(page.len() / 2);
+    let (mut parts, mut at) = (Vec::with_capacity(page.len() / PART_BYTES), 0);
+    while at < page.len() {
+        let (row, value) = bulk::next_row(&page, at).ok_or(Failed::Malformed)?;
+        at = value.end;
+        keys.put_slice(prefix);
+        keys.put_slice(&page[row]);
+        parts.push((keys.len(), value));
+    }
+    let (keys, mut from) = (keys.freeze(), 0);
+    for (to, value) in &parts {
+        let key = keys.slice(from..*to);
+        if !(1..=ROW_BYTES_MAX).contains(&key.len()) || key <= *last {
+            return Err(Failed::Malformed);
+        }
+        ingestion.write(Slice::from(key.clone()), Slice::from(page.slice(value.clone())))?;
+        (from, *last) = (*to, key);
+    }
+    Ok(parts.len() as u64)
 }
 
 /// Most of the memtable is flushed before the writer has to wait for the rest.
