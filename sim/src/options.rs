@@ -105,7 +105,7 @@ fn settings(random: &mut ChaCha8Rng) -> host::Settings {
         log_kept_bytes: *pick(random, &[500, 10_000]),
         snapshot_chunk_bytes: *pick(random, &[64, 1_000]),
         snapshot_chunks_inflight: *pick(random, &[1, 4]),
-        snapshot_bytes_per_second: *pick(random, &[0, 20_000]),
+        catch_up_bytes_per_second: *pick(random, &[0, 20_000]),
         log_held_bytes: *pick(random, &[0, 20_000]),
         ..host::Settings::default()
     }

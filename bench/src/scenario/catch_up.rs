@@ -27,7 +27,7 @@ const COPY_CHUNK: usize = 1 << 20;
 /// As it is installed, and as fast as it goes.
 const WITHIN_RATE: &str = "Quorate, 64 MiB/s";
 const UNLIMITED: &str = "Quorate, no limit";
-const NO_LIMIT: &str = "replication:\n  snapshot_bytes_per_second: 0\n";
+const NO_LIMIT: &str = "replication:\n  catch_up_bytes_per_second: 0\n";
 /// The least that a segment allows: a small store would be caught up with from the log alone otherwise.
 const SHORT_LOG: &str = "storage:\n  log_kept_bytes: 67108864\n";
 

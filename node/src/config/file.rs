@@ -59,7 +59,7 @@ pub(super) struct ReplicationFile {
     transfer_timeout_ms: Option<u64>,
     append_bytes_max: Option<u64>,
     uncommitted_bytes_max: Option<u64>,
-    snapshot_bytes_per_second: Option<u64>,
+    catch_up_bytes_per_second: Option<u64>,
 }
 
 #[derive(Deserialize, Default, Debug)]
@@ -111,12 +111,12 @@ impl LimitsFile {
 }
 
 impl ReplicationFile {
-    /// How much of snapshots the node sends in a second.
+    /// How much the node sends in a second to followers that catch up.
     pub(super) fn parse_snapshot_rate(&self) -> Result<u64, ConfigError> {
         within(
-            "replication.snapshot_bytes_per_second",
-            self.snapshot_bytes_per_second,
-            host::Settings::default().snapshot_bytes_per_second,
+            "replication.catch_up_bytes_per_second",
+            self.catch_up_bytes_per_second,
+            host::Settings::default().catch_up_bytes_per_second,
             0,
             1 << 40,
         )

@@ -11,6 +11,7 @@ use super::RequestId;
 use super::checking::Checks;
 use super::expiry::Watch;
 use super::history::History;
+use super::loading::Load;
 use super::pace::Paces;
 use super::retention::Points;
 use super::retiring::Doubt;
@@ -41,6 +42,8 @@ pub(super) struct Group<V> {
     pub(super) supplies: Supplies,
     /// On the leader: how fast followers that are behind come closer.
     pub(super) paces: Paces,
+    /// On the leader: entries that the rate of catching up holds back.
+    pub(super) loads: BTreeMap<NodeId, Load>,
     pub(super) incoming: Option<Incoming>,
     /// The newest stream that was installed, and the number after its last chunk: its source may not have heard of it.
     pub(super) installed: Option<(u64, u64)>,
@@ -146,6 +149,7 @@ impl<V> Group<V> {
             outgoing: BTreeMap::new(),
             supplies: Supplies::default(),
             paces: Paces::default(),
+            loads: BTreeMap::new(),
             incoming: None,
             installed: None,
             points,

@@ -26,6 +26,7 @@ mod group;
 mod handover;
 mod history;
 mod input;
+mod loading;
 mod output;
 mod pace;
 mod persisting;
@@ -258,6 +259,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Retire(group) => self.with_group(group, |turn| turn.retire_due()),
             Timer::Outgoing(group, to) => self.with_group(group, |turn| turn.outgoing_due(to)),
             Timer::Supply(group, to) => self.with_group(group, |turn| turn.supply_due(to)),
+            Timer::Load(group, to) => self.with_group(group, |turn| turn.load_due(to)),
             Timer::Pace(group) => self.with_group(group, |turn| turn.pace_due()),
             Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
             Timer::FlushAge => self.shared.flush(),

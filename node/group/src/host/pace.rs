@@ -61,6 +61,11 @@ impl Paces {
         self.of.get(&to).is_some_and(|pace| pace.outrun)
     }
 
+    /// It comes no closer to the end of the log.
+    pub(super) fn is_slower(&self, to: NodeId) -> bool {
+        self.of.get(&to).is_some_and(|pace| pace.outrun || pace.follows < pace.writes)
+    }
+
     pub(super) fn report(&self, to: NodeId, view: &FollowerView, last: LogIndex) -> CatchUp {
         let Some(pace) = self.of.get(&to) else { return CatchUp::default() };
         let behind = last.0.saturating_sub(view.matched.0);

@@ -83,7 +83,7 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             checked_last: GroupId::Meta,
             quarantines: 0,
             streams: 0,
-            rate: Rate::new(settings.snapshot_bytes_per_second),
+            rate: Rate::new(settings.catch_up_bytes_per_second),
             outputs: VecDeque::new(),
             status_changed: false,
             leadership_changed: false,

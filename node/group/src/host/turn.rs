@@ -13,6 +13,7 @@ use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
 use super::group::{Group, Held, Leadership, Task};
+use super::loading::Load;
 use super::rollback::Persist;
 use super::shared::Shared;
 use super::timers::Timer;
@@ -79,8 +80,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Output::ReadReady { id, index } => self.read_ready(id, index),
             Output::ReadDropped { id, why } => self.read_dropped(id, why),
             Output::LoadEntries { to, from, bytes_max } => {
-                self.watch_paces();
-                self.load(to, from, bytes_max);
+                self.load_wanted(to, Load { from, bytes_max });
             }
             Output::SendSnapshot { to } => self.snapshot_wanted(to),
             Output::Leadership { term, leader, leading } => {
@@ -120,17 +120,6 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             }
         }
         self.group.tasks.push_back(Task::Step(Input::Persisted { id }));
-    }
-
-    fn load(&mut self, to: NodeId, from: LogIndex, bytes_max: usize) {
-        match self.shared.persisting.load(self.group.id, from, bytes_max) {
-            Ok(entries) => {
-                // INV-20: what is read back is what was written, in order and without a gap.
-                assert!(entries.first().is_none_or(|first| first.index() == from));
-                self.group.tasks.push_back(Task::Step(Input::Loaded { to, from, entries }));
-            }
-            Err(reason) => self.shared.fatal(reason),
-        }
     }
 
     fn leadership(&mut self, leadership: Leadership) {

@@ -14,10 +14,10 @@ const VALUE_BYTES: usize = 10_000;
 const TOGETHER: u64 = 20;
 
 /// A file of settings: little log, and snapshots that take seconds.
-pub(crate) fn short_log(directory: &Path, snapshot_bytes_per_second: u64) -> PathBuf {
+pub(crate) fn short_log(directory: &Path, catch_up_bytes_per_second: u64) -> PathBuf {
     let path = directory.join("short-log.yaml");
     let settings = format!(
-        "replication:\n  snapshot_bytes_per_second: {snapshot_bytes_per_second}\nstorage:\n  flush_bytes: 131072\n  \
+        "replication:\n  catch_up_bytes_per_second: {catch_up_bytes_per_second}\nstorage:\n  flush_bytes: 131072\n  \
          segment_bytes: 131072\n  log_kept_bytes: 262144\n  log_held_bytes: 524288\n  snapshot_chunk_bytes: 16384\n"
     );
     std::fs::write(&path, settings).unwrap();

@@ -1,4 +1,4 @@
-//! How fast a node sends snapshots, over all streams: a bucket that fills with time.
+//! How fast a node sends what others need to catch up, snapshots and old entries together: a bucket that fills with time.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ impl Rate {
     }
 
     /// `None` when something may be sent now, else when.
-    pub(super) fn wait(&self, now: Time) -> Option<Time> {
+    pub(in crate::host) fn wait(&self, now: Time) -> Option<Time> {
         let at = Time(self.paid_at.0.saturating_sub(nanos(BURST)));
         (self.bytes_per_second > 0 && at > now).then_some(at)
     }
 
-    pub(super) fn pay(&mut self, now: Time, bytes: usize) {
+    pub(in crate::host) fn pay(&mut self, now: Time, bytes: usize) {
         if self.bytes_per_second > 0 {
             let cost = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.bytes_per_second);
             let cost = u64::try_from(cost).unwrap_or(u64::MAX);

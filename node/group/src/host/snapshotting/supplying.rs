@@ -197,6 +197,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.shared.timers.set(Timer::Supply(self.group.id, to), None);
         }
         self.group.paces = Default::default();
+        self.drop_loads();
     }
 
     fn choose_source(&mut self, to: NodeId, id: OrderId, held: Option<Held>) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quorate_model::admin::CatchUpPhase;
 use quorate_model::{Datacenter, GroupId, NodeId};
+use quorate_replication::single_leader::Message;
 
 use super::super::PeerMessage;
 use super::cluster::{Cluster, SHARD, bulk, node, topology};
@@ -15,20 +16,17 @@ fn tight(seed: u64, nodes: u128) -> Cluster {
     tight_at(seed, nodes, 200_000)
 }
 
-fn tight_at(seed: u64, nodes: u128, snapshot_bytes_per_second: u64) -> Cluster {
+fn tight_at(seed: u64, nodes: u128, catch_up_bytes_per_second: u64) -> Cluster {
     let mut cluster = Cluster::new(seed, nodes);
     cluster.settings.flush_bytes = 8 << 10;
     cluster.settings.segment_bytes = 8 << 10;
     cluster.settings.log_kept_bytes = 16 << 10;
     cluster.settings.log_held_bytes = 64 << 10;
     cluster.settings.snapshot_chunk_bytes = 1 << 10;
-    cluster.settings.snapshot_bytes_per_second = snapshot_bytes_per_second;
+    cluster.settings.catch_up_bytes_per_second = catch_up_bytes_per_second;
     cluster.settings.replication.cache_bytes_max = 4 << 10;
+    cluster.restart_all();
     let all: Vec<u128> = (1..=nodes).collect();
-    for id in &all {
-        cluster.crash(node(*id));
-        cluster.start(node(*id));
-    }
     let mut first = topology(&all, 1, &all);
     for (id, member) in &mut first.members {
         member.datacenter = Datacenter::new(if id.0 <= 2 { "one" } else { "two" }).unwrap();
@@ -130,6 +128,23 @@ fn the_rate_is_kept() {
     assert_eq!(cluster.now, began.after(Duration::from_millis(200)));
     assert!((20_000..=50_000).contains(&sent), "{sent} bytes in 200 ms at 200,000 a second");
     caught_up(&mut cluster, behind);
+}
+
+#[test]
+fn entries_that_the_cache_no_longer_holds_keep_to_the_rate_too() {
+    let mut cluster = tight(3, 3);
+    cluster.settings.log_kept_bytes = 1 << 20;
+    cluster.settings.replication.append_bytes_max = 4 << 10;
+    cluster.restart_all();
+    let (leader, behind) = away(&mut cluster);
+    cluster.start(behind);
+    cluster.until("it follows the log", |cluster| cluster.entry_bytes > 2_000);
+    let before = cluster.entry_bytes;
+    cluster.run_for(Duration::from_millis(200));
+    let sent = cluster.entry_bytes - before;
+    assert!((20_000..=60_000).contains(&sent), "{sent} bytes in 200 ms at 200,000 a second");
+    caught_up(&mut cluster, behind);
+    assert_eq!((cluster.streams.len(), cluster.leader(GROUP)), (0, Some(leader)));
 }
 
 #[test]
@@ -262,8 +277,19 @@ fn a_stream_that_was_damaged_as_a_whole_is_refused() {
 
 /// Lets a test see what passes.
 impl Cluster {
+    /// With the settings that there are by then.
+    fn restart_all(&mut self) {
+        let all: Vec<NodeId> = self.machines.keys().copied().collect();
+        for id in all {
+            self.restart(id);
+        }
+    }
+
     /// Notes a chunk on its way; may take a page out of a stream, with checksums that match.
     pub(super) fn see(&mut self, from: NodeId, to: NodeId, message: &mut PeerMessage) {
+        if let PeerMessage::Replication(Message::Append { entries, .. }) = message {
+            self.entry_bytes += entries.iter().map(|entry| entry.bytes() as u64).sum::<u64>();
+        }
         let PeerMessage::SnapshotChunk { stream, payload, checksum, last, .. } = message else {
             return;
         };

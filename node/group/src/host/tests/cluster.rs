@@ -54,6 +54,8 @@ pub(super) struct Cluster {
     /// Every message of snapshots that was sent.
     pub(super) chunks: u64,
     pub(super) chunk_bytes: u64,
+    /// Of entries of the shard that were sent.
+    pub(super) entry_bytes: u64,
     /// Who sent the newest chunk to whom, and every stream that there was.
     pub(super) sources: BTreeMap<NodeId, NodeId>,
     pub(super) streams: BTreeSet<u64>,
@@ -144,6 +146,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             chunks: 0,
             chunk_bytes: 0,
+            entry_bytes: 0,
             sources: BTreeMap::new(),
             streams: BTreeSet::new(),
             spoil: None,
