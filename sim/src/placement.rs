@@ -91,6 +91,13 @@ impl Cluster {
                 {
                     return false;
                 }
+                // INV-62: nobody can be elected without a member of the set, so its only member is never lost.
+                let set = replica.configuration.rule.in_sync();
+                if set
+                    .is_some_and(|set| set.iter().all(|member| *member == self.machines[id.0].node))
+                {
+                    return false;
+                }
                 seen += 1;
             }
         }
