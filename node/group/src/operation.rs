@@ -336,6 +336,8 @@ pub enum SetCondition {
     IfPresent,
     /// SET IFEQ.
     IfEqual(Bytes),
+    /// SET IFNE: also when there is none.
+    IfNotEqual(Bytes),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -274,7 +274,7 @@ async fn scan_walks_over_every_shard_and_finds_every_key_once() {
     assert_eq!(found.len(), 200);
     client.ask("dbsize", ":200|").await;
     assert_eq!(client.answer("keys key:1?").await.matches("key:").count(), 10);
-    client.ask("scan 0 type hash", "*2|$1|0|*0|").await;
+    client.ask("scan 0 type list", "*2|$1|0|*0|").await;
     client.ask("scan 99999999999999999", "-ERR invalid cursor|").await;
 }
 

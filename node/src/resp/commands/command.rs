@@ -40,10 +40,16 @@ pub enum Shape {
     AsIs,
     /// Whether something was written, as 1 or 0.
     WasSet,
-    /// OBJECT ENCODING, from the value.
-    Encoding,
-    /// MEMORY USAGE, from the value: an estimate.
-    MemoryUsage,
+    /// OK, whatever it was.
+    Done,
+    /// Names and values in turn: a map where the protocol has one.
+    Map,
+    /// A set where the protocol has one.
+    Set,
+    /// Names and values in turn: a list of pairs in RESP3.
+    Pairs,
+    /// A cursor and what was found.
+    Scanned,
     /// This number where the key exists, else nil.
     IfExists(i64),
 }
@@ -53,6 +59,7 @@ pub enum KeyspaceCommand {
     Scan { cursor: u64, pattern: Option<Bytes>, count: u32, types: TypeFilter },
     Count,
     Keys { pattern: Bytes },
+    RandomKey,
     Flush,
 }
 

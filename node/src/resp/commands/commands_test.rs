@@ -81,6 +81,18 @@ fn wrong_words_get_the_texts_of_redis() {
         ("incrbyfloat a inf", "ERR increment would produce NaN or Infinity"),
         ("setrange a -1 b", "ERR offset is out of range"),
         ("mset a b c", "ERR wrong number of arguments for 'mset' command"),
+        ("hset h a 1 b", "ERR wrong number of arguments for 'hset' command"),
+        ("hincrbyfloat h f inf", "ERR value is NaN or Infinity"),
+        ("hincrby h f x", "ERR value is not an integer or out of range"),
+        ("hscan h x", "ERR invalid cursor"),
+        ("hrandfield h 1 foo", "ERR syntax error"),
+        ("spop s -1", "ERR value is out of range, must be positive"),
+        ("sintercard 0 a", "ERR numkeys should be greater than 0"),
+        ("sintercard 2 a", "ERR Number of keys can't be greater than number of args"),
+        ("copy a a", "ERR source and destination objects are the same"),
+        ("delex a ifdeq 12", "ERR a digest is 16 hexadecimal digits"),
+        ("delex a ifeq x y", "ERR syntax error"),
+        ("set k v ifne a ifeq b", "ERR syntax error"),
         ("scan abc", "ERR invalid cursor"),
         ("scan 0 count 0", "ERR syntax error"),
         ("scan 0 match", "ERR syntax error"),
@@ -145,6 +157,8 @@ fn keys_of_a_command_are_found_by_the_table() {
         ("command getkeys mset a 1 b 2", vec!["a", "b"]),
         ("command getkeys del a b c", vec!["a", "b", "c"]),
         ("command getkeys set a b", vec!["a"]),
+        ("command getkeys sintercard 2 a b limit 1", vec!["a", "b"]),
+        ("command getkeys sunionstore a b c", vec!["a", "b", "c"]),
         ("command getkeys memory usage a", vec!["a"]),
         ("command getkeys object encoding a", vec!["a"]),
     ] {
@@ -162,8 +176,8 @@ fn the_keys_of_every_operation_are_where_the_table_says() {
         line.extend((1..count.max(2)).map(|word| Bytes::from(word.to_string())));
         let Ok(parsed) = parse(&line) else { panic!("{spec:?} does not take {line:?}") };
         let Command::Data(data) = parsed.command else { panic!("{spec:?} has keys") };
-        let places = spec.keys.unwrap().places(line.len());
-        let expected: Vec<&Bytes> = places.map(|place| &line[place]).collect();
+        let places = spec.key_places(&line);
+        let expected: Vec<&Bytes> = places.iter().map(|place| &line[*place]).collect();
         assert_eq!(data.operation.keys(), expected, "{spec:?}");
     }
 }

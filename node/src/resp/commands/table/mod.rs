@@ -2,19 +2,23 @@
 
 mod cluster;
 mod connection;
+mod hashes;
 mod keys;
 mod not_offered;
 mod server;
 mod session;
+mod sets;
 mod strings;
 
 use bytes::Bytes;
 
 use super::{CommandError, Spec};
 
-const TABLES: [&[Spec]; 6] = [
+const TABLES: [&[Spec]; 8] = [
     strings::STRINGS,
     keys::KEYS,
+    hashes::HASHES,
+    sets::SETS,
     connection::CONNECTION,
     server::SERVER,
     cluster::CLUSTER,
