@@ -369,19 +369,6 @@ async fn select_takes_only_database_zero() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_refused_transaction_is_run() {
-    let store = MemoryStore::new(1, 1);
-    let mut client = connect(&store, Port::Plain);
-    let answer = client.answer("multi\nset a 1\nexec\nget a").await;
-    let lines: Vec<&str> = answer.split("\r\n").collect();
-    assert!(lines[0].starts_with("-ERR 'multi' is not supported yet"));
-    assert!(lines[1].starts_with("-ERR not run"));
-    assert!(lines[2].starts_with("-EXECABORT"));
-    assert_eq!(lines[3], "$-1");
-    client.ask("exec\ndiscard", "-ERR EXEC without MULTI|-ERR DISCARD without MULTI|").await;
-}
-
-#[tokio::test]
 async fn client_reply_silences_answers() {
     let store = MemoryStore::new(1, 1);
     let mut client = connect(&store, Port::Plain);

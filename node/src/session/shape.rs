@@ -2,8 +2,25 @@
 
 use quorate_group::{Value, ValueError};
 
+use super::transaction::Answers;
 use crate::resp::Reply;
 use crate::resp::commands::Shape;
+
+/// How what was executed becomes the answer.
+#[derive(Debug)]
+pub(super) enum Shaping {
+    One(Shape),
+    Transaction(Answers),
+}
+
+impl Shaping {
+    pub(super) fn reply(self, command: &str, value: Value) -> Reply {
+        match self {
+            Self::One(one) => shape(one, command, value),
+            Self::Transaction(answers) => answers.reply(value),
+        }
+    }
+}
 
 /// `command` is the command's name, for errors that name it.
 pub(super) fn shape(shape: Shape, command: &str, value: Value) -> Reply {

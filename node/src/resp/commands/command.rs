@@ -18,6 +18,7 @@ pub enum Command {
     Keyspace(KeyspaceCommand),
     Wait(Wait),
     Session(SessionCommand),
+    Transaction(TransactionCommand),
     Connection(ConnectionCommand),
     Client(ClientCommand),
     Server(ServerCommand),
@@ -110,6 +111,15 @@ pub enum DurabilityOption {
     Quorum,
     Sync,
     Followers(u32),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TransactionCommand {
+    Multi,
+    Exec,
+    Discard,
+    Watch { keys: Vec<Bytes> },
+    Unwatch,
 }
 
 #[derive(Clone, PartialEq, Debug)]

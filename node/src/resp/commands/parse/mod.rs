@@ -13,6 +13,7 @@ pub(super) mod server;
 pub(super) mod session;
 pub(super) mod sets;
 pub(super) mod strings;
+pub(super) mod transactions;
 
 use bytes::Bytes;
 use quorate_group::{Operation, Read, Write};

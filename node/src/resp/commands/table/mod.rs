@@ -9,16 +9,18 @@ mod server;
 mod session;
 mod sets;
 mod strings;
+mod transactions;
 
 use bytes::Bytes;
 
 use super::{CommandError, Spec};
 
-const TABLES: [&[Spec]; 8] = [
+const TABLES: [&[Spec]; 9] = [
     strings::STRINGS,
     keys::KEYS,
     hashes::HASHES,
     sets::SETS,
+    transactions::TRANSACTIONS,
     connection::CONNECTION,
     server::SERVER,
     cluster::CLUSTER,
