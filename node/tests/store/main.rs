@@ -22,5 +22,6 @@ mod serves;
 mod sessions;
 mod support;
 mod synchronous_follower_frozen;
+mod transactions;
 mod volume_wiped;
 mod wrong_configuration;
