@@ -90,6 +90,9 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::TooManyElements(_)
         | ValueError::AnswerTooLong(_)
         | ValueError::NoSuchKey
-        | ValueError::Nested => error.to_string(),
+        | ValueError::Nested
+        | ValueError::TokenLength(_)
+        | ValueError::TokenUsed
+        | ValueError::AnswerNotKept(_) => error.to_string(),
     }
 }

@@ -5,6 +5,7 @@
 //! transaction as well: it was to depend on what nobody looks after.
 
 use bytes::Bytes;
+use quorate_group::keyspace::fingerprint;
 use quorate_group::{Operation, Value, Version};
 use quorate_model::Slot;
 
@@ -45,6 +46,8 @@ struct Open {
     slot: Option<Slot>,
     state: OpenState,
     bytes: Permit,
+    /// Of every command so far: what tells this transaction from another with the same token.
+    fingerprint: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +72,7 @@ pub(super) struct Complete {
     pub(super) operations: Vec<Operation>,
     /// `None` when there is no key.
     pub(super) slot: Option<Slot>,
+    pub(super) fingerprint: u64,
     pub(super) answers: Answers,
 }
 
@@ -119,6 +123,7 @@ impl Transaction {
             slot: self.watched_slot(),
             state: OpenState::Sound,
             bytes,
+            fingerprint: 0,
         });
         Ok(())
     }
@@ -158,9 +163,9 @@ impl Transaction {
             (OpenState::Sound, Watch::Failed) => return Err(Refusal::WatchFailed),
             (OpenState::Sound, Watch::Holds) => {}
         }
-        let Open { operations, kept, slot, state: _, bytes } = open;
+        let Open { operations, kept, slot, state: _, bytes, fingerprint } = open;
         let answers = Answers { kept, _bytes: bytes };
-        Ok(Complete { watched, operations, slot, answers })
+        Ok(Complete { watched, operations, slot, fingerprint, answers })
     }
 
     /// DISCARD.
@@ -242,6 +247,9 @@ impl Open {
             self.slot = Some(slot);
             self.operations.push(operation);
         }
+        let before = self.fingerprint.to_be_bytes();
+        let words = words.iter().map(|word| &word[..]);
+        self.fingerprint = fingerprint(std::iter::once(&before[..]).chain(words));
         self.kept.push(kept);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! MULTI to EXEC over whole connections. What Redis does as well is compared with a real one in `differential_test`.
+//! MULTI to EXEC, and ONCE, over whole connections. What Redis does as well is compared with a real one in `differential_test`.
 
 use quorate_group::host::{Failure, ReadLevel};
 use quorate_group::{Operation, Write};
@@ -145,4 +145,38 @@ async fn reset_ends_a_transaction() {
     let mut client = connect(&store, Port::Plain);
     client.ask("multi\nset a 1\nreset\nexec", "+OK|+QUEUED|+RESET|-ERR EXEC without MULTI|").await;
     client.ask("get a", "$-1|").await;
+}
+
+#[tokio::test]
+async fn a_write_with_a_token_is_done_once_and_answered_again() {
+    let store = MemoryStore::new(1, 1);
+    let (mut client, mut other) = (connect(&store, Port::Plain), connect(&store, Port::Plain));
+    client.ask("once t incr a\nonce t incr a\nget a", ":1|:1|$1|1|").await;
+    other.ask("once t INCR a", ":1|").await;
+    other.ask("once t incrby a 5", "-TOKENUSED the token was used for another command|").await;
+    // Shaped as the command's own answer.
+    client.ask("once u setnx b 1\nonce u setnx b 1", ":1|:1|").await;
+    client
+        .ask("once v sadd {t}s m\nonce w spop {t}s 1\nonce w spop {t}s 1", ":1|*1|$1|m|*1|$1|m|")
+        .await;
+    client
+        .ask(
+            "sadd {t}q m\nonce x incr {t}q",
+            ":1|-WRONGTYPE Operation against a key holding the wrong kind of value|",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_transaction_with_a_token_is_done_once() {
+    let store = MemoryStore::new(1, 1);
+    let mut client = connect(&store, Port::Plain);
+    for _ in 0..2 {
+        client.ask("multi\nincr a\nincr a\nonce t exec", "+OK|+QUEUED|+QUEUED|*2|:1|:2|").await;
+    }
+    let used =
+        "-EXECABORT Transaction discarded: TOKENUSED the token was used for another command|";
+    client.ask("multi\nincr a\nonce t exec", &format!("+OK|+QUEUED|{used}")).await;
+    client.ask("once t exec", "-ERR EXEC without MULTI|").await;
+    client.ask("get a", "$1|2|").await;
 }

@@ -17,6 +17,7 @@ mod leader_killed;
 mod malformed;
 mod moved;
 mod node_added;
+mod once;
 mod restarted;
 mod serves;
 mod sessions;

@@ -116,9 +116,14 @@ pub enum DurabilityOption {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TransactionCommand {
     Multi,
-    Exec,
+    Exec {
+        /// ONCE.
+        token: Option<Bytes>,
+    },
     Discard,
-    Watch { keys: Vec<Bytes> },
+    Watch {
+        keys: Vec<Bytes>,
+    },
     Unwatch,
 }
 

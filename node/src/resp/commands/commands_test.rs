@@ -93,6 +93,14 @@ fn wrong_words_get_the_texts_of_redis() {
         ("delex a ifdeq 12", "ERR a digest is 16 hexadecimal digits"),
         ("delex a ifeq x y", "ERR syntax error"),
         ("set k v ifne a ifeq b", "ERR syntax error"),
+        ("once t", "ERR wrong number of arguments for 'once' command"),
+        ("once t get a", "ERR ONCE takes a command that writes keys of one slot, or EXEC"),
+        ("once t flushall", "ERR ONCE takes a command that writes keys of one slot, or EXEC"),
+        ("once t once u incr a", "ERR ONCE takes a command that writes keys of one slot, or EXEC"),
+        ("once t multi", "ERR ONCE takes a command that writes keys of one slot, or EXEC"),
+        ("once t nosuch a", "ERR unknown command 'nosuch', with args beginning with: 'a' "),
+        ("once t incr", "ERR wrong number of arguments for 'incr' command"),
+        ("command getkeys once t once u incr a", "ERR The command has no key arguments"),
         ("scan abc", "ERR invalid cursor"),
         ("scan 0 count 0", "ERR syntax error"),
         ("scan 0 match", "ERR syntax error"),
@@ -106,6 +114,26 @@ fn wrong_words_get_the_texts_of_redis() {
     ] {
         assert_eq!(error(line), text, "{line}");
     }
+}
+
+#[test]
+fn a_command_that_is_done_once_is_told_from_others_by_its_words() {
+    let fingerprint = |line: &str| {
+        let Command::Data(Data {
+            operation: Operation::Write(Write::Once { token, fingerprint, .. }),
+            ..
+        }) = command(line)
+        else {
+            panic!("{line}")
+        };
+        assert_eq!(token, "t");
+        fingerprint
+    };
+    assert_eq!(fingerprint("once t incrby a 1"), fingerprint("ONCE t INCRBY a 1"));
+    assert_ne!(fingerprint("once t incrby a 1"), fingerprint("once t incrby a 2"));
+    assert_ne!(fingerprint("once t set a x"), fingerprint("once t set A x"));
+    let long = format!("once {} incr a", "t".repeat(129));
+    assert_eq!(error(&long), "ERR a token has 1 to 128 bytes");
 }
 
 #[test]
@@ -157,6 +185,7 @@ fn keys_of_a_command_are_found_by_the_table() {
         ("command getkeys mset a 1 b 2", vec!["a", "b"]),
         ("command getkeys del a b c", vec!["a", "b", "c"]),
         ("command getkeys set a b", vec!["a"]),
+        ("command getkeys once t mset a b c d", vec!["a", "c"]),
         ("command getkeys sintercard 2 a b limit 1", vec!["a", "b"]),
         ("command getkeys sunionstore a b c", vec!["a", "b", "c"]),
         ("command getkeys memory usage a", vec!["a"]),

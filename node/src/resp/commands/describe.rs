@@ -80,6 +80,10 @@ pub(super) fn keys(words: &[Bytes]) -> Result<(&'static Spec, Vec<Bytes>), Comma
     let spec = table::find(words).map_err(|_| {
         CommandError::other("ERR Invalid number of arguments specified for command")
     })?;
+    // Those of the command that is to be done once; a ONCE within is refused, also so that nobody decides how deep this goes.
+    if spec.name == "once" && !words[2].eq_ignore_ascii_case(b"once") {
+        return keys(&words[2..]);
+    }
     if spec.keys.is_none() {
         return Err(CommandError::other("ERR The command has no key arguments"));
     }

@@ -40,7 +40,7 @@ impl<S: Store> Dispatcher<'_, S> {
                 Ok(())
             }
             TransactionCommand::Watch { keys } => return self.watch(keys),
-            TransactionCommand::Exec => return self.exec(spec),
+            TransactionCommand::Exec { token } => return self.exec(spec, token),
         };
         Action::Answer(
             done.map_or_else(|refusal| Reply::Error(refusal.to_string()), |()| Reply::Ok),
@@ -152,16 +152,20 @@ impl<S: Store> Dispatcher<'_, S> {
         })
     }
 
-    fn exec(&mut self, spec: &'static Spec) -> Action {
+    fn exec(&mut self, spec: &'static Spec, token: Option<Bytes>) -> Action {
         let complete = match self.state.transaction.complete() {
             Ok(complete) => complete,
             Err(refusal) => return Action::Answer(Reply::Error(refusal.to_string())),
         };
-        let Complete { watched, operations, slot, answers } = complete;
+        let Complete { watched, operations, slot, fingerprint, answers } = complete;
         let Some(slot) = slot else {
             return Action::Answer(answers.reply(quorate_group::Value::List(Vec::new())));
         };
-        let operation = Operation::Write(Write::Transaction { watched, operations });
+        let exec = Write::Transaction { watched, operations };
+        let operation = Operation::Write(match token {
+            None => exec,
+            Some(token) => Write::Once { token, fingerprint, write: Box::new(exec), answer: None },
+        });
         let routing = self.sessions.store.routing();
         match route::route(&routing, self.port, Replicas::Never, slot, operation) {
             Ok(execute) => {

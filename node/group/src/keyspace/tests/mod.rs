@@ -2,6 +2,7 @@
 
 mod collections_test;
 mod model_test;
+mod once_test;
 mod strings_test;
 mod transaction_test;
 

@@ -29,6 +29,14 @@ pub(super) const TRANSACTIONS: &[Spec] = &[
     )
     .about("transactions", "1.2.0", "Begins a transaction: what follows is kept until EXEC."),
     Spec::new(
+        "once",
+        -3,
+        "write denyoom noscript movablekeys",
+        "@write @slow @transaction",
+        transactions::once,
+    )
+    .about("transactions", "", "Does a write once for a token, and answers it again."),
+    Spec::new(
         "unwatch",
         1,
         "noscript loading stale fast allow_busy",
