@@ -66,7 +66,7 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
     (Bug::SetCountsAtOnce, "set-counts-at-once", Found(&["commit_rule", "leader_completeness"])),
     (Bug::ShowBeforeRule, "show-before-rule", Found(&["visibility"])),
     (Bug::ForgetRollback, "forget-rollback", Found(&["acknowledged_writes"])),
-    (Bug::ForgetToken, "forget-token", NotPlanted),
+    (Bug::ForgetToken, "forget-token", Found(&["linearizability"])),
     (Bug::UnpinnedTime, "unpinned-time", NotPlanted),
     (Bug::SkipStateHash, "skip-state-hash", NotPlanted),
     (Bug::StaleStream, "stale-stream", Found(&["assert", "convergence", "linearizability"])),

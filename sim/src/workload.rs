@@ -32,6 +32,8 @@ struct UnderWay {
     key: usize,
     called: Time,
     action: Action,
+    /// Asked again under it when nobody knows whether it was done.
+    token: Option<Bytes>,
 }
 
 pub(crate) struct Workload {
@@ -40,6 +42,7 @@ pub(crate) struct Workload {
     history: BTreeMap<usize, Vec<Call>>,
     under_way: BTreeMap<ClientId, UnderWay>,
     next_value: u64,
+    next_token: u64,
     pub(crate) answered: u64,
 }
 
@@ -51,6 +54,7 @@ impl Workload {
             history: BTreeMap::new(),
             under_way: BTreeMap::new(),
             next_value: 0,
+            next_token: 0,
             answered: 0,
         }
     }
@@ -68,7 +72,9 @@ impl Workload {
             8 => Action::Delete { existed: None },
             _ => Action::Get { found: None },
         };
-        let earlier = self.under_way.insert(client, UnderWay { key, called: now, action });
+        let token = self.token(&action);
+        let under_way = UnderWay { key, called: now, action, token };
+        let earlier = self.under_way.insert(client, under_way);
         assert!(earlier.is_none(), "one call at a time");
     }
 
@@ -83,15 +89,19 @@ impl Workload {
             expiry: Expiry::Never,
             get: false,
         };
-        Some(match &under_way.action {
-            Action::Get { .. } => Operation::Read(Read::Get { key }),
-            Action::Set { value } => Operation::Write(set(value, SetCondition::Always)),
-            Action::SetIfAbsent { value, .. } => {
-                Operation::Write(set(value, SetCondition::IfAbsent))
+        let write = match &under_way.action {
+            Action::Get { .. } => return Some(Operation::Read(Read::Get { key })),
+            Action::Set { value } => set(value, SetCondition::Always),
+            Action::SetIfAbsent { value, .. } => set(value, SetCondition::IfAbsent),
+            Action::Delete { .. } => Write::Delete { keys: vec![key] },
+            Action::Increment { .. } => Write::Increment { key, by: 1 },
+        };
+        Some(Operation::Write(match under_way.token.clone() {
+            None => write,
+            Some(token) => {
+                Write::Once { token, fingerprint: 1, write: Box::new(write), answer: None }
             }
-            Action::Delete { .. } => Operation::Write(Write::Delete { keys: vec![key] }),
-            Action::Increment { .. } => Operation::Write(Write::Increment { key, by: 1 }),
-        })
+        }))
     }
 
     /// An attempt of the client's call was answered.
@@ -107,10 +117,7 @@ impl Workload {
                 Attempt::Done
             }
             Ok(other) => panic!("{other:?} is no answer to an operation"),
-            Err(Failure::Unknown) => {
-                self.end(client, None, None);
-                Attempt::Done
-            }
+            Err(Failure::Unknown) => self.give_up(client),
             // Everything else promises that nothing happened.
             Err(
                 Failure::NotLeader { .. }
@@ -128,10 +135,16 @@ impl Workload {
         }
     }
 
-    /// The client heard nothing and gives up.
-    pub(crate) fn give_up(&mut self, client: ClientId) {
-        if self.under_way.contains_key(&client) {
-            self.end(client, None, None);
+    /// The client does not know what became of its attempt. With a token it asks again: what it is answered then is the answer
+    /// of a call that took effect once. INV-67.
+    pub(crate) fn give_up(&mut self, client: ClientId) -> Attempt {
+        match self.under_way.get(&client) {
+            Some(UnderWay { token: Some(_), .. }) => Attempt::Again,
+            Some(UnderWay { token: None, .. }) => {
+                self.end(client, None, None);
+                Attempt::Done
+            }
+            None => Attempt::Done,
         }
     }
 
@@ -156,13 +169,25 @@ impl Workload {
     }
 
     fn end(&mut self, client: ClientId, answered: Option<Time>, value: Option<Value>) {
-        let UnderWay { key, called, mut action } =
+        let UnderWay { key, called, mut action, token: _ } =
             self.under_way.remove(&client).expect("a call is under way");
         if let Some(value) = value {
             note(&mut action, value);
             self.answered += 1;
         }
         self.history.entry(key).or_default().push(Call { called, answered, action });
+    }
+
+    /// Every second write that must not be done twice has one.
+    fn token(&mut self, action: &Action) -> Option<Bytes> {
+        match action {
+            Action::Get { .. } | Action::Set { .. } => None,
+            Action::SetIfAbsent { .. } | Action::Delete { .. } | Action::Increment { .. } => {
+                self.next_token += 1;
+                let token = format!("token-{}", self.next_token);
+                self.next_token.is_multiple_of(2).then(|| token.into())
+            }
+        }
     }
 
     fn fresh_value(&mut self) -> Bytes {

@@ -1,4 +1,4 @@
-//! ONCE: a write with a token, done at most once however often it is asked for.
+//! ONCE: a write with a token, done at most once however often it is asked for. Keeps INV-67.
 //!
 //! The token, a fingerprint of the command and the answer are rows, written by the entry that does the write. So they are as durable
 //! as the write itself, every leader knows them, and a snapshot carries them: what is asked again is answered as the first
@@ -12,6 +12,7 @@
 
 use bytes::Bytes;
 use quorate_model::WallTime;
+use quorate_model::planted::{self, Bug};
 use quorate_storage::state::{Rows, StateError};
 
 use super::{Context, Evaluated, evaluate};
@@ -59,7 +60,7 @@ pub(super) fn once<R: Rows>(
         });
     }
     let Evaluated { value, effects } = evaluate(write, context, view)?;
-    if !is_kept(write, &value) {
+    if !is_kept(write, &value) || planted::is(Bug::ForgetToken) {
         return Ok(Evaluated { value, effects });
     }
     let done = Done { fingerprint, answer: answer.unwrap_or(&value).clone() };
