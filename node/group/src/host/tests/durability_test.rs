@@ -189,7 +189,9 @@ pub(super) fn what_an_asynchronous_leader_lost_is_in_its_rollback_file() {
         LostOutcome::Statement(write) => {
             assert_eq!(Operation::Write(*write.clone()), set("lost 0", "value"))
         }
-        LostOutcome::Elements { .. } | LostOutcome::Deleted => panic!("it was set"),
+        LostOutcome::Elements { .. } | LostOutcome::Renamed { .. } | LostOutcome::Deleted => {
+            panic!("it was set")
+        }
     }
     assert_eq!(cluster.read("lost 0"), Value::Nil);
     for key in ["kept", "after"] {
