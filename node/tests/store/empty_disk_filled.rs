@@ -4,7 +4,7 @@ use quorate_model::{Member, ShardId};
 
 use crate::support::{
     Dev, Node, Signal, await_snapshot, caught_up, check_filled, eventually, fill, is_running,
-    leader_of, leading, propose, short_log, signal,
+    leader_of, leading, propose, settled_leader, short_log, signal,
 };
 
 const SHARD: ShardId = ShardId(0);
@@ -19,7 +19,7 @@ async fn an_empty_node_is_filled_although_it_is_killed_and_the_leader_changes_me
     let more = ["--config", config.to_str().unwrap()];
     let dev = Dev::start(&["--nodes", "3", "--shards", "1", more[0], more[1]]);
     let nodes: Vec<_> = dev.nodes.iter().collect();
-    let leader = leader_of(SHARD, &nodes).await;
+    let leader = settled_leader(SHARD, &nodes).await;
     fill(dev.node(leader), SHARD, 0, KEYS).await;
 
     let data = tempfile::tempdir().unwrap();

@@ -21,6 +21,7 @@ mod once;
 mod restarted;
 mod serves;
 mod sessions;
+mod slower_than_writes;
 mod support;
 mod synchronous_follower_frozen;
 mod transactions;

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use quorate_model::admin::{CatchUpPhase, FollowerReport};
+use quorate_model::admin::{CatchUp, CatchUpPhase, FollowerReport};
 use quorate_model::{NodeId, ShardId};
 use quorate_node::node::Announcement;
 
-use super::{PATIENCE, connect, eventually, key_of, leading};
+use super::{Dev, PATIENCE, caught_up, connect, eventually, key_of, leader_of, leading, topology};
 
 /// What of the log nodes with these settings keep at the most: kept, held, and not yet released.
-pub(crate) const LOG_BYTES_MAX: u64 = 4 << 20;
+const LOG_BYTES_MAX: u64 = 4 << 20;
 const VALUE_BYTES: usize = 10_000;
 const TOGETHER: u64 = 20;
 
@@ -22,6 +22,16 @@ pub(crate) fn short_log(directory: &Path, catch_up_bytes_per_second: u64) -> Pat
     );
     std::fs::write(&path, settings).unwrap();
     path
+}
+
+/// The leader, once it is the preferred one: it stays so when a follower has caught up.
+pub(crate) async fn settled_leader(shard: ShardId, nodes: &[&Announcement]) -> NodeId {
+    let preferred = topology(nodes[0]).await.placement(shard).unwrap().preferred_leader;
+    eventually("the preferred leader", || async {
+        let leader = leader_of(shard, nodes).await;
+        preferred.is_none_or(|node| node == leader).then_some(leader)
+    })
+    .await
 }
 
 /// Writes keys `from` to `to`, 10,000 bytes each.
@@ -78,6 +88,30 @@ pub(crate) async fn await_snapshot(shard: ShardId, nodes: &[&Announcement], to: 
         let phase = follower(shard, nodes, to).await?.phase;
         matches!(phase, CatchUpPhase::Snapshot { bytes_sent, .. } if bytes_sent > 100_000)
             .then_some(())
+    })
+    .await;
+}
+
+/// Waits until what a follower that is gone would need is not kept.
+pub(crate) async fn await_short_logs(dev: &Dev, nodes: &[&Announcement]) {
+    eventually("short logs", || async {
+        let mut logs = nodes.iter().map(|node| log_bytes(&dev.directory.join(&node.name)));
+        logs.all(|bytes| bytes < LOG_BYTES_MAX).then_some(())
+    })
+    .await;
+}
+
+fn log_bytes(data: &Path) -> u64 {
+    let segments = std::fs::read_dir(data.join("log")).unwrap();
+    segments.map(|segment| segment.unwrap().metadata().map_or(0, |file| file.len())).sum()
+}
+
+/// Waits until a node has caught up, by its own word and its leader's.
+pub(crate) async fn await_in_step(shard: ShardId, nodes: &[&Announcement], node: &Announcement) {
+    eventually("caught up", || async { caught_up(node).await.then_some(()) }).await;
+    eventually("nothing more is said of it", || async {
+        let seen = follower(shard, nodes, node.node).await?;
+        (seen.catch_up == CatchUp::default()).then_some(())
     })
     .await;
 }
