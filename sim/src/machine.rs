@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status};
-use quorate_model::{Addresses, GroupId, Member, Name, NodeId, StoreId, Time, Topology, WallTime};
+use quorate_model::{
+    Addresses, GroupId, LogIndex, Member, Name, NodeId, StoreId, Time, Topology, WallTime,
+};
 use quorate_replication::single_leader::Replica;
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model;
@@ -159,6 +161,13 @@ impl Machine {
 
     pub(crate) fn groups(&self) -> Vec<GroupId> {
         self.host.as_ref().map(|host| host.groups().collect()).unwrap_or_default()
+    }
+
+    /// Where the group's rows are.
+    pub(crate) fn applied(&self, group: GroupId) -> LogIndex {
+        let replicas = self.status().into_iter().flat_map(|status| status.replicas);
+        let mut found = replicas.filter(|replica| replica.group == group);
+        found.next().map(|replica| replica.applied).unwrap_or_default()
     }
 
     pub(crate) fn replica(&self, group: GroupId) -> Option<&Replica> {

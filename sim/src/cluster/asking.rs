@@ -98,7 +98,9 @@ impl Cluster {
                     self.checkers.acknowledged_writes.note(group, *position, alone);
                 }
                 (None, Value::Bulk(text)) => {
-                    let seen = self.checkers.visibility.read(machine.node, group, replica, text);
+                    let rows = || machine.applied(group);
+                    let seen =
+                        self.checkers.visibility.read(machine.node, group, replica, text, rows);
                     seen.by("visibility")?;
                 }
                 (None, _) => {}
