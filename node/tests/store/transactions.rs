@@ -181,3 +181,43 @@ async fn both_halves_of_a_transaction_are_done_or_neither() {
         (progress.done.load(Ordering::Relaxed), progress.unknown.load(Ordering::Relaxed));
     assert!((done..=done + unknown).contains(&string), "{done} to {} of {string}", done + unknown);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_client_runs_transactions_and_writes_with_tokens_on_every_shard() {
+    let dev = Dev::start(&["--nodes", "3", "--shards", "6"]);
+    let nodes: Vec<_> = dev.nodes.iter().collect();
+    for shard in 0..6 {
+        leader_of(ShardId(shard), &nodes).await;
+    }
+    let seeds: Vec<String> =
+        dev.nodes.iter().map(|node| format!("redis://{}/", node.addresses.cluster)).collect();
+    let cluster = redis::cluster::ClusterClient::new(seeds).unwrap();
+    let mut connection = cluster.get_async_connection().await.unwrap();
+    for tag in 0..40 {
+        let key = |name: &str| format!("{{{tag}}}{name}");
+        let (count, members): (u64, u64) = redis::pipe()
+            .atomic()
+            .hset(key("hash"), "field", tag)
+            .ignore()
+            .incr(key("counter"), 2)
+            .sadd(key("set"), &["a", "b", "c"])
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!((count, members), (2, 3));
+        for _ in 0..2 {
+            // A token with the key's hash tag is sent to the key's leader.
+            let mut once = redis::cmd("ONCE");
+            once.arg(key("token")).arg("INCR").arg(key("counter"));
+            let count: u64 = once.query_async(&mut connection).await.unwrap();
+            assert_eq!(count, 3);
+        }
+        let field: u64 = redis::cmd("HGET")
+            .arg(key("hash"))
+            .arg("field")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(field, tag);
+    }
+}
