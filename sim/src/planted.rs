@@ -55,7 +55,7 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
     (Bug::SnapshotSkipsRow, "snapshot-skips-row", Found(&["convergence", "linearizability"])),
     (Bug::OpenDamagedLog, "open-damaged-log", Found(&["recovery", "durable_acknowledgements"])),
     (Bug::SkipChecksum, "skip-checksum", Found(&["convergence", "linearizability"])),
-    (Bug::IgnoreEpoch, "ignore-epoch", Found(&["topology"])),
+    (Bug::IgnoreEpoch, "ignore-epoch", Found(&["topology", "assert"])),
     (Bug::AnswerTwice, "answer-twice", Found(&["requests"])),
     (
         Bug::AcknowledgeBeforeSet,
@@ -63,7 +63,7 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
         Found(&["commit_rule", "leader_completeness"]),
     ),
     (Bug::DropInSyncRule, "drop-in-sync-rule", Found(&["leader_completeness", "in_sync_set"])),
-    (Bug::SetCountsAtOnce, "set-counts-at-once", Found(&["commit_rule", "leader_completeness"])),
+    (Bug::SetCountsAtOnce, "set-counts-at-once", Found(&["in_sync_set"])),
     (Bug::ShowBeforeRule, "show-before-rule", Found(&["visibility"])),
     (Bug::ForgetRollback, "forget-rollback", Found(&["acknowledged_writes"])),
     (Bug::ForgetToken, "forget-token", Found(&["linearizability"])),

@@ -14,6 +14,9 @@ pub(crate) enum Fault {
     Pause,
     /// Leadership is to be handed over, as before a shutdown.
     Handover,
+    /// The same, and soon after it the old leader hears nothing any more although it is heard: it cannot know that it is
+    /// deposed.
+    DeafHandover,
     // Disks.
     /// What was not synced is torn or lost.
     PowerLoss,
@@ -55,11 +58,12 @@ pub(crate) enum Fault {
 }
 
 /// Each with the greatest weight that a run may give it.
-const MENU: [(Fault, u32); 25] = [
+const MENU: [(Fault, u32); 26] = [
     (Fault::Kill, 8),
     (Fault::RestartStorm, 2),
     (Fault::Pause, 5),
     (Fault::Handover, 3),
+    (Fault::DeafHandover, 3),
     (Fault::PowerLoss, 8),
     (Fault::Blackout, 2),
     (Fault::StallDisk, 3),
