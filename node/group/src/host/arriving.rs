@@ -45,7 +45,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         if let PeerMessage::NotMember { nonce, term } = message {
-            if self.groups.get(&group).is_some_and(|group| group.may_go(nonce, term)) {
+            let may_go = self.groups.get(&group).is_some_and(|group| group.may_go(nonce, term));
+            let mut saved = false;
+            if may_go {
+                self.with_group(group, |turn| saved = turn.is_saved_before_going());
+            }
+            // INV-66. While it is being saved, the next answer is waited for.
+            if saved {
                 self.retire(group);
             }
             return;

@@ -264,9 +264,15 @@ impl Replica {
     /// replica led then: see [`Output::RolledBack`]. Ask, and save it, before the install begins.
     #[must_use]
     pub fn rolled_back_by(&self, position: Position) -> (Vec<Entry>, bool) {
+        if self.kernel.log.contains(position) { (Vec::new(), false) } else { self.at_risk() }
+    }
+
+    /// What would go with this replica's log although it may have been acknowledged, and whether this replica led then. Ask, and
+    /// save it, before the log is forgotten.
+    #[must_use]
+    pub fn at_risk(&self) -> (Vec<Entry>, bool) {
         let kernel = &self.kernel;
-        let lost = kernel.damage.as_ref().is_some_and(|damage| !damage.log_is_whole);
-        if kernel.log.contains(position) || lost {
+        if kernel.damage.as_ref().is_some_and(|damage| !damage.log_is_whole) {
             return (Vec::new(), false);
         }
         let lost = kernel.at_risk(kernel.committed().next());
