@@ -174,6 +174,15 @@ impl Machine {
         self.host.as_ref()?.replica(group)
     }
 
+    pub(crate) fn is_installing(&self, group: GroupId) -> bool {
+        self.host.as_ref().is_some_and(|host| host.is_installing(group))
+    }
+
+    /// How often this process has taken a replica out of its group for its rows.
+    pub(crate) fn quarantines(&self) -> u64 {
+        self.host.as_ref().map_or(0, Host::quarantines)
+    }
+
     /// The group's rows, in order.
     pub(crate) fn rows(&self, group: GroupId) -> Result<Vec<(Bytes, Bytes)>, String> {
         let host = self.host.as_ref().ok_or_else(|| format!("{:?} does not run", self.id))?;

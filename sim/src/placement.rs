@@ -80,6 +80,10 @@ impl Cluster {
         let whole = |voters: &BTreeSet<NodeId>| {
             voters.iter().all(|voter| existing.contains(voter)) && voters.len() >= 3
         };
+        // A spoiled row costs its replica when it is found, which may be much later.
+        if self.checkers.divergence.is_spoiled() {
+            return false;
+        }
         let mut seen = 0;
         for machine in &self.machines {
             let Some(status) = machine.status() else { return false };

@@ -27,6 +27,10 @@ pub(crate) enum Attempt {
 /// A `v` and a number.
 pub(crate) const VALUE_BYTES: usize = 9;
 
+/// How the names of keys begin that are written, with an expiry, and never read.
+pub(crate) const COLD: &[u8] = b"cold-";
+const COLD_KEYS: usize = 6;
+
 #[derive(Clone, Debug)]
 struct UnderWay {
     key: usize,
@@ -37,7 +41,11 @@ struct UnderWay {
 }
 
 pub(crate) struct Workload {
+    /// The cold ones are last.
     keys: Vec<Bytes>,
+    hot: usize,
+    /// When what is written to a cold key expires.
+    cold_expiry_ms: i64,
     /// Every call of every key, in the order in which they ended.
     history: BTreeMap<usize, Vec<Call>>,
     under_way: BTreeMap<ClientId, UnderWay>,
@@ -48,9 +56,13 @@ pub(crate) struct Workload {
 
 impl Workload {
     pub(crate) fn new(keys: usize) -> Self {
-        let keys = (0..keys).map(|key| Bytes::from(format!("key-{key}"))).collect();
+        let hot = (0..keys).map(|key| Bytes::from(format!("key-{key}")));
+        let cold = String::from_utf8_lossy(COLD);
+        let cold = (0..COLD_KEYS).map(|key| Bytes::from(format!("{cold}{key}")));
         Self {
-            keys,
+            keys: hot.chain(cold).collect(),
+            hot: keys,
+            cold_expiry_ms: 1,
             history: BTreeMap::new(),
             under_way: BTreeMap::new(),
             next_value: 0,
@@ -61,7 +73,16 @@ impl Workload {
 
     /// The client begins a call.
     pub(crate) fn begin(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng) {
-        let key = random.random_range(0..self.keys.len());
+        if random.random_ratio(1, 16) {
+            let key = random.random_range(self.hot..self.keys.len());
+            self.cold_expiry_ms = random.random_range(100..100_000);
+            let action = Action::Set { value: self.fresh_value() };
+            let under_way = UnderWay { key, called: now, action, token: None };
+            let earlier = self.under_way.insert(client, under_way);
+            assert!(earlier.is_none(), "one call at a time");
+            return;
+        }
+        let key = random.random_range(0..self.hot);
         // A third of the keys are numbers, so that increments never meet other text.
         let number = key % 3 == 2;
         let action = match random.random_range(0..10) {
@@ -86,7 +107,11 @@ impl Workload {
             key: key.clone(),
             value: value.clone(),
             condition,
-            expiry: Expiry::Never,
+            expiry: if under_way.key < self.hot {
+                Expiry::Never
+            } else {
+                Expiry::In { ms: self.cold_expiry_ms }
+            },
             get: false,
         };
         let write = match &under_way.action {
@@ -159,6 +184,7 @@ impl Workload {
                 Call { called: under_way.called, answered: None, action: under_way.action.clone() };
             histories.entry(self.keys[under_way.key].clone()).or_default().push(call);
         }
+        histories.retain(|key, _| !key.starts_with(COLD));
         for calls in histories.values_mut() {
             // A read without an answer says nothing.
             calls.retain(|call| {

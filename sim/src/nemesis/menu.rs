@@ -32,6 +32,10 @@ pub(crate) enum Fault {
     FullDisk,
     /// A bit of the log flips while the process is down.
     FlipBit,
+    /// A bit of a row flips in the state store of one machine, below every checksum.
+    FlipRow,
+    /// A row can no longer be read.
+    FailRow,
     /// The volume is lost: another node comes back. (An old copy of a volume that is put back under its id is the one thing
     /// that no protocol survives: a restored volume is a new node, which is this fault.)
     Wipe,
@@ -58,7 +62,7 @@ pub(crate) enum Fault {
 }
 
 /// Each with the greatest weight that a run may give it.
-const MENU: [(Fault, u32); 26] = [
+const MENU: [(Fault, u32); 28] = [
     (Fault::Kill, 8),
     (Fault::RestartStorm, 2),
     (Fault::Pause, 5),
@@ -71,7 +75,9 @@ const MENU: [(Fault, u32); 26] = [
     (Fault::FailSync, 2),
     (Fault::FailWrite, 1),
     (Fault::FullDisk, 1),
-    (Fault::FlipBit, 2),
+    (Fault::FlipBit, 4),
+    (Fault::FlipRow, 3),
+    (Fault::FailRow, 1),
     (Fault::Wipe, 2),
     (Fault::Cut, 5),
     (Fault::CutOneWay, 5),

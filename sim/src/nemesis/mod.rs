@@ -50,6 +50,8 @@ pub(crate) enum Storm {
     Deafen {
         machine: MachineId,
     },
+    /// A machine goes, and comes back after the run's `absence`.
+    Leave,
     Strobe {
         machine: MachineId,
         left: u32,
@@ -97,6 +99,8 @@ impl Cluster {
             Fault::FailWrite => self.fail_write(id),
             Fault::FullDisk => self.fill_disk(id),
             Fault::FlipBit => self.flip_bit(id),
+            Fault::FlipRow => self.flip_row(id),
+            Fault::FailRow => self.fail_row(id),
             Fault::Wipe => self.wipe(id),
             Fault::Cut => self.cut(id, other),
             Fault::CutOneWay => self.cut_one_way(id, other),
@@ -132,6 +136,7 @@ impl Cluster {
             Storm::Flap { one, other, left } if self.stormy => self.flap(one, other, left),
             Storm::Clog { machine, until } if self.stormy => self.clog_all(machine, until),
             Storm::Replay if self.stormy => self.replay(),
+            Storm::Leave if self.stormy => self.leave(),
             Storm::Deafen { machine } if self.stormy => self.deafen(machine),
             Storm::Strobe { machine, left } if self.stormy => self.strobe(machine, left),
             // The storm is over.
@@ -140,6 +145,7 @@ impl Cluster {
             | Storm::Clog { .. }
             | Storm::Replay
             | Storm::Deafen { .. }
+            | Storm::Leave
             | Storm::Strobe { .. } => {}
         }
         Ok(())
@@ -155,6 +161,7 @@ impl Cluster {
             let incarnation = self.machines[index].incarnation;
             self.restart(MachineId(index))?;
             if self.machines[index].incarnation == incarnation {
+                self.machines[index].wakes_at = Some(self.now);
                 self.schedule(self.now, Event::Wake { machine: MachineId(index), incarnation });
             }
         }

@@ -15,6 +15,7 @@ use super::Host;
 use super::group::Group;
 use super::history::Counts;
 use super::rows::Health;
+use super::snapshotting::Incoming;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Status {
@@ -91,6 +92,19 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             quarantines: shared.quarantines,
             engine_format: shared.settings.engine_format,
         }
+    }
+
+    /// Whether a snapshot takes the place of the group's rows at this moment: until it is durable the replica takes no message.
+    #[must_use]
+    pub fn is_installing(&self, group: GroupId) -> bool {
+        let incoming = self.groups.get(&group).and_then(|group| group.incoming.as_ref());
+        incoming.is_some_and(Incoming::is_switched)
+    }
+
+    /// How often a replica was taken out since the start, for its rows were wrong or unreadable.
+    #[must_use]
+    pub const fn quarantines(&self) -> u64 {
+        self.shared.quarantines
     }
 
     /// All rows of a group, in order, for comparisons in tests: of the size of the group.

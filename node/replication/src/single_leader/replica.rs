@@ -280,6 +280,12 @@ impl Replica {
         (lost, led)
     }
 
+    /// Whether its log holds what it said: a replica that is damaged for its rows alone keeps what it promised before.
+    #[must_use]
+    pub fn has_whole_log(&self) -> bool {
+        self.kernel.damage.as_ref().is_none_or(|damage| damage.log_is_whole)
+    }
+
     fn take(&mut self, input: Input) {
         match input {
             Input::Tick => self.tick(),
