@@ -200,6 +200,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             .filter_map(|id| self.groups.get(&id))
             // What a switch brought starts its log by itself.
             .filter(|group| !group.incoming.as_ref().is_some_and(|one| one.is_switched()))
+            // Where an entry was refused, the rows may be ahead of what the protocol was told is applied.
+            .filter(|group| !group.is_quarantined())
             .map(|group| {
                 let standing = &group.standing;
                 (group.id, standing.applied, standing.configuration.clone())
