@@ -14,6 +14,7 @@ const BLOCKS_FROM: u16 = 10_000;
 const BLOCKS_TO: u16 = 32_000;
 const BLOCK: u16 = 260;
 const PORTS_PER_NODE: u16 = 4;
+const STORE_FILE: &str = "dev.json";
 
 /// The description of a store, as it is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ impl Layout {
             Err(TryLockError::WouldBlock) => return Err(DevError::InUse(directory)),
             Err(TryLockError::Error(source)) => return Err(access(source)),
         }
-        let path = directory.join("dev.json");
+        let path = directory.join(STORE_FILE);
         let (kept, guard) = match fs::read(&path) {
             Ok(text) => come_back(options, &path, &text)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -132,7 +133,7 @@ fn begin(options: &Options) -> Result<(Kept, Option<TcpListener>), DevError> {
         return Err(DevError::Usage { field: "base-port", reason });
     }
     let (base_port, guard) = match options.base_port {
-        0 => pick_block(nodes)?,
+        0 => pick_block(nodes, &options.data)?,
         port => (port, None),
     };
     let kept = Kept {
@@ -187,20 +188,45 @@ fn come_back(
 }
 
 /// A block whose ports are all free, with its guard.
-fn pick_block(nodes: u16) -> Result<(u16, Option<TcpListener>), DevError> {
+fn pick_block(nodes: u16, directory: &Path) -> Result<(u16, Option<TcpListener>), DevError> {
     let blocks = (BLOCKS_TO - BLOCKS_FROM) / BLOCK;
     let first = rand::random::<u16>() % blocks;
     for turn in 0..blocks {
         let base = BLOCKS_FROM + (first + turn) % blocks * BLOCK;
         let Ok(guard) = guard_of(base) else { continue };
+        if is_another_stores(base, directory) {
+            continue;
+        }
         let free = (base..base + PORTS_PER_NODE * nodes)
             .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
         if free {
+            reserve(base, directory);
             return Ok((base, Some(guard)));
         }
     }
     let reason = "no block of free ports was found; name one".to_owned();
     Err(DevError::Usage { field: "base-port", reason })
+}
+
+/// A store that does not run keeps its block for as long as its directory exists: it wants the same ports again.
+fn is_another_stores(base: u16, directory: &Path) -> bool {
+    let owner = fs::read_to_string(reservation(base)).map(PathBuf::from);
+    owner.is_ok_and(|owner| owner != directory && owner.join(STORE_FILE).exists())
+}
+
+/// Where that fails, the block is only kept while the store runs.
+fn reserve(base: u16, directory: &Path) {
+    let path = reservation(base);
+    let written = path.parent().map(fs::create_dir_all);
+    if let Some(Ok(())) = written
+        && let Ok(directory) = directory.canonicalize()
+    {
+        fs::write(path, directory.as_os_str().as_encoded_bytes()).ok();
+    }
+}
+
+fn reservation(base: u16) -> PathBuf {
+    std::env::temp_dir().join("quorate-dev-ports").join(base.to_string())
 }
 
 fn guard_of(base: u16) -> std::io::Result<TcpListener> {
