@@ -1,14 +1,13 @@
 //! One run from one seed: a storm of faults, then everything heals, and the cluster must become whole and agree.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_model::{GroupId, Slot, Time};
 use rand::RngExt;
 
-use crate::checkers::acknowledged_writes::Forgotten;
 use crate::checkers::{convergence, linearizability, liveness};
 use crate::cluster::{Cluster, Event};
-use crate::nemesis::Storm;
 use crate::sessions::Happening;
 use crate::verdict::{Broken, By, Verdict};
 
@@ -54,19 +53,15 @@ fn whole_run(cluster: &mut Cluster) -> Verdict {
     for session in cluster.sessions.ids() {
         cluster.schedule_in(Duration::from_millis(100), Event::Session(session, Happening::Acts));
     }
-    let mut storm_ends = Time::ZERO.after(cluster.options.stormy);
-    if let Some(absence) = cluster.options.absence {
-        cluster.schedule_in(cluster.options.stormy / 2, Event::Storm(Storm::Leave));
-        storm_ends = storm_ends.after(absence);
-    }
+    let storm_ends = Time::ZERO.after(cluster.options.stormy);
     cluster.run_until(storm_ends)?;
     cluster.heal()?;
     await_whole(cluster, storm_ends.after(cluster.options.settle))?;
     cluster.quiet = true;
     await_agreement(cluster, cluster.now.after(cluster.options.settle))?;
-    let forgotten = cluster.checkers.end(cluster.now)?;
-    cluster.sessions.end(&forgotten, cluster.options.shards)?;
-    check_histories(cluster, &forgotten)
+    let forgetful = cluster.checkers.end(cluster.now)?;
+    cluster.sessions.end(&forgetful)?;
+    check_histories(cluster, &forgetful)
 }
 
 /// Liveness: with all healed, every replica catches up and every client is answered.
@@ -84,8 +79,7 @@ fn await_whole(cluster: &mut Cluster, deadline: Time) -> Verdict {
             Ok(()) => return Ok(()),
             Err(why) if cluster.now >= deadline => {
                 let settle = cluster.options.settle.as_secs();
-                let groups = liveness::describe(cluster);
-                let what = format!("not whole {settle} s after the heal: {why}{groups}");
+                let what = format!("not whole {settle} s after the heal: {why}");
                 return Err(Broken::new("liveness", what));
             }
             Err(_) => {}
@@ -105,11 +99,11 @@ fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
     }
 }
 
-/// But not those of keys whose writes were lost, as under `Async` they may: there the rollback files are what is kept.
-fn check_histories(cluster: &Cluster, forgotten: &Forgotten) -> Verdict {
+/// But not those of groups that lost acknowledged writes, as `Async` may: there the rollback files are what is kept.
+fn check_histories(cluster: &Cluster, forgetful: &BTreeSet<GroupId>) -> Verdict {
     for (key, calls) in cluster.clients.workload.histories() {
         let shard = Slot::of_key(&key).shard(cluster.options.shards);
-        if forgotten.contains(GroupId::Shard(shard), &key) {
+        if forgetful.contains(&GroupId::Shard(shard)) {
             continue;
         }
         linearizability::check(&calls)

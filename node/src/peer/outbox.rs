@@ -168,10 +168,6 @@ pub(super) fn message_bytes(message: &PeerMessage) -> usize {
         )
         | PeerMessage::SnapshotAck { .. }
         | PeerMessage::SnapshotAbort { .. }
-        | PeerMessage::SnapshotQuery { .. }
-        | PeerMessage::SnapshotHeld { .. }
-        | PeerMessage::SnapshotOrder(_)
-        | PeerMessage::SnapshotStreamed { .. }
         | PeerMessage::MembershipQuery { .. }
         | PeerMessage::NotMember { .. }
         | PeerMessage::EngineQuery

@@ -127,5 +127,3 @@ mod memory_store;
 mod promises_test;
 #[cfg(test)]
 mod session_test;
-#[cfg(test)]
-mod transaction_test;

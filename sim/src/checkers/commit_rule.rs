@@ -21,7 +21,6 @@ struct Leading {
     /// The term in which it led at the last look, if it did.
     term: Option<Term>,
     committed: LogIndex,
-    last: LogIndex,
 }
 
 impl CommitRule {
@@ -62,10 +61,9 @@ impl Checker for CommitRule {
     fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
         let replica = at.replica;
         let term = (replica.role() == Role::Leader).then(|| replica.term());
-        let (committed, last) = (replica.committed(), replica.last().index);
-        let now = Leading { term, committed, last };
+        let now = Leading { term, committed: replica.committed() };
         let before = self.committed.insert((at.node, at.incarnation, at.group), now).unwrap_or(now);
-        let (node, group) = (at.node, at.group);
+        let (node, group, committed) = (at.node, at.group, now.committed);
         if now.committed < before.committed {
             return Err(format!(
                 "{group}: {node} takes back commits from {} to {committed}",
@@ -83,9 +81,8 @@ impl Checker for CommitRule {
                 "{group}: {node} commits {committed}, which is not of its term {term}"
             ));
         }
-        // The step that committed it may have appended the next configuration: the one before the step counted then.
-        let newest = replica.configuration();
-        let then = replica.configuration_at(before.last.max(committed));
+        // The step that committed it may have appended the next configuration: the one before counted then.
+        let (newest, then) = (replica.configuration(), replica.configuration_at(committed));
         if self.passes(at, term, newest) || self.passes(at, term, then) {
             return Ok(());
         }

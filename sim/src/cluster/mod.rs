@@ -125,8 +125,7 @@ impl Cluster {
         Self {
             network: Network::new(options.weather.clone()),
             clients: Clients::new(options.clients, options.keys, options.astray),
-            // They never rest: an hour of them is too much.
-            sessions: Sessions::new(seed, options.absence.is_none()),
+            sessions: Sessions::new(seed),
             store: StoreId(random.random()),
             machines,
             checkers: Checkers::default(),

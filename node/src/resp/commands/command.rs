@@ -18,7 +18,6 @@ pub enum Command {
     Keyspace(KeyspaceCommand),
     Wait(Wait),
     Session(SessionCommand),
-    Transaction(TransactionCommand),
     Connection(ConnectionCommand),
     Client(ClientCommand),
     Server(ServerCommand),
@@ -41,16 +40,10 @@ pub enum Shape {
     AsIs,
     /// Whether something was written, as 1 or 0.
     WasSet,
-    /// OK, whatever it was.
-    Done,
-    /// Names and values in turn: a map where the protocol has one.
-    Map,
-    /// A set where the protocol has one.
-    Set,
-    /// Names and values in turn: a list of pairs in RESP3.
-    Pairs,
-    /// A cursor and what was found.
-    Scanned,
+    /// OBJECT ENCODING, from the value.
+    Encoding,
+    /// MEMORY USAGE, from the value: an estimate.
+    MemoryUsage,
     /// This number where the key exists, else nil.
     IfExists(i64),
 }
@@ -60,7 +53,6 @@ pub enum KeyspaceCommand {
     Scan { cursor: u64, pattern: Option<Bytes>, count: u32, types: TypeFilter },
     Count,
     Keys { pattern: Bytes },
-    RandomKey,
     Flush,
 }
 
@@ -111,20 +103,6 @@ pub enum DurabilityOption {
     Quorum,
     Sync,
     Followers(u32),
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TransactionCommand {
-    Multi,
-    Exec {
-        /// ONCE.
-        token: Option<Bytes>,
-    },
-    Discard,
-    Watch {
-        keys: Vec<Bytes>,
-    },
-    Unwatch,
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -215,8 +215,7 @@ fn put_fields(out: &mut BytesMut, header: &Header) {
 }
 
 fn parse(unit: &[u8]) -> Option<Header> {
-    let right = sealed(unit, 0) || planted::is(Bug::SkipChecksum);
-    if word(&unit[..4]) != MAGIC || !right {
+    if word(&unit[..4]) != MAGIC || !sealed(unit, 0) {
         return None;
     }
     let long = |at: usize| {

@@ -19,9 +19,8 @@ pub(super) fn set<R: Rows>(
     expiry: Expiry,
     get: bool,
 ) -> Result<Value, Stop> {
-    // Only GET, IFEQ and IFNE look at the old value, and only they refuse another type; a plain SET overwrites it.
-    let compares = matches!(condition, SetCondition::IfEqual(_) | SetCondition::IfNotEqual(_));
-    let old = if get || compares {
+    // Only GET and IFEQ look at the old value, and only they refuse another type; a plain SET overwrites it.
+    let old = if get || matches!(condition, SetCondition::IfEqual(_)) {
         editor.live_string(key)?
     } else {
         editor.live(key)?.map(|header| (Bytes::new(), header.expiry))
@@ -31,7 +30,6 @@ pub(super) fn set<R: Rows>(
         SetCondition::IfAbsent => old.is_none(),
         SetCondition::IfPresent => old.is_some(),
         SetCondition::IfEqual(expected) => old.as_ref().is_some_and(|(value, _)| value == expected),
-        SetCondition::IfNotEqual(other) => old.as_ref().is_none_or(|(value, _)| value != other),
     };
     let (old_value, old_expiry) = old.map_or((None, None), |(value, expiry)| (Some(value), expiry));
     if holds {

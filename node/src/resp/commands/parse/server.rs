@@ -1,10 +1,12 @@
 //! The node.
 
-use quorate_group::Read;
+use quorate_group::{Operation, Read};
 
-use super::{Parsed, read};
+use super::{Parsed, shaped};
 use crate::resp::commands::arguments::{text, upper};
-use crate::resp::commands::{Arguments, Command, CommandError, KeyspaceCommand, ServerCommand};
+use crate::resp::commands::{
+    Arguments, Command, CommandError, KeyspaceCommand, ServerCommand, Shape,
+};
 use crate::resp::{Reply, parse_integer};
 
 pub(in super::super) fn info(arguments: &Arguments<'_>) -> Parsed {
@@ -78,7 +80,8 @@ pub(in super::super) fn memory_usage(arguments: &Arguments<'_>) -> Parsed {
         }
         _ => return Err(CommandError::Syntax),
     }
-    Ok(read(Read::MemoryUsage { key: arguments.owned(2) }))
+    let operation = Operation::Read(Read::Get { key: arguments.owned(2) });
+    Ok(shaped(operation, Shape::MemoryUsage))
 }
 
 pub(in super::super) fn slowlog_get(arguments: &Arguments<'_>) -> Parsed {

@@ -2,25 +2,19 @@
 
 mod cluster;
 mod connection;
-mod hashes;
 mod keys;
 mod not_offered;
 mod server;
 mod session;
-mod sets;
 mod strings;
-mod transactions;
 
 use bytes::Bytes;
 
 use super::{CommandError, Spec};
 
-const TABLES: [&[Spec]; 9] = [
+const TABLES: [&[Spec]; 6] = [
     strings::STRINGS,
     keys::KEYS,
-    hashes::HASHES,
-    sets::SETS,
-    transactions::TRANSACTIONS,
     connection::CONNECTION,
     server::SERVER,
     cluster::CLUSTER,
