@@ -92,8 +92,8 @@ struct Writer {
 impl Writer {
     fn start(given: &Scenario, pod: &str) -> Result<Self> {
         let host = given.address_of(pod)?;
-        let mut cli = given.cluster.command_in_network("redis-cli".as_ref())?;
-        cli.args(["-h", &host, "-p", "6379"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut cli = given.redis_client("redis-cli", &host)?;
+        cli.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = cli.spawn().context("start redis-cli")?;
         let input = child.stdin.take().context("its input is piped")?;
         let output = BufReader::new(child.stdout.take().context("its output is piped")?);
@@ -127,8 +127,7 @@ impl Drop for Writer {
 fn missing(given: &Scenario, count: usize) -> Result<Vec<usize>> {
     let host = given.address_of(&given.leader()?)?;
     let asked: String = (0..count).map(|number| format!("EXISTS {TAG}:{number}\n")).collect();
-    let mut cli = given.cluster.command_in_network("redis-cli".as_ref())?;
-    let said = command::output_of_input(cli.args(["-h", &host, "-p", "6379"]), &asked)?;
+    let said = command::output_of_input(&mut given.redis_client("redis-cli", &host)?, &asked)?;
     let answers: Vec<&str> = said.lines().map(str::trim).collect();
     ensure!(answers.len() == count, "{} answers to {count} questions", answers.len());
     Ok(answers.iter().enumerate().filter(|(_, answer)| **answer == "0").map(|(n, _)| n).collect())

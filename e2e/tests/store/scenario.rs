@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -169,9 +170,15 @@ impl Scenario {
             .iter()
             .find_map(|pod| pod["status"]["podIP"].as_str())
             .context("no pod has an address")?;
-        let mut cli = self.cluster.command_in_network("redis-cli".as_ref())?;
-        let said = command::output(cli.args(["-h", host, "-p", "6379"]).args(words))?;
+        let said = command::output(self.redis_client("redis-cli", host)?.args(words))?;
         Ok(said.trim().to_owned())
+    }
+
+    /// A client program of Redis, against the plain port of one node.
+    pub(crate) fn redis_client(&self, program: &str, host: &str) -> Result<Command> {
+        let mut client = self.cluster.command_in_network(program.as_ref())?;
+        client.args(["-h", host, "-p", "6379"]);
+        Ok(client)
     }
 
     /// What `kubectl quorate` answers. The program lies beside the load's: `cargo build -p kubectl-quorate` puts it there.
@@ -183,7 +190,7 @@ impl Scenario {
             "there is no {}: cargo build -p kubectl-quorate",
             program.display()
         );
-        let mut quorate = std::process::Command::new(program);
+        let mut quorate = Command::new(program);
         quorate.args(args);
         quorate.env("KUBECONFIG", self.kubectl.kubeconfig());
         command::output(quorate.args(["--namespace", &self.namespace]))

@@ -194,13 +194,14 @@ fn pick_block(nodes: u16, directory: &Path) -> Result<(u16, Option<TcpListener>)
     for turn in 0..blocks {
         let base = BLOCKS_FROM + (first + turn) % blocks * BLOCK;
         let Ok(guard) = guard_of(base) else { continue };
-        if is_another_stores(base, directory) {
+        if is_reserved(base) {
             continue;
         }
         let free = (base..base + PORTS_PER_NODE * nodes)
             .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
         if free {
-            reserve(base, directory);
+            // Where that fails, the block is only kept while the store runs.
+            reserve(base, directory).ok();
             return Ok((base, Some(guard)));
         }
     }
@@ -209,24 +210,23 @@ fn pick_block(nodes: u16, directory: &Path) -> Result<(u16, Option<TcpListener>)
 }
 
 /// A store that does not run keeps its block for as long as its directory exists: it wants the same ports again.
-fn is_another_stores(base: u16, directory: &Path) -> bool {
+fn is_reserved(base: u16) -> bool {
     let owner = fs::read_to_string(reservation(base)).map(PathBuf::from);
-    owner.is_ok_and(|owner| owner != directory && owner.join(STORE_FILE).exists())
+    owner.is_ok_and(|owner| owner.join(STORE_FILE).exists())
 }
 
-/// Where that fails, the block is only kept while the store runs.
-fn reserve(base: u16, directory: &Path) {
-    let path = reservation(base);
-    let written = path.parent().map(fs::create_dir_all);
-    if let Some(Ok(())) = written
-        && let Ok(directory) = directory.canonicalize()
-    {
-        fs::write(path, directory.as_os_str().as_encoded_bytes()).ok();
-    }
+fn reserve(base: u16, directory: &Path) -> std::io::Result<()> {
+    let (path, directory) = (reservation(base), directory.canonicalize()?);
+    fs::create_dir_all(reservations())?;
+    fs::write(path, directory.as_os_str().as_encoded_bytes())
 }
 
 fn reservation(base: u16) -> PathBuf {
-    std::env::temp_dir().join("quorate-dev-ports").join(base.to_string())
+    reservations().join(base.to_string())
+}
+
+fn reservations() -> PathBuf {
+    std::env::temp_dir().join("quorate-dev-ports")
 }
 
 fn guard_of(base: u16) -> std::io::Result<TcpListener> {

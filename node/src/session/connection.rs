@@ -400,10 +400,7 @@ where
         if access == Access::Read || options.durability == DurabilityOption::Store {
             return None;
         }
-        let routing = self.sessions.store.routing();
-        let voters = routing.shard(shard).map_or(1, |route| route.voters.len());
-        let followers = options.followers(voters)?;
-        Some(Durability { followers, timeout_ms: options.durability_timeout_ms() })
+        options.durability(&self.sessions.store.routing(), shard)
     }
 
     fn finish(&mut self, Done { sequence, reply, slot, learnt }: Done) {

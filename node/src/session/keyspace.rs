@@ -120,9 +120,7 @@ impl<S: Store> Asker<S> {
         let routing = self.store.routing();
         for learnt in learnt {
             let Learnt::Wrote { shard, position: Some(position), .. } = learnt else { continue };
-            let voters = routing.shard(*shard).map_or(1, |route| route.voters.len());
-            let Some(followers) = options.followers(voters) else { return Ok(()) };
-            let durability = Durability { followers, timeout_ms: options.durability_timeout_ms() };
+            let Some(durability) = options.durability(&routing, *shard) else { return Ok(()) };
             durability.held(&self.store, *shard, *position).await?;
         }
         Ok(())

@@ -15,7 +15,6 @@ use quorate_model::{
     Addresses, Epoch, GroupId, LogIndex, Member, Name, NodeId, Position, ShardId, StoreId, Term,
     WallTime,
 };
-use quorate_storage::state::{Rows, StateError};
 use tokio::sync::{oneshot, watch};
 
 use super::{Answer, By, Execute, Reach, Routing, SessionAnswer, SessionRead, ShardRoute, Store};
@@ -50,13 +49,10 @@ struct Behaviour {
 
 #[derive(Default)]
 struct Shard {
-    rows: Map,
+    rows: BTreeMap<Bytes, Bytes>,
     keys: i64,
     last: LogIndex,
 }
-
-#[derive(Default)]
-struct Map(BTreeMap<Bytes, Bytes>);
 
 impl MemoryStore {
     /// A store of `nodes` nodes; shard `n` is led by node `n % nodes + 1`. We are node 1.
@@ -232,32 +228,16 @@ impl Shard {
 
     fn apply(&mut self, effects: Effects) {
         if effects.clear {
-            self.rows.0.clear();
+            self.rows.clear();
             self.keys = 0;
         }
         for change in effects.changes {
             match change.value {
-                Some(value) => self.rows.0.insert(change.row, value),
-                None => self.rows.0.remove(&change.row),
+                Some(value) => self.rows.insert(change.row, value),
+                None => self.rows.remove(&change.row),
             };
         }
         self.keys += effects.keys;
-    }
-}
-
-impl Rows for Map {
-    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.0.get(row).cloned())
-    }
-
-    fn range(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        count_max: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let range = self.0.range(Bytes::copy_from_slice(from)..Bytes::copy_from_slice(to));
-        Ok(range.take(count_max).map(|(row, value)| (row.clone(), value.clone())).collect())
     }
 }
 

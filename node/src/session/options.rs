@@ -1,8 +1,10 @@
 //! What a connection has asked for beyond, or instead of, what its store declares.
 
-use quorate_model::{ReadPreference, ReadYourWrites, SessionPolicy};
+use quorate_model::{ReadPreference, ReadYourWrites, SessionPolicy, ShardId};
 use serde::{Deserialize, Serialize};
 
+use super::Routing;
+use super::keyspace::Durability;
 use crate::resp::Reply;
 use crate::resp::commands::{DurabilityOption, SessionOption};
 
@@ -53,7 +55,7 @@ impl Options {
         }
     }
 
-    pub(super) fn durability_timeout_ms(&self) -> u64 {
+    fn durability_timeout_ms(&self) -> u64 {
         self.durability_timeout_ms.unwrap_or(DURABILITY_TIMEOUT_MS)
     }
 
@@ -62,8 +64,15 @@ impl Options {
         self.user.as_ref().map(|user| u64::from(crc32c::crc32c(user.as_bytes())))
     }
 
+    /// How durable a write to this shard is to be, where that is more than the store asks for.
+    pub(super) fn durability(&self, routing: &Routing, shard: ShardId) -> Option<Durability> {
+        let voters = routing.shard(shard).map_or(1, |route| route.voters.len());
+        let followers = self.followers(voters)?;
+        Some(Durability { followers, timeout_ms: self.durability_timeout_ms() })
+    }
+
     /// How many followers must hold a write durably, beside the leader, of so many voters.
-    pub(super) fn followers(&self, voters: usize) -> Option<u32> {
+    fn followers(&self, voters: usize) -> Option<u32> {
         let others = u32::try_from(voters.saturating_sub(1)).unwrap_or(u32::MAX);
         match self.durability {
             DurabilityOption::Store => None,

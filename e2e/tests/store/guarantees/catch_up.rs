@@ -24,8 +24,8 @@ pub(super) fn a_wiped_node_shows_how_far_it_is(given: &Scenario) -> Result<()> {
 fn fill(given: &Scenario) -> Result<()> {
     let pods = given.pods()?;
     let host = pods.iter().find_map(|pod| pod["status"]["podIP"].as_str()).context("an address")?;
-    let mut fill = given.cluster.command_in_network("redis-benchmark".as_ref())?;
-    fill.args(["-h", host, "-p", "6379", "-t", "set", "-n", "6000", "-r", "6000"]);
+    let mut fill = given.redis_client("redis-benchmark", host)?;
+    fill.args(["-t", "set", "-n", "6000", "-r", "6000"]);
     command::output(fill.args(["-d", "8000", "-P", "8", "-c", "8", "-q"]))?;
     Ok(())
 }

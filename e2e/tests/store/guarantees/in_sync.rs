@@ -1,6 +1,7 @@
 //! The follower that writes wait for is frozen: another takes its place; where there is none, the set shrinks as declared.
 
 use anyhow::{Context, Result, ensure};
+use quorate_e2e::cluster::PodProcess;
 use serde_json::json;
 
 use super::reason_of;
@@ -10,9 +11,7 @@ pub(super) fn a_frozen_follower_is_replaced_and_the_set_shrinks(given: &Scenario
     let quick = json!({ "slowAfter": "300ms" });
     given.change(&json!({ "durability": "SemiSync", "inSync": quick }))?;
     let load = given.start_load()?;
-    let follower = in_sync_follower(given)?;
-    let process = given.faults()?.process_of(given.namespace(), &follower, None)?;
-    given.faults()?.freeze(&process)?;
+    let (follower, process) = freeze_a_follower(given)?;
     let swap = given.await_status("a swap", |status| {
         let swaps = status["swaps"].as_array()?;
         swaps
@@ -36,9 +35,7 @@ pub(super) fn a_frozen_follower_is_replaced_and_the_set_shrinks(given: &Scenario
     let both = json!({ "count": 2, "onLoss": "Shrink", "slowAfter": "300ms" });
     given.change(&json!({ "durability": "SemiSync", "inSync": both }))?;
     let load = given.start_load()?;
-    let follower = in_sync_follower(given)?;
-    let process = given.faults()?.process_of(given.namespace(), &follower, None)?;
-    given.faults()?.freeze(&process)?;
+    let (_, process) = freeze_a_follower(given)?;
     given.await_status("a condition that says Shrunk", |status| {
         reason_of(status, "InSync", "False").filter(|reason| reason == "Shrunk")
     })?;
@@ -50,14 +47,17 @@ pub(super) fn a_frozen_follower_is_replaced_and_the_set_shrinks(given: &Scenario
     given.change(&json!({ "durability": "Quorum", "inSync": null }))
 }
 
-/// A follower of shard 0 that its writes wait for.
-fn in_sync_follower(given: &Scenario) -> Result<String> {
-    given.await_status("an in-sync follower of shard 0", |status| {
+/// Freezes a follower of shard 0 that its writes wait for.
+fn freeze_a_follower(given: &Scenario) -> Result<(String, PodProcess)> {
+    let follower = given.await_status("an in-sync follower of shard 0", |status| {
         let shard = &status["shards"][0];
         let members = shard["inSync"].as_array()?;
         let follower = members.iter().find(|member| **member != shard["leader"])?;
         follower.as_str().map(str::to_owned)
-    })
+    })?;
+    let process = given.faults()?.process_of(given.namespace(), &follower, None)?;
+    given.faults()?.freeze(&process)?;
+    Ok((follower, process))
 }
 
 fn changes_metric(given: &Scenario) -> Result<String> {

@@ -20,8 +20,8 @@ pub(super) fn a_plain_client_finds_its_writes_on_replicas(given: &Scenario) -> R
         let words: Vec<String> = (0..ROUNDS)
             .map(|round| format!("SET session:{{{host}}} {round}\nGET session:{{{host}}}\n"))
             .collect();
-        let mut cli = given.cluster.command_in_network("redis-cli".as_ref())?;
-        let said = command::output_of_input(cli.args(["-h", host, "-p", "6379"]), &words.concat())?;
+        let mut cli = given.redis_client("redis-cli", host)?;
+        let said = command::output_of_input(&mut cli, &words.concat())?;
         let read: Vec<&str> = said.lines().filter(|line| *line != "OK").collect();
         let written: Vec<String> = (0..ROUNDS).map(|round| round.to_string()).collect();
         ensure!(read == written, "a session on {host} did not find its own writes: {read:?}");

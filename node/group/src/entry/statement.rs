@@ -73,35 +73,32 @@ impl Statement {
     }
 }
 
+/// What the leader answered, where that is a text.
+fn text(answer: &Value) -> Result<Bytes, Undeterminable> {
+    match answer {
+        Value::Bulk(text) => Ok(text.clone()),
+        Value::Ok
+        | Value::Nil
+        | Value::Integer(_)
+        | Value::Status(_)
+        | Value::List(_)
+        | Value::Error(_) => Err(Undeterminable),
+    }
+}
+
 /// The same write without what replicas might compute differently.
 fn pinned(write: &Write, value: &Value) -> Result<Write, Undeterminable> {
     Ok(match write {
-        Write::IncrementFloat { key, .. } => match value {
-            Value::Bulk(sum) => Write::Set {
-                key: key.clone(),
-                value: sum.clone(),
-                condition: SetCondition::Always,
-                expiry: Expiry::Keep,
-                get: false,
-            },
-            Value::Ok
-            | Value::Nil
-            | Value::Integer(_)
-            | Value::Status(_)
-            | Value::List(_)
-            | Value::Error(_) => return Err(Undeterminable),
+        Write::IncrementFloat { key, .. } => Write::Set {
+            key: key.clone(),
+            value: text(value)?,
+            condition: SetCondition::Always,
+            expiry: Expiry::Keep,
+            get: false,
         },
-        Write::IncrementFieldFloat { key, field, .. } => match value {
-            Value::Bulk(sum) => {
-                Write::SetFields { key: key.clone(), pairs: vec![(field.clone(), sum.clone())] }
-            }
-            Value::Ok
-            | Value::Nil
-            | Value::Integer(_)
-            | Value::Status(_)
-            | Value::List(_)
-            | Value::Error(_) => return Err(Undeterminable),
-        },
+        Write::IncrementFieldFloat { key, field, .. } => {
+            Write::SetFields { key: key.clone(), pairs: vec![(field.clone(), text(value)?)] }
+        }
         Write::Transaction { watched, operations } => {
             let Value::List(answers) = value else { return Err(Undeterminable) };
             let operations = pinned_operations(operations, answers)?;

@@ -118,6 +118,23 @@ impl Store {
     }
 }
 
+/// For tests of what is above an engine.
+impl Rows for BTreeMap<Bytes, Bytes> {
+    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(self.get(row).cloned())
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        count_max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let range = self.range(Bytes::copy_from_slice(from)..Bytes::copy_from_slice(to));
+        Ok(range.take(count_max).map(|(row, value)| (row.clone(), value.clone())).collect())
+    }
+}
+
 impl Rows for Store {
     fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
         let state = self.state();

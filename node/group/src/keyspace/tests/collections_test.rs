@@ -189,7 +189,7 @@ fn another_type_is_refused_and_nothing_changes() {
     shard.write(&set("string", "1"));
     shard.write(&hset("hash", &[("f", "v")]));
     shard.write(&sadd("set", &["m"]));
-    let rows = shard.rows.0.clone();
+    let rows = shard.rows.clone();
     let member = |key: &'static str| Write::MoveMember {
         from: "set".into(),
         to: key.into(),
@@ -236,7 +236,7 @@ fn another_type_is_refused_and_nothing_changes() {
     ] {
         assert_eq!(shard.read(&read), Value::Error(ValueError::WrongType), "{read:?}");
     }
-    assert_eq!(shard.rows.0, rows);
+    assert_eq!(shard.rows, rows);
     // MGET hides it, a plain SET overwrites it.
     let mget = Read::GetMany { keys: texts(&["hash", "string"]) };
     assert_eq!(shard.read(&mget), Value::List(vec![Value::Nil, bulk("1")]));
@@ -264,8 +264,8 @@ fn sets_are_combined() {
         // Into one of its own sources.
         let store = Write::StoreSets { to: "b".into(), keys: texts(&keys), combination };
         let mut copy = Shard::new();
-        for (row, cell) in &shard.rows.0 {
-            copy.rows.0.insert(row.clone(), cell.clone());
+        for (row, cell) in &shard.rows {
+            copy.rows.insert(row.clone(), cell.clone());
         }
         copy.keys = shard.keys;
         let count = i64::try_from(expected.len()).unwrap();

@@ -9,36 +9,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_model::{LogIndex, WallTime};
-use quorate_storage::state::{Rows, StateError};
 
 use super::*;
 use crate::{Expiry, Read, ScanCursor, SetCondition, Value, Write};
 
 const PREFIX: &[u8] = b"\x00\x00\x00\x01";
 
-#[derive(Default)]
-struct Map(BTreeMap<Bytes, Bytes>);
-
-impl Rows for Map {
-    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.0.get(row).cloned())
-    }
-
-    fn range(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        count_max: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let range = self.0.range(Bytes::copy_from_slice(from)..Bytes::copy_from_slice(to));
-        Ok(range.take(count_max).map(|(row, value)| (row.clone(), value.clone())).collect())
-    }
-}
-
 /// A shard with a leader that may have proposals under way.
 #[derive(Default)]
 struct Shard {
-    rows: Map,
+    rows: BTreeMap<Bytes, Bytes>,
     keys: i64,
     overlay: Overlay,
     last: LogIndex,
@@ -69,14 +49,14 @@ impl Shard {
         for (index, command) in std::mem::take(&mut self.under_way) {
             let effects = Effects::decode(command).unwrap();
             if effects.clear {
-                self.rows.0.clear();
+                self.rows.clear();
                 self.keys = 0;
             }
             for change in &effects.changes {
                 let row = Bytes::from([PREFIX, &change.row].concat());
                 match &change.value {
-                    Some(value) => self.rows.0.insert(row, value.clone()),
-                    None => self.rows.0.remove(&row),
+                    Some(value) => self.rows.insert(row, value.clone()),
+                    None => self.rows.remove(&row),
                 };
             }
             self.keys += effects.keys;
@@ -109,12 +89,12 @@ impl Shard {
 
     /// No row is left but the versions of what was removed and the newest instance.
     fn is_empty(&self) -> bool {
-        self.rows.0.keys().all(|row| matches!(row[PREFIX.len()], b'v' | b'i'))
+        self.rows.keys().all(|row| matches!(row[PREFIX.len()], b'v' | b'i'))
     }
 
     /// How many rows begin so.
     fn rows_of(&self, tag: u8) -> usize {
-        self.rows.0.keys().filter(|row| row[PREFIX.len()] == tag).count()
+        self.rows.keys().filter(|row| row[PREFIX.len()] == tag).count()
     }
 
     fn expiry_rows(&self) -> usize {

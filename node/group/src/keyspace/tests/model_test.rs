@@ -435,7 +435,7 @@ fn run(seed: u64) {
         }
     }
     lazy.apply_all();
-    assert_eq!(eager.rows.0, lazy.rows.0, "seed {seed}");
+    assert_eq!(eager.rows, lazy.rows, "seed {seed}");
     // Everything due is removed and everything released is swept: only what the model holds is left.
     eager.now.0 += 1;
     model.now = eager.now.0;
