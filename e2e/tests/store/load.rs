@@ -17,6 +17,7 @@ pub(crate) struct Report {
     pub(crate) longest_gap_ms: u64,
     pub(crate) violations: Vec<String>,
     pub(crate) last_errors: Vec<String>,
+    pub(crate) clients_replaced: u64,
 }
 
 pub(crate) struct Load {
@@ -66,6 +67,12 @@ impl Load {
             report.reads,
             report.failed_reads,
         );
+        if report.clients_replaced > 0 {
+            println!(
+                "{scenario}: the client library locked itself up, and was started anew {} times",
+                report.clients_replaced
+            );
+        }
         if !report.last_errors.is_empty() {
             println!("{scenario}: the client's last errors: {:?}", report.last_errors);
         }

@@ -3,6 +3,7 @@
 //! It runs where the nodes' addresses can be reached. It stops when its standard input ends, reads every key once
 //! more, and prints one JSON line: [`report::Report`].
 
+mod client;
 mod history;
 mod report;
 mod workload;

@@ -18,4 +18,6 @@ pub(crate) struct Report {
     /// Acknowledged writes that were not found, and reads that were stale or from nowhere.
     pub(crate) violations: Vec<String>,
     pub(crate) last_errors: Vec<String>,
+    /// How often the client library had locked itself up: see `client`.
+    pub(crate) clients_replaced: u64,
 }

@@ -7,41 +7,46 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use redis::AsyncCommands;
-use redis::cluster::ClusterClientBuilder;
-use redis::cluster_async::ClusterConnection;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 
+use crate::client::{Client, RESPONSE_TIMEOUT};
 use crate::history::History;
 use crate::report::Report;
 
-/// What redis-rs does when nothing is said: longer, and its own search for a cut-off leader takes many times as long.
-const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 const ERRORS_KEPT: usize = 5;
 
 struct Shared {
+    client: Client,
     histories: Vec<Mutex<History>>,
     errors: Mutex<VecDeque<String>>,
     stop: AtomicBool,
 }
 
+impl Shared {
+    async fn note<T>(&self, answer: &redis::RedisResult<T>) {
+        let Err(error) = answer else { return self.client.heard() };
+        {
+            let mut errors = self.errors.lock().await;
+            if errors.len() == ERRORS_KEPT {
+                errors.pop_front();
+            }
+            errors.push_back(error.to_string());
+        }
+        self.client.failed().await;
+    }
+}
+
 /// Runs until standard input ends, then waits up to `settle` until every key can be read.
 pub(crate) async fn run(nodes: Vec<String>, keys: u32, settle: Duration) -> anyhow::Result<Report> {
-    let client = ClusterClientBuilder::new(nodes)
-        .connection_timeout(Duration::from_millis(500))
-        .response_timeout(RESPONSE_TIMEOUT)
-        .retries(3)
-        .min_retry_wait(10)
-        .max_retry_wait(50)
-        .build()
-        .context("build the client")?;
-    let connection = client.get_async_connection().await.context("connect")?;
+    let client = Client::connect(nodes).await.context("connect")?;
     // Keys of this run's own: what an earlier one wrote to the same store is none of its history.
     let run: u32 = rand::random();
     let histories =
         (0..keys).map(|key| Mutex::new(History::new(format!("load:{run:08x}:{key}")))).collect();
     let shared = Arc::new(Shared {
+        client,
         histories,
         errors: Mutex::new(VecDeque::new()),
         stop: AtomicBool::new(false),
@@ -49,8 +54,8 @@ pub(crate) async fn run(nodes: Vec<String>, keys: u32, settle: Duration) -> anyh
     let started = Instant::now();
     let mut tasks = Vec::new();
     for key in 0..keys as usize {
-        tasks.push(tokio::spawn(write(Arc::clone(&shared), key, connection.clone())));
-        tasks.push(tokio::spawn(read(Arc::clone(&shared), key, connection.clone())));
+        tasks.push(tokio::spawn(write(Arc::clone(&shared), key)));
+        tasks.push(tokio::spawn(read(Arc::clone(&shared), key)));
     }
     await_first_writes(&shared).await;
     #[expect(clippy::print_stdout, reason = "whoever started this program waits for the word")]
@@ -67,7 +72,7 @@ pub(crate) async fn run(nodes: Vec<String>, keys: u32, settle: Duration) -> anyh
         task.await.context("join a client")?;
     }
     let run_ms = millis(started.elapsed());
-    read_all_once(&shared, connection, settle).await;
+    read_all_once(&shared, settle).await;
     Ok(summary(&shared, keys, run_ms).await)
 }
 
@@ -79,57 +84,55 @@ async fn await_first_writes(shared: &Shared) {
     }
 }
 
-async fn write(shared: Arc<Shared>, key: usize, mut connection: ClusterConnection) {
+async fn write(shared: Arc<Shared>, key: usize) {
     while !shared.stop.load(Ordering::Relaxed) {
         let (name, value) = {
             let mut history = shared.histories[key].lock().await;
             (history.key().to_owned(), history.send())
         };
         let sent = Instant::now();
-        let answer: redis::RedisResult<()> = connection.set(&name, value).await;
+        let answer: redis::RedisResult<()> =
+            shared.client.connection().await.set(&name, value).await;
+        shared.note(&answer).await;
         let mut history = shared.histories[key].lock().await;
         match answer {
             // Slower than one attempt may take: the client library tried again and both may have arrived.
             Ok(()) => history.acknowledge(value, sent.elapsed() >= RESPONSE_TIMEOUT / 2),
-            Err(error) => {
-                history.unanswered(value);
-                drop(history);
-                note(&shared, &error).await;
-            }
+            Err(_) => history.unanswered(value),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn read(shared: Arc<Shared>, key: usize, mut connection: ClusterConnection) {
+async fn read(shared: Arc<Shared>, key: usize) {
     while !shared.stop.load(Ordering::Relaxed) {
         let (name, floor) = {
             let history = shared.histories[key].lock().await;
             (history.key().to_owned(), history.read_begins())
         };
-        let answer: redis::RedisResult<Option<u64>> = connection.get(&name).await;
+        let answer: redis::RedisResult<Option<u64>> =
+            shared.client.connection().await.get(&name).await;
+        shared.note(&answer).await;
         let mut history = shared.histories[key].lock().await;
         match answer {
             Ok(found) => history.read_ends(floor, found),
-            Err(error) => {
-                history.failed_reads += 1;
-                drop(history);
-                note(&shared, &error).await;
-            }
+            Err(_) => history.failed_reads += 1,
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// Every acknowledged write must still be there once the store answers again.
-async fn read_all_once(shared: &Shared, mut connection: ClusterConnection, settle: Duration) {
+async fn read_all_once(shared: &Shared, settle: Duration) {
     let deadline = Instant::now() + settle;
     for history in &shared.histories {
         let mut history = history.lock().await;
         let name = history.key().to_owned();
         let floor = history.read_begins();
         loop {
-            let answer: redis::RedisResult<Option<u64>> = connection.get(&name).await;
+            let answer: redis::RedisResult<Option<u64>> =
+                shared.client.connection().await.get(&name).await;
+            shared.note(&answer).await;
             match answer {
                 Ok(found) => break history.read_ends(floor, found),
                 Err(error) if Instant::now() > deadline => {
@@ -140,14 +143,6 @@ async fn read_all_once(shared: &Shared, mut connection: ClusterConnection, settl
             }
         }
     }
-}
-
-async fn note(shared: &Shared, error: &redis::RedisError) {
-    let mut errors = shared.errors.lock().await;
-    if errors.len() == ERRORS_KEPT {
-        errors.pop_front();
-    }
-    errors.push_back(error.to_string());
 }
 
 async fn summary(shared: &Shared, keys: u32, run_ms: u64) -> Report {
@@ -164,6 +159,7 @@ async fn summary(shared: &Shared, keys: u32, run_ms: u64) -> Report {
             report.longest_gap_began_ms = millis(history.longest_gap_began);
         }
     }
+    report.clients_replaced = shared.client.replaced();
     report.last_errors = shared.errors.lock().await.iter().cloned().collect();
     report
 }
