@@ -187,6 +187,24 @@ pub struct FollowerReport {
     pub phase: CatchUpPhase,
     /// Milliseconds since the follower last answered; `None` when it never did.
     pub last_answer_ms: Option<u64>,
+    #[serde(default)]
+    pub catch_up: CatchUp,
+}
+
+/// How fast a follower that is behind comes closer; all zero for one that has caught up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CatchUp {
+    /// Entries that it confirms, and that its group writes.
+    pub entries_per_second: u64,
+    pub writes_per_second: u64,
+    /// When it will have caught up at this rate; `None` when that is not known, or never.
+    pub eta_ms: Option<u64>,
+    /// Snapshots that it was sent since it last was caught up.
+    pub snapshots: u32,
+    /// It will not catch up unless less is written or it becomes faster: it confirms less than is written, or fell behind the
+    /// log again after a snapshot.
+    pub slower_than_writes: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

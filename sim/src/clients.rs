@@ -96,10 +96,10 @@ impl Clients {
     }
 
     pub(crate) fn give_up(&mut self, id: ClientId) {
-        self.workload.give_up(id);
+        let attempt = self.workload.give_up(id);
         let client = self.clients.get_mut(&id).expect("a client of this run");
         client.waiting = None;
-        client.goes_on = false;
+        client.goes_on = attempt == Attempt::Again;
         client.leader = None;
     }
 }

@@ -14,9 +14,15 @@ use quorate_sim::{BUGS, Expectation, Violation, attempt};
 struct Catch {
     /// By a checker that is for it.
     found: Option<Violation>,
-    /// How often others saw it before.
-    others: BTreeMap<&'static str, u64>,
+    /// How often others saw it before, and in which seed first.
+    others: BTreeMap<&'static str, Seen>,
     newest: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    times: u64,
+    first: u64,
 }
 
 #[expect(clippy::print_stdout, reason = "the result is this program's output")]
@@ -70,15 +76,24 @@ fn names() -> Vec<&'static str> {
 }
 
 fn others(caught: &Catch) -> String {
-    let others: Vec<String> =
-        caught.others.iter().map(|(checker, times)| format!("{checker} {times}")).collect();
-    if others.is_empty() { String::new() } else { format!("  (before: {})", others.join(", ")) }
+    let others: Vec<String> = caught
+        .others
+        .iter()
+        .map(|(checker, Seen { times, first })| format!("{checker} {times}, first seed {first}"))
+        .collect();
+    if others.is_empty() { String::new() } else { format!("  (before: {})", others.join("; ")) }
 }
 
+#[expect(clippy::print_stdout, reason = "one seed is run to be read")]
 fn hunt(bug: Bug, expected: &[&str], from: u64, seeds: u64) -> Catch {
     let caught = Mutex::new(Catch::default());
     on_every_core(from, from + seeds, |seed| {
-        let outcome = attempt(seed, false, Some(bug));
+        let outcome = attempt(seed, seeds == 1, Some(bug));
+        if let Err(violation) = &outcome
+            && seeds == 1
+        {
+            println!("{}\n{}", violation.trace, violation.broken.what);
+        }
         let mut caught = caught.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         caught.newest = caught.newest.max(seed);
         if let Err(violation) = outcome {
@@ -86,7 +101,10 @@ fn hunt(bug: Bug, expected: &[&str], from: u64, seeds: u64) -> Catch {
             if expected.contains(&checker) {
                 caught.found.get_or_insert(*violation);
             } else {
-                *caught.others.entry(checker).or_default() += 1;
+                let seen = Seen { times: 0, first: seed };
+                let seen = caught.others.entry(checker).or_insert(seen);
+                seen.times += 1;
+                seen.first = seen.first.min(seed);
             }
         }
         caught.found.is_none()

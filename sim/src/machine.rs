@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status};
-use quorate_model::{Addresses, GroupId, Member, Name, NodeId, StoreId, Time, Topology, WallTime};
+use quorate_model::{
+    Addresses, GroupId, LogIndex, Member, Name, NodeId, StoreId, Time, Topology, WallTime,
+};
 use quorate_replication::single_leader::Replica;
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model;
@@ -55,10 +57,15 @@ pub(crate) struct Machine {
     pub(crate) disk_slower: u32,
     pub(crate) disk_scheduled: bool,
     pub(crate) flush_scheduled: bool,
+    gathers: bool,
+    /// Since when something waits for what may come with it.
+    gathered_at: Option<Time>,
 }
 
 /// Far enough from zero that no time of day is near a boundary.
 const WALL_ORIGIN_MS: u64 = 1_800_000_000_000;
+/// How long a turn of the driver may be.
+const GATHERED_FOR: Duration = Duration::from_micros(300);
 
 impl Machine {
     pub(crate) fn new(id: MachineId, drift_ppm_max: u32, random: &mut ChaCha8Rng) -> Self {
@@ -80,6 +87,8 @@ impl Machine {
             disk_slower: 1,
             disk_scheduled: false,
             flush_scheduled: false,
+            gathers: false,
+            gathered_at: None,
         }
     }
 
@@ -95,6 +104,7 @@ impl Machine {
         self.wakes_at = None;
         self.disk_scheduled = false;
         self.flush_scheduled = false;
+        self.gathered_at = None;
         let start = Start {
             node: self.node,
             store,
@@ -120,8 +130,16 @@ impl Machine {
     pub(crate) fn step(&mut self, now: Time, input: Input) -> Vec<Output> {
         let (local, wall) = (self.local(now), self.wall(now));
         let Some(host) = &mut self.host else { return Vec::new() };
-        host.step(local, Input::Wall(wall));
-        host.step(local, input);
+        host.gather(local, Input::Wall(wall));
+        // Every other request waits for what may come with it, as in the driver of a real node.
+        self.gathers ^= matches!(input, Input::Request { .. });
+        if self.gathers && matches!(input, Input::Request { .. }) {
+            host.gather(local, input);
+            self.gathered_at.get_or_insert(now);
+        } else {
+            host.step(local, input);
+            self.gathered_at = None;
+        }
         self.outputs()
     }
 
@@ -132,8 +150,9 @@ impl Machine {
 
     /// When the host wants to be woken, in the simulation's time.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let local = self.host.as_ref()?.deadline()?;
-        Some(self.simulated(local))
+        let deadline = self.host.as_ref()?.deadline().map(|local| self.simulated(local));
+        let dispatch = self.gathered_at.map(|at| at.after(GATHERED_FOR));
+        deadline.into_iter().chain(dispatch).min()
     }
 
     pub(crate) fn status(&self) -> Option<Status> {
@@ -144,8 +163,24 @@ impl Machine {
         self.host.as_ref().map(|host| host.groups().collect()).unwrap_or_default()
     }
 
+    /// Where the group's rows are.
+    pub(crate) fn applied(&self, group: GroupId) -> LogIndex {
+        let replicas = self.status().into_iter().flat_map(|status| status.replicas);
+        let mut found = replicas.filter(|replica| replica.group == group);
+        found.next().map(|replica| replica.applied).unwrap_or_default()
+    }
+
     pub(crate) fn replica(&self, group: GroupId) -> Option<&Replica> {
         self.host.as_ref()?.replica(group)
+    }
+
+    pub(crate) fn is_installing(&self, group: GroupId) -> bool {
+        self.host.as_ref().is_some_and(|host| host.is_installing(group))
+    }
+
+    /// How often this process has taken a replica out of its group for its rows.
+    pub(crate) fn quarantines(&self) -> u64 {
+        self.host.as_ref().map_or(0, Host::quarantines)
     }
 
     /// The group's rows, in order.

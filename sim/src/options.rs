@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_group::host;
-use quorate_model::{InSyncPolicy, OnLoss, Policy};
+use quorate_model::{InSyncPolicy, LogFormat, OnLoss, Policy};
 use quorate_replication::single_leader;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -21,6 +21,10 @@ pub(crate) struct Options {
     pub(crate) weather: Weather,
     /// How long faults go on before everything heals.
     pub(crate) stormy: Duration,
+    /// For how long one machine is gone in the midst of the storm: a node that nobody misses for an hour.
+    pub(crate) absence: Option<Duration>,
+    /// The longest pause of a client between two calls.
+    pub(crate) think_max: Duration,
     /// How long the healed cluster has to become whole.
     pub(crate) settle: Duration,
     pub(crate) fault_every: Duration,
@@ -47,11 +51,23 @@ impl Options {
         let topology_every = random
             .random_bool(0.5)
             .then(|| Duration::from_millis(random.random_range(500..=4_000)));
+        let absence = random
+            .random_bool(0.002)
+            .then(|| Duration::from_secs(random.random_range(600..=3_600)));
+        let fault_every = Duration::from_millis(random.random_range(200..=3_000));
+        let topology_every =
+            topology_every.map(|every| if absence.is_some() { every * 60 } else { every });
         Self {
             machines,
+            absence,
+            think_max: Duration::from_millis(if absence.is_some() { 3_000 } else { 30 }),
             shards: random.random_range(1..=2),
             replicas: if machines == 5 { *pick(random, &[3, 5]) } else { 3 },
-            policy: if random.random_bool(0.3) { Policy::default() } else { any_policy(random) },
+            policy: if random.random_bool(0.3) {
+                Policy { log_format: any_format(random), ..Policy::default() }
+            } else {
+                any_policy(random)
+            },
             policy_changes: *pick(random, &[0, 3, 6]),
             astray: *pick(random, &[1, 1, 5]),
             aimed: *pick(random, &[0, 4, 8]),
@@ -64,7 +80,7 @@ impl Options {
                 random.random_range(3..=12)
             }),
             settle: Duration::from_secs(60),
-            fault_every: Duration::from_millis(random.random_range(200..=3_000)),
+            fault_every: if absence.is_some() { fault_every * 60 } else { fault_every },
             menu: Menu::draw(random),
             pause_max: Duration::from_secs(if long { 60 } else { 3 }),
             drift_ppm_max: *pick(random, &[0, 500, 500, 100_000]),
@@ -75,7 +91,7 @@ impl Options {
     }
 }
 
-/// Anything that a resource may declare. How entries are written is another matter: see `formats`.
+/// Anything that a resource may declare.
 pub(crate) fn any_policy(random: &mut ChaCha8Rng) -> Policy {
     use quorate_model::Durability::{Async, Quorum, SemiSync, Sync};
     let in_sync = InSyncPolicy {
@@ -86,8 +102,13 @@ pub(crate) fn any_policy(random: &mut ChaCha8Rng) -> Policy {
     Policy {
         durability: *pick(random, &[Async, SemiSync, SemiSync, Sync, Quorum]),
         in_sync,
+        log_format: any_format(random),
         ..Policy::default()
     }
+}
+
+fn any_format(random: &mut ChaCha8Rng) -> LogFormat {
+    *pick(random, &[LogFormat::Statement, LogFormat::Logical, LogFormat::Wal])
 }
 
 /// Small bounds, so that every limit is met within seconds.
@@ -105,6 +126,10 @@ fn settings(random: &mut ChaCha8Rng) -> host::Settings {
         log_kept_bytes: *pick(random, &[500, 10_000]),
         snapshot_chunk_bytes: *pick(random, &[64, 1_000]),
         snapshot_chunks_inflight: *pick(random, &[1, 4]),
+        catch_up_bytes_per_second: *pick(random, &[0, 20_000]),
+        log_held_bytes: *pick(random, &[0, 20_000]),
+        check_interval: Duration::from_millis(*pick(random, &[200, 1_000])),
+        check_rows_max: *pick(random, &[10, 2_048]),
         ..host::Settings::default()
     }
 }

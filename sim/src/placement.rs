@@ -80,6 +80,10 @@ impl Cluster {
         let whole = |voters: &BTreeSet<NodeId>| {
             voters.iter().all(|voter| existing.contains(voter)) && voters.len() >= 3
         };
+        // A spoiled row costs its replica when it is found, which may be much later.
+        if self.checkers.divergence.is_spoiled() {
+            return false;
+        }
         let mut seen = 0;
         for machine in &self.machines {
             let Some(status) = machine.status() else { return false };
@@ -88,6 +92,13 @@ impl Cluster {
             }
             for replica in &status.replicas {
                 if !replica.configuration.voters.is_empty() && !whole(&replica.configuration.voters)
+                {
+                    return false;
+                }
+                // INV-62: nobody can be elected without a member of the set, so its only member is never lost.
+                let set = replica.configuration.rule.in_sync();
+                if set
+                    .is_some_and(|set| set.iter().all(|member| *member == self.machines[id.0].node))
                 {
                     return false;
                 }

@@ -1,13 +1,14 @@
 //! One run from one seed: a storm of faults, then everything heals, and the cluster must become whole and agree.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_model::{GroupId, Slot, Time};
 use rand::RngExt;
 
+use crate::checkers::acknowledged_writes::Forgotten;
 use crate::checkers::{convergence, linearizability, liveness};
 use crate::cluster::{Cluster, Event};
+use crate::nemesis::Storm;
 use crate::sessions::Happening;
 use crate::verdict::{Broken, By, Verdict};
 
@@ -53,15 +54,19 @@ fn whole_run(cluster: &mut Cluster) -> Verdict {
     for session in cluster.sessions.ids() {
         cluster.schedule_in(Duration::from_millis(100), Event::Session(session, Happening::Acts));
     }
-    let storm_ends = Time::ZERO.after(cluster.options.stormy);
+    let mut storm_ends = Time::ZERO.after(cluster.options.stormy);
+    if let Some(absence) = cluster.options.absence {
+        cluster.schedule_in(cluster.options.stormy / 2, Event::Storm(Storm::Leave));
+        storm_ends = storm_ends.after(absence);
+    }
     cluster.run_until(storm_ends)?;
     cluster.heal()?;
     await_whole(cluster, storm_ends.after(cluster.options.settle))?;
     cluster.quiet = true;
     await_agreement(cluster, cluster.now.after(cluster.options.settle))?;
-    let forgetful = cluster.checkers.end(cluster.now)?;
-    cluster.sessions.end(&forgetful)?;
-    check_histories(cluster, &forgetful)
+    let forgotten = cluster.checkers.end(cluster.now)?;
+    cluster.sessions.end(&forgotten, cluster.options.shards)?;
+    check_histories(cluster, &forgotten)
 }
 
 /// Liveness: with all healed, every replica catches up and every client is answered.
@@ -79,7 +84,8 @@ fn await_whole(cluster: &mut Cluster, deadline: Time) -> Verdict {
             Ok(()) => return Ok(()),
             Err(why) if cluster.now >= deadline => {
                 let settle = cluster.options.settle.as_secs();
-                let what = format!("not whole {settle} s after the heal: {why}");
+                let groups = liveness::describe(cluster);
+                let what = format!("not whole {settle} s after the heal: {why}{groups}");
                 return Err(Broken::new("liveness", what));
             }
             Err(_) => {}
@@ -99,11 +105,11 @@ fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
     }
 }
 
-/// But not those of groups that lost acknowledged writes, as `Async` may: there the rollback files are what is kept.
-fn check_histories(cluster: &Cluster, forgetful: &BTreeSet<GroupId>) -> Verdict {
+/// But not those of keys whose writes were lost, as under `Async` they may: there the rollback files are what is kept.
+fn check_histories(cluster: &Cluster, forgotten: &Forgotten) -> Verdict {
     for (key, calls) in cluster.clients.workload.histories() {
         let shard = Slot::of_key(&key).shard(cluster.options.shards);
-        if forgetful.contains(&GroupId::Shard(shard)) {
+        if forgotten.contains(GroupId::Shard(shard), &key) {
             continue;
         }
         linearizability::check(&calls)

@@ -4,19 +4,17 @@
 //! that a replica that cannot answer is simply given up. Sessions have dice of their own and take part in some seeds only:
 //! the other seeds are what they were without them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_group::host::{Failure, Floor, ReadLevel, Reply, Request};
 use quorate_group::session::{Knowledge, Source};
 use quorate_group::{Operation, Read, Value, Write};
-use quorate_model::{
-    Durability, GroupId, ReadPreference, ReadYourWrites, SessionPolicy, ShardId, Slot, Time,
-};
+use quorate_model::{GroupId, ReadPreference, ReadYourWrites, SessionPolicy, ShardId, Slot, Time};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::checkers::acknowledged_writes::Forgotten;
 use crate::checkers::consistent_prefix::ConsistentPrefix;
 use crate::checkers::monotonic_reads::MonotonicReads;
 use crate::checkers::read_your_writes::ReadYourWrites as OwnWrites;
@@ -101,9 +99,9 @@ impl Counter {
 }
 
 impl Sessions {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, wanted: bool) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x5e55_1014);
-        let count = if random.random_bool(0.25) { SESSIONS } else { 0 };
+        let count = if wanted && random.random_bool(0.25) { SESSIONS } else { 0 };
         let sessions = (0..count).map(|_| Session::new(&mut random)).collect();
         Self {
             random,
@@ -143,10 +141,14 @@ impl Sessions {
         self.broken.extend(found.err());
     }
 
-    /// What was broken although no group lost acknowledged writes, as `Async` may: what a session saw of those is gone.
-    pub(crate) fn end(&mut self, forgetful: &BTreeSet<GroupId>) -> Verdict {
+    /// What was broken although neither counter lost what was acknowledged, as under `Async` it may: what a session saw of that
+    /// is gone.
+    pub(crate) fn end(&mut self, forgotten: &Forgotten, shards: u16) -> Verdict {
+        let lost = [Counter::Left, Counter::Right].into_iter().any(|counter| {
+            forgotten.contains(GroupId::Shard(counter.shard(shards)), &counter.key())
+        });
         match self.broken.drain(..).next() {
-            Some(broken) if forgetful.is_empty() => Err(broken),
+            Some(broken) if !lost => Err(broken),
             Some(_) | None => Ok(()),
         }
     }
@@ -393,13 +395,6 @@ impl Cluster {
             assert_eq!(*value, Value::Nil, "counters are numbers");
             0
         };
-        // Whatever an asynchronous failover loses was seen and acknowledged all the same.
-        let may_lose = self
-            .newest_topology()
-            .is_some_and(|topology| topology.policy.durability == Durability::Async);
-        if may_lose {
-            return Ok(());
-        }
         let known = self.sessions.broken.len();
         self.sessions.check(id, counter, called, number);
         if let Some(broken) = self.sessions.broken.get(known).cloned() {

@@ -27,37 +27,62 @@ pub(crate) enum Attempt {
 /// A `v` and a number.
 pub(crate) const VALUE_BYTES: usize = 9;
 
+/// How the names of keys begin that are written, with an expiry, and never read.
+pub(crate) const COLD: &[u8] = b"cold-";
+const COLD_KEYS: usize = 6;
+
 #[derive(Clone, Debug)]
 struct UnderWay {
     key: usize,
     called: Time,
     action: Action,
+    /// Asked again under it when nobody knows whether it was done.
+    token: Option<Bytes>,
 }
 
 pub(crate) struct Workload {
+    /// The cold ones are last.
     keys: Vec<Bytes>,
+    hot: usize,
+    /// When what is written to a cold key expires.
+    cold_expiry_ms: i64,
     /// Every call of every key, in the order in which they ended.
     history: BTreeMap<usize, Vec<Call>>,
     under_way: BTreeMap<ClientId, UnderWay>,
     next_value: u64,
+    next_token: u64,
     pub(crate) answered: u64,
 }
 
 impl Workload {
     pub(crate) fn new(keys: usize) -> Self {
-        let keys = (0..keys).map(|key| Bytes::from(format!("key-{key}"))).collect();
+        let hot = (0..keys).map(|key| Bytes::from(format!("key-{key}")));
+        let cold = String::from_utf8_lossy(COLD);
+        let cold = (0..COLD_KEYS).map(|key| Bytes::from(format!("{cold}{key}")));
         Self {
-            keys,
+            keys: hot.chain(cold).collect(),
+            hot: keys,
+            cold_expiry_ms: 1,
             history: BTreeMap::new(),
             under_way: BTreeMap::new(),
             next_value: 0,
+            next_token: 0,
             answered: 0,
         }
     }
 
     /// The client begins a call.
     pub(crate) fn begin(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng) {
-        let key = random.random_range(0..self.keys.len());
+        if random.random_ratio(1, 16) {
+            let key = random.random_range(self.hot..self.keys.len());
+            self.cold_expiry_ms = random.random_range(100..100_000);
+            let action = Action::Set { value: self.fresh_value() };
+            let under_way = UnderWay { key, called: now, action, token: None };
+            let earlier = self.under_way.insert(client, under_way);
+            assert!(earlier.is_none(), "one call at a time");
+            return;
+        }
+        let key = random.random_range(0..self.hot);
         // A third of the keys are numbers, so that increments never meet other text.
         let number = key % 3 == 2;
         let action = match random.random_range(0..10) {
@@ -68,7 +93,9 @@ impl Workload {
             8 => Action::Delete { existed: None },
             _ => Action::Get { found: None },
         };
-        let earlier = self.under_way.insert(client, UnderWay { key, called: now, action });
+        let token = self.token(&action);
+        let under_way = UnderWay { key, called: now, action, token };
+        let earlier = self.under_way.insert(client, under_way);
         assert!(earlier.is_none(), "one call at a time");
     }
 
@@ -80,18 +107,26 @@ impl Workload {
             key: key.clone(),
             value: value.clone(),
             condition,
-            expiry: Expiry::Never,
+            expiry: if under_way.key < self.hot {
+                Expiry::Never
+            } else {
+                Expiry::In { ms: self.cold_expiry_ms }
+            },
             get: false,
         };
-        Some(match &under_way.action {
-            Action::Get { .. } => Operation::Read(Read::Get { key }),
-            Action::Set { value } => Operation::Write(set(value, SetCondition::Always)),
-            Action::SetIfAbsent { value, .. } => {
-                Operation::Write(set(value, SetCondition::IfAbsent))
+        let write = match &under_way.action {
+            Action::Get { .. } => return Some(Operation::Read(Read::Get { key })),
+            Action::Set { value } => set(value, SetCondition::Always),
+            Action::SetIfAbsent { value, .. } => set(value, SetCondition::IfAbsent),
+            Action::Delete { .. } => Write::Delete { keys: vec![key] },
+            Action::Increment { .. } => Write::Increment { key, by: 1 },
+        };
+        Some(Operation::Write(match under_way.token.clone() {
+            None => write,
+            Some(token) => {
+                Write::Once { token, fingerprint: 1, write: Box::new(write), answer: None }
             }
-            Action::Delete { .. } => Operation::Write(Write::Delete { keys: vec![key] }),
-            Action::Increment { .. } => Operation::Write(Write::Increment { key, by: 1 }),
-        })
+        }))
     }
 
     /// An attempt of the client's call was answered.
@@ -107,10 +142,7 @@ impl Workload {
                 Attempt::Done
             }
             Ok(other) => panic!("{other:?} is no answer to an operation"),
-            Err(Failure::Unknown) => {
-                self.end(client, None, None);
-                Attempt::Done
-            }
+            Err(Failure::Unknown) => self.give_up(client),
             // Everything else promises that nothing happened.
             Err(
                 Failure::NotLeader { .. }
@@ -128,10 +160,16 @@ impl Workload {
         }
     }
 
-    /// The client heard nothing and gives up.
-    pub(crate) fn give_up(&mut self, client: ClientId) {
-        if self.under_way.contains_key(&client) {
-            self.end(client, None, None);
+    /// The client does not know what became of its attempt. With a token it asks again: what it is answered then is the answer
+    /// of a call that took effect once. INV-67.
+    pub(crate) fn give_up(&mut self, client: ClientId) -> Attempt {
+        match self.under_way.get(&client) {
+            Some(UnderWay { token: Some(_), .. }) => Attempt::Again,
+            Some(UnderWay { token: None, .. }) => {
+                self.end(client, None, None);
+                Attempt::Done
+            }
+            None => Attempt::Done,
         }
     }
 
@@ -146,6 +184,7 @@ impl Workload {
                 Call { called: under_way.called, answered: None, action: under_way.action.clone() };
             histories.entry(self.keys[under_way.key].clone()).or_default().push(call);
         }
+        histories.retain(|key, _| !key.starts_with(COLD));
         for calls in histories.values_mut() {
             // A read without an answer says nothing.
             calls.retain(|call| {
@@ -156,13 +195,25 @@ impl Workload {
     }
 
     fn end(&mut self, client: ClientId, answered: Option<Time>, value: Option<Value>) {
-        let UnderWay { key, called, mut action } =
+        let UnderWay { key, called, mut action, token: _ } =
             self.under_way.remove(&client).expect("a call is under way");
         if let Some(value) = value {
             note(&mut action, value);
             self.answered += 1;
         }
         self.history.entry(key).or_default().push(Call { called, answered, action });
+    }
+
+    /// Every second write that must not be done twice has one.
+    fn token(&mut self, action: &Action) -> Option<Bytes> {
+        match action {
+            Action::Get { .. } | Action::Set { .. } => None,
+            Action::SetIfAbsent { .. } | Action::Delete { .. } | Action::Increment { .. } => {
+                self.next_token += 1;
+                let token = format!("token-{}", self.next_token);
+                self.next_token.is_multiple_of(2).then(|| token.into())
+            }
+        }
     }
 
     fn fresh_value(&mut self) -> Bytes {

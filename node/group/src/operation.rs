@@ -291,6 +291,15 @@ pub enum Write {
         watched: Vec<(Bytes, Version)>,
         operations: Vec<Operation>,
     },
+    /// ONCE: the write's answer, the first time that this token comes with this fingerprint; then the same answer again.
+    Once {
+        token: Bytes,
+        /// Of the command as the client sent it: a token is not used for two.
+        fingerprint: u64,
+        write: Box<Self>,
+        /// What is kept, where the write in the log is no longer answered as the client's was.
+        answer: Option<Value>,
+    },
 }
 
 /// What DELEX asks of the string that it is to delete.
@@ -336,6 +345,8 @@ pub enum SetCondition {
     IfPresent,
     /// SET IFEQ.
     IfEqual(Bytes),
+    /// SET IFNE: also when there is none.
+    IfNotEqual(Bytes),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -433,6 +444,12 @@ pub enum ValueError {
     NoSuchKey,
     #[error("ERR a transaction cannot be within a transaction")]
     Nested,
+    #[error("ERR a token has 1 to {0} bytes")]
+    TokenLength(u64),
+    #[error("TOKENUSED the token was used for another command")]
+    TokenUsed,
+    #[error("ERR ONCE keeps answers up to {0} bytes; nothing was changed")]
+    AnswerNotKept(u64),
 }
 
 impl Value {
@@ -499,7 +516,9 @@ impl Read {
 }
 
 impl Write {
-    fn keys(&self) -> Vec<&Bytes> {
+    /// The keys that it names, in the client's order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Bytes> {
         match self {
             Self::Set { key, .. }
             | Self::GetDelete { key }
@@ -528,6 +547,7 @@ impl Write {
             }
             Self::SetMany { pairs, .. } => pairs.iter().map(|(key, _)| key).collect(),
             Self::Delete { keys } | Self::RemoveIfExpired { keys } => keys.iter().collect(),
+            Self::Once { write, .. } => write.keys(),
             Self::Flush | Self::RemoveExpired { .. } => Vec::new(),
         }
     }

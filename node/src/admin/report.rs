@@ -52,6 +52,7 @@ fn replica(status: &ReplicaStatus) -> ReplicaReport {
         matched: progress.matched,
         phase: progress.phase.clone(),
         last_answer_ms: progress.last_answer_ms,
+        catch_up: progress.catch_up,
     };
     ReplicaReport {
         group: status.group,

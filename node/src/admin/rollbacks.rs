@@ -140,6 +140,14 @@ fn shown(index: u64, write: &LostWrite) -> Shown {
             statement: Some(format!("{write:?}")),
             deleted: false,
         },
+        LostOutcome::Renamed { from } => Shown {
+            index,
+            key,
+            value: Some(format!("renamed from {}", text(from))),
+            expires_at: None,
+            statement: None,
+            deleted: false,
+        },
         LostOutcome::Elements { put, removed, expiry, .. } => Shown {
             index,
             key,

@@ -59,6 +59,7 @@ pub(super) struct ReplicationFile {
     transfer_timeout_ms: Option<u64>,
     append_bytes_max: Option<u64>,
     uncommitted_bytes_max: Option<u64>,
+    catch_up_bytes_per_second: Option<u64>,
 }
 
 #[derive(Deserialize, Default, Debug)]
@@ -67,6 +68,7 @@ pub(super) struct StorageFile {
     flush_bytes: Option<u64>,
     segment_bytes: Option<u64>,
     log_kept_bytes: Option<u64>,
+    log_held_bytes: Option<u64>,
     snapshot_chunk_bytes: Option<u64>,
     disk_stall_ms: Option<u64>,
     block_cache_bytes: Option<u64>,
@@ -109,6 +111,17 @@ impl LimitsFile {
 }
 
 impl ReplicationFile {
+    /// How much the node sends in a second to followers that catch up.
+    pub(super) fn parse_snapshot_rate(&self) -> Result<u64, ConfigError> {
+        within(
+            "replication.catch_up_bytes_per_second",
+            self.catch_up_bytes_per_second,
+            host::Settings::default().catch_up_bytes_per_second,
+            0,
+            1 << 40,
+        )
+    }
+
     pub(super) fn parse(self) -> Result<single_leader::Settings, ConfigError> {
         let base = single_leader::Settings::default();
         let heartbeat =
@@ -198,6 +211,8 @@ impl StorageFile {
             segment,
             1 << 44,
         )?;
+        let held =
+            within("storage.log_held_bytes", self.log_held_bytes, base.log_held_bytes, 0, 1 << 44)?;
         let chunk = within(
             "storage.snapshot_chunk_bytes",
             self.snapshot_chunk_bytes,
@@ -214,6 +229,7 @@ impl StorageFile {
             flush_bytes: flush,
             segment_bytes: segment,
             log_kept_bytes: kept,
+            log_held_bytes: held,
             snapshot_chunk_bytes: size(chunk),
             disk_stall: Duration::from_millis(stall),
             ..base

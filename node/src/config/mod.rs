@@ -139,9 +139,11 @@ impl Config {
         };
         refuse_shared_ports(&listen)?;
         let limits = file.limits.parse(file.request_timeout_ms)?;
+        let catch_up_bytes_per_second = file.replication.parse_snapshot_rate()?;
         let replication = file.replication.parse()?;
         let state = file.storage.parse_state()?;
         let host = file.storage.parse(replication, limits.request_timeout, file.requests_max)?;
+        let host = host::Settings { catch_up_bytes_per_second, ..host };
         let zone = overrides.zone.or(file.zone).filter(|zone| !zone.is_empty());
         Ok(Self {
             store: required("store", overrides.store.or(file.store))?,

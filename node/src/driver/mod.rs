@@ -26,6 +26,8 @@ pub use replies::may_be_sent_again;
 
 /// The host wants the wall clock at least this often.
 const WALL_INTERVAL: Duration = Duration::from_millis(100);
+/// After this many events of one turn, what they want sent and made durable goes out.
+const GATHERED_MAX: usize = 128;
 /// How often a changed status is shown at most: building it costs as much as there are groups.
 const STATUS_INTERVAL: Duration = Duration::from_millis(5);
 /// How often an unchanged one is: ages and counters in it move by themselves.
@@ -97,14 +99,19 @@ impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
             self.inbox.take(self.clock.instant(deadline), &mut events);
             let began = self.clock.now();
             self.pulse.at.store(began.0, Ordering::Relaxed);
-            self.host.step(began, Input::Wall(clock::wall()));
+            self.host.gather(began, Input::Wall(clock::wall()));
             let count = events.len();
-            for event in events.drain(..) {
+            for (taken, event) in (1..).zip(events.drain(..)) {
                 if matches!(event, Event::Stop) {
                     self.stop();
                     return;
                 }
                 self.take(event);
+                if taken % GATHERED_MAX == 0 {
+                    // Followers and the disk have something to do while the rest is looked at.
+                    self.host.step(self.clock.now(), Input::Tick);
+                    self.carry_out();
+                }
             }
             self.host.step(self.clock.now(), Input::Tick);
             self.carry_out();
@@ -127,20 +134,20 @@ impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
     fn take(&mut self, event: Event) {
         let now = self.clock.now();
         match event {
-            Event::Input(input) => self.host.step(now, input),
+            Event::Input(input) => self.host.gather(now, input),
             Event::Message { from, group, message, bytes: _ } => {
-                self.host.step(now, Input::Peer { from, group, message });
+                self.host.gather(now, Input::Peer { from, group, message });
             }
             Event::Request(asked) => {
                 let Asked { id, request, stream, answer } = *asked;
                 let group = group_of(&request);
                 if self.replies.expect(id, group, stream, answer) {
-                    self.host.step(now, Input::Request { id, request });
+                    self.host.gather(now, Input::Request { id, request });
                 }
             }
             Event::Cancel(id) => {
                 if self.replies.cancel(id) {
-                    self.host.step(now, Input::Cancel { id });
+                    self.host.gather(now, Input::Cancel { id });
                 }
             }
             Event::SourceGone(source) => self.replies.forget(source),

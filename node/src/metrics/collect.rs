@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use quorate_group::host::{ReplicaStatus, Status};
+use quorate_group::host::{Progress, ReplicaStatus, Status};
 use quorate_model::LogFormat;
 use quorate_model::admin::{CatchUpPhase, Role};
 
@@ -187,35 +187,77 @@ fn per_replica(
     Ok(())
 }
 
+struct FollowerMetric {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<&'static Unit>,
+    /// `None`: it does not apply to this follower at present.
+    value: fn(&ReplicaStatus, &Progress) -> Option<u64>,
+}
+
+const FOLLOWER_METRICS: &[FollowerMetric] = &[
+    FollowerMetric {
+        name: "follower_entries_behind",
+        help: "On the leader: how many entries a follower has yet to confirm",
+        unit: None,
+        value: |replica, follower| Some(replica.last.0.saturating_sub(follower.matched.0)),
+    },
+    FollowerMetric {
+        name: "follower_snapshot_sent",
+        help: "On the leader: bytes of a snapshot under way that were sent to a follower",
+        unit: Some(&Unit::Bytes),
+        value: |_, follower| snapshot(follower).map(|(sent, _, _)| sent),
+    },
+    FollowerMetric {
+        name: "follower_snapshot_total",
+        help: "On the leader: bytes of a snapshot under way to a follower, estimated until all is read",
+        unit: Some(&Unit::Bytes),
+        value: |_, follower| snapshot(follower).map(|(_, total, _)| total),
+    },
+    FollowerMetric {
+        name: "follower_snapshot_rate",
+        help: "On the leader: bytes a second of a snapshot under way to a follower",
+        unit: None,
+        value: |_, follower| snapshot(follower).map(|(_, _, rate)| rate),
+    },
+    FollowerMetric {
+        name: "follower_snapshots",
+        help: "On the leader: snapshots sent to a follower since it last was caught up",
+        unit: None,
+        value: |_, follower| Some(follower.catch_up.snapshots.into()),
+    },
+    FollowerMetric {
+        name: "follower_slower_than_writes",
+        help: "On the leader: 1 while a follower will not catch up unless less is written",
+        unit: None,
+        value: |_, follower| Some(follower.catch_up.slower_than_writes.into()),
+    },
+];
+
 fn followers(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(
-        "follower_entries_behind",
-        "On the leader: how many entries a follower has yet to confirm",
-        None,
-        MetricType::Gauge,
-    )?;
-    for replica in &status.replicas {
-        for (node, progress) in &replica.followers {
-            let labels = [("group", replica.group.to_string()), ("follower", node.to_string())];
-            let behind = replica.last.0.saturating_sub(progress.matched.0);
-            gauge(behind).encode(family.encode_family(&labels)?)?;
-        }
-    }
-    let mut family = encoder.encode_descriptor(
-        "follower_snapshot_sent",
-        "On the leader: bytes of a snapshot under way that were sent to a follower",
-        Some(&Unit::Bytes),
-        MetricType::Gauge,
-    )?;
-    for replica in &status.replicas {
-        for (node, progress) in &replica.followers {
-            if let CatchUpPhase::Snapshot { bytes_sent, .. } = progress.phase {
-                let labels = [("group", replica.group.to_string()), ("follower", node.to_string())];
-                gauge(bytes_sent).encode(family.encode_family(&labels)?)?;
+    for FollowerMetric { name, help, unit, value } in FOLLOWER_METRICS {
+        let mut family = encoder.encode_descriptor(name, help, *unit, MetricType::Gauge)?;
+        for replica in &status.replicas {
+            for (node, progress) in &replica.followers {
+                if let Some(value) = value(replica, progress) {
+                    let group = ("group", replica.group.to_string());
+                    let labels = [group, ("follower", node.to_string())];
+                    gauge(value).encode(family.encode_family(&labels)?)?;
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Bytes sent, bytes in all, bytes a second.
+fn snapshot(follower: &Progress) -> Option<(u64, u64, u64)> {
+    match follower.phase {
+        CatchUpPhase::Snapshot { bytes_sent, bytes_total, bytes_per_second, .. } => {
+            Some((bytes_sent, bytes_total, bytes_per_second))
+        }
+        CatchUpPhase::Probing | CatchUpPhase::Log { .. } | CatchUpPhase::CaughtUp => None,
+    }
 }
 
 fn clients(encoder: &mut DescriptorEncoder<'_>, clients: Clients) -> fmt::Result {

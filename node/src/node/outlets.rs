@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quorate_group::host::{Input, PeerMessage, Rollback, Status};
+use quorate_group::host::{Input, PeerMessage, Progress, Rollback, Status};
+use quorate_model::admin::CatchUp;
 use quorate_model::{GroupId, NodeId, Topology};
 
 use crate::driver::{Event, Inbox, Outlets};
@@ -41,6 +42,22 @@ fn warn_of_changes(before: &Status, now: &Status) {
             && old.is_none_or(|old| old.log_format_held_back.is_none())
         {
             tracing::warn!(%group, why, "the log has another format than the declared one");
+        }
+        for (follower, progress) in &replica.followers {
+            let known = old.and_then(|old| old.followers.get(follower));
+            let slow = |progress: &Progress| progress.catch_up.slower_than_writes;
+            if slow(progress) && !known.is_some_and(slow) {
+                let CatchUp { entries_per_second, writes_per_second, snapshots, .. } =
+                    progress.catch_up;
+                tracing::warn!(
+                    %group,
+                    %follower,
+                    entries_per_second,
+                    writes_per_second,
+                    snapshots,
+                    "a follower is slower than the writes and will not catch up",
+                );
+            }
         }
         if let Some(old) = old
             && old.log_format != replica.log_format

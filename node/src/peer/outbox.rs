@@ -168,6 +168,10 @@ pub(super) fn message_bytes(message: &PeerMessage) -> usize {
         )
         | PeerMessage::SnapshotAck { .. }
         | PeerMessage::SnapshotAbort { .. }
+        | PeerMessage::SnapshotQuery { .. }
+        | PeerMessage::SnapshotHeld { .. }
+        | PeerMessage::SnapshotOrder(_)
+        | PeerMessage::SnapshotStreamed { .. }
         | PeerMessage::MembershipQuery { .. }
         | PeerMessage::NotMember { .. }
         | PeerMessage::EngineQuery

@@ -87,6 +87,10 @@ impl Peer {
         let lane = match &message {
             PeerMessage::Replication(_)
             | PeerMessage::MembershipQuery { .. }
+            | PeerMessage::SnapshotQuery { .. }
+            | PeerMessage::SnapshotHeld { .. }
+            | PeerMessage::SnapshotOrder(_)
+            | PeerMessage::SnapshotStreamed { .. }
             | PeerMessage::NotMember { .. }
             | PeerMessage::EngineQuery
             | PeerMessage::Engine { .. }

@@ -225,6 +225,10 @@ fn write_bytes(write: &quorate_group::Write) -> usize {
             16 * watched.len()
                 + operations.iter().map(|one| 32 + operation_bytes(one)).sum::<usize>()
         }
+        Write::Once { token, write, answer, .. } => {
+            let answer = answer.as_ref().map_or(0, quorate_group::Value::bytes);
+            token.len() + write_bytes(write) + usize::try_from(answer).unwrap_or(usize::MAX)
+        }
         Write::IncrementFloat { .. }
         | Write::GetDelete { .. }
         | Write::GetExpire { .. }

@@ -32,6 +32,7 @@ impl Encoder<'_> {
                 Protocol::Resp3 => self.list(b'~', items),
             },
             Reply::Map(pairs) => self.map(pairs),
+            Reply::Pairs(pairs) => self.pairs(pairs),
             Reply::Verbatim(text) => self.verbatim(text),
             Reply::Value(value) => self.value(value),
         }
@@ -76,6 +77,20 @@ impl Encoder<'_> {
         for (key, value) in pairs {
             self.reply(key);
             self.reply(value);
+        }
+    }
+
+    fn pairs(&mut self, pairs: &[(Reply, Reply)]) {
+        match self.protocol {
+            Protocol::Resp2 => self.map(pairs),
+            Protocol::Resp3 => {
+                self.header(b'*', pairs.len());
+                for (key, value) in pairs {
+                    self.header(b'*', 2);
+                    self.reply(key);
+                    self.reply(value);
+                }
+            }
         }
     }
 

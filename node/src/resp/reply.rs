@@ -29,6 +29,8 @@ pub enum Reply {
     List(Vec<Self>),
     Set(Vec<Self>),
     Map(Vec<(Self, Self)>),
+    /// A list of pairs to clients of RESP3, a flat one to the others.
+    Pairs(Vec<(Self, Self)>),
     /// Text for people: verbatim in RESP3, a bulk string in RESP2.
     Verbatim(String),
     /// What the keyspace answered.

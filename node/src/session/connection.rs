@@ -8,12 +8,12 @@ mod alone;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use quorate_group::host::{Failure, ReadLevel};
-use quorate_group::{Operation, Value};
+use quorate_group::{Operation, Value, Version};
 use quorate_model::{ReadPreference, ShardId, Slot};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use super::registry::Client;
 use super::route::Replicas;
 use super::{
     Answer, Ends, Execute, Port, Reach, Routing, SessionAnswer, SessionRead, Sessions, Store,
-    authorize, failure, route, shape,
+    authorize, failure, route,
 };
 use crate::resp::commands::{DurabilityOption, ReplyMode};
 use crate::resp::{Parser, Reply, Request};
@@ -82,6 +82,15 @@ struct Done {
     /// The slot that is free for what waits for it; `None` for what ran alone.
     slot: Option<Slot>,
     learnt: Vec<Learnt>,
+    watched: Watched,
+}
+
+/// What a WATCH came to.
+#[derive(Debug)]
+enum Watched {
+    Nothing,
+    Keys(Vec<(Bytes, Version)>),
+    Failed,
 }
 
 /// Where a read goes.
@@ -308,7 +317,7 @@ where
     }
 
     fn start(&mut self, Started { sequence, access, run }: Started) {
-        let Run { mut execute, slot, shape, spec } = run;
+        let Run { mut execute, slot, shaping, spec } = run;
         let (shard, reach) = (execute.shard, execute.reach);
         let sessions = Arc::clone(&self.sessions);
         let way = self.way(&execute);
@@ -318,14 +327,15 @@ where
                 let (reply, learnt) = match answer.await {
                     Ok(SessionAnswer { value, by }) => {
                         count_hits(&sessions, access, &value);
-                        (shape::shape(shape, spec.name, value), Some(Learnt::by(shard, by)))
+                        (shaping.reply(spec.name, value), Some(Learnt::by(shard, by)))
                     }
                     Err(failure) => {
                         let learnt = Learnt::of(&failure);
                         (failed(&sessions, &failure, access, Reach::Anywhere, shard, slot), learnt)
                     }
                 };
-                Done { sequence, reply, slot: Some(slot), learnt: learnt.into_iter().collect() }
+                let learnt = learnt.into_iter().collect();
+                Done { sequence, reply, slot: Some(slot), learnt, watched: Watched::Nothing }
             }));
             return;
         }
@@ -352,7 +362,7 @@ where
                         (Some(_) | None, _) => Ok(()),
                     };
                     let reply = match held {
-                        Ok(()) => shape::shape(shape, spec.name, value),
+                        Ok(()) => shaping.reply(spec.name, value),
                         Err(text) => {
                             add(&sessions.counters.failed, 1);
                             Reply::Error(text)
@@ -364,7 +374,7 @@ where
                     (failed(&sessions, &failure, access, reach, shard, slot), Vec::new())
                 }
             };
-            Done { sequence, reply, slot: Some(slot), learnt }
+            Done { sequence, reply, slot: Some(slot), learnt, watched: Watched::Nothing }
         }));
     }
 
@@ -379,6 +389,10 @@ where
         };
         if !at_replicas {
             return Way::AsRouted;
+        }
+        // What is watched is as the leader has it; a replica may show what came before.
+        if self.state.transaction.watches() {
+            return Way::Leader;
         }
         let promises = &self.state.promises;
         let clock = self.sessions.clock();
@@ -403,7 +417,12 @@ where
         options.durability(&self.sessions.store.routing(), shard)
     }
 
-    fn finish(&mut self, Done { sequence, reply, slot, learnt }: Done) {
+    fn finish(&mut self, Done { sequence, reply, slot, learnt, watched }: Done) {
+        match watched {
+            Watched::Nothing => {}
+            Watched::Keys(keys) => self.state.transaction.watch(keys),
+            Watched::Failed => self.state.transaction.watch_failed(),
+        }
         if !learnt.is_empty() {
             let now = self.sessions.clock().now();
             for learnt in learnt {

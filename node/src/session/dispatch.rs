@@ -1,5 +1,7 @@
 //! One request to what is to be done about it. Nothing here waits.
 
+mod transacting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,11 +16,12 @@ use super::promises::Promises;
 use super::queue::Audible;
 use super::registry::Client;
 use super::route::{self, Replicas};
+use super::shape::Shaping;
 use super::transaction::Transaction;
 use super::{Execute, Port, Sessions, Store, answer};
 use crate::resp::commands::{
     self, ClientCommand, Command, ConnectionCommand, Data, HelloOptions, KeyspaceCommand, Parsed,
-    ReplyMode, ServerCommand, SessionCommand, Shape, Spec, Wait,
+    ReplyMode, ServerCommand, SessionCommand, Spec, Wait,
 };
 use crate::resp::{Protocol, Reply};
 
@@ -54,15 +57,27 @@ pub(super) enum Action {
 pub(super) struct Run {
     pub(super) execute: Execute,
     pub(super) slot: Slot,
-    pub(super) shape: Shape,
+    pub(super) shaping: Shaping,
     pub(super) spec: &'static Spec,
 }
 
 #[derive(Debug)]
 pub(super) enum Alone {
-    Keyspace { command: KeyspaceCommand, replicas: Replicas },
-    Wait { wait: Wait },
-    Session { command: SessionCommand },
+    Keyspace {
+        command: KeyspaceCommand,
+        replicas: Replicas,
+    },
+    Wait {
+        wait: Wait,
+    },
+    Session {
+        command: SessionCommand,
+    },
+    /// WATCH: reads the keys' versions.
+    Watch {
+        slot: Slot,
+        execute: Execute,
+    },
 }
 
 impl Default for State {
@@ -72,7 +87,7 @@ impl Default for State {
             protocol: Protocol::Resp2,
             replicas: Replicas::Never,
             replies: ReplyMode::On,
-            transaction: Transaction::None,
+            transaction: Transaction::default(),
             promises: Promises::default(),
             written: BTreeMap::new(),
         }
@@ -104,12 +119,9 @@ pub(super) struct Dispatcher<'a, S> {
 impl<S: Store> Dispatcher<'_, S> {
     pub(super) fn dispatch(&mut self, words: &[Bytes]) -> Action {
         add(&self.sessions.counters.commands, 1);
-        let action = match self.state.transaction.intercept(words) {
-            Some(reply) => Action::Answer(reply),
-            None => match commands::parse(words) {
-                Ok(parsed) => self.parsed(parsed),
-                Err(error) => Action::Answer(Reply::Error(error.to_string())),
-            },
+        let action = match commands::parse(words) {
+            Ok(parsed) => self.parsed(parsed, words),
+            Err(error) => self.misread(&error, words),
         };
         if let Action::Answer(Reply::Error(_)) = action {
             add(&self.sessions.counters.failed, 1);
@@ -117,11 +129,29 @@ impl<S: Store> Dispatcher<'_, S> {
         action
     }
 
-    fn parsed(&mut self, Parsed { spec, command }: Parsed) -> Action {
+    fn parsed(&mut self, Parsed { spec, command }: Parsed, words: &[Bytes]) -> Action {
         self.client.change(|details| details.last_command = spec.name);
         if let Err(refusal) = authorize::authorize(self.state.identity, spec, &command) {
+            self.state.transaction.spoil();
             return Action::Answer(Reply::Error(refusal.to_string()));
         }
+        if let Command::Transaction(command) = command {
+            return self.transaction(spec, command, words);
+        }
+        // What ends the connection's state ends a transaction too.
+        let ends = matches!(
+            command,
+            Command::Connection(ConnectionCommand::Reset | ConnectionCommand::Quit)
+        );
+        if self.state.transaction.is_open() && !ends {
+            self.keep(spec, command, words)
+        } else {
+            self.now(spec, command)
+        }
+    }
+
+    /// Outside of a transaction.
+    fn now(&mut self, spec: &'static Spec, command: Command) -> Action {
         match command {
             Command::Data(data) => self.data(spec, data),
             Command::Keyspace(command) => {
@@ -138,6 +168,7 @@ impl<S: Store> Dispatcher<'_, S> {
                 Action::Answer(answer::cluster(&command, &routing))
             }
             Command::Fixed(reply) => Action::Answer(reply),
+            Command::Transaction(_) => unreachable!("never kept, and so done where it is read"),
         }
     }
 
@@ -150,14 +181,17 @@ impl<S: Store> Dispatcher<'_, S> {
             let routing = self.sessions.store.routing();
             let Data { operation, slot: _, shape } = data;
             let execute = route::route(&routing, self.port, self.state.replicas, slot, operation)?;
-            Ok(Action::Run { slot, access, run: Run { execute, slot, shape, spec } })
+            let run = Run { execute, slot, shaping: Shaping::One(shape), spec };
+            Ok(Action::Run { slot, access, run })
         });
-        routed.unwrap_or_else(|refusal| {
-            if matches!(refusal, route::Refusal::Moved { .. }) {
-                add(&self.sessions.counters.moved, 1);
-            }
-            Action::Answer(Reply::Error(refusal.to_string()))
-        })
+        routed.unwrap_or_else(|refusal| self.refused(&refusal))
+    }
+
+    fn refused(&self, refusal: &route::Refusal) -> Action {
+        if matches!(refusal, route::Refusal::Moved { .. }) {
+            add(&self.sessions.counters.moved, 1);
+        }
+        Action::Answer(Reply::Error(refusal.to_string()))
     }
 
     fn connection(&mut self, command: ConnectionCommand) -> Action {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use quorate_group::host::{Failure, ReadLevel};
 use quorate_group::{KeyType, Operation, Read, ScanCursor, Value, ValueError, Write};
 use quorate_model::{Position, ShardId, SlotRange};
+use rand::RngExt;
 
 use super::options::Options;
 use super::order::Access;
@@ -135,6 +136,7 @@ impl<S: Store> Asker<S> {
         match command {
             KeyspaceCommand::Count => self.count(asked).await,
             KeyspaceCommand::Keys { pattern } => self.keys(asked, pattern).await,
+            KeyspaceCommand::RandomKey => self.random_key(asked).await,
             KeyspaceCommand::Flush => self.flush(asked).await,
             KeyspaceCommand::Scan { types: TypeFilter::Nothing, .. } => {
                 scanned(ScanCursor::default(), Value::List(Vec::new()))
@@ -224,6 +226,21 @@ impl<S: Store> Asker<S> {
             }
         }
         Reply::Value(Value::List(all))
+    }
+
+    /// From the first shard that has one, beginning at any.
+    async fn random_key(&self, mut asked: Vec<Asked>) -> Reply {
+        let first = rand::rng().random_range(0..asked.len().max(1));
+        asked.rotate_left(first);
+        for asked in asked {
+            let read = Read::RandomKey { slots: asked.slots };
+            match self.execute(asked, Operation::Read(read)).await {
+                Ok(Value::Nil) => {}
+                Ok(key) => return Reply::Value(key),
+                Err(failure) => return Reply::Error(failure::text(&failure, Access::Read)),
+            }
+        }
+        Reply::Nil
     }
 
     async fn flush(&self, mut asked: Vec<Asked>) -> Reply {

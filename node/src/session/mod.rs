@@ -127,3 +127,5 @@ mod memory_store;
 mod promises_test;
 #[cfg(test)]
 mod session_test;
+#[cfg(test)]
+mod transaction_test;

@@ -76,6 +76,19 @@ pub(super) fn route(
     Ok(Execute { shard, operation, level, reach })
 }
 
+/// Whether this port takes writes to this slot.
+///
+/// # Errors
+/// As [`route`].
+pub(super) fn led(routing: &Routing, port: Port, slot: Slot) -> Result<(), Refusal> {
+    let shard = routing.shard_of(slot).ok_or(Refusal::NotBootstrapped)?;
+    match port {
+        Port::Plain => Ok(()),
+        Port::Cluster if routing.leads(shard) => Ok(()),
+        Port::Cluster => Err(elsewhere(routing, shard, slot, None)),
+    }
+}
+
 /// Where a client of the cluster port has to go. `leader`: who is known to lead, where something newer than the
 /// routing said so.
 pub(super) fn elsewhere(

@@ -274,7 +274,7 @@ async fn scan_walks_over_every_shard_and_finds_every_key_once() {
     assert_eq!(found.len(), 200);
     client.ask("dbsize", ":200|").await;
     assert_eq!(client.answer("keys key:1?").await.matches("key:").count(), 10);
-    client.ask("scan 0 type hash", "*2|$1|0|*0|").await;
+    client.ask("scan 0 type list", "*2|$1|0|*0|").await;
     client.ask("scan 99999999999999999", "-ERR invalid cursor|").await;
 }
 
@@ -366,19 +366,6 @@ async fn select_takes_only_database_zero() {
     plain.ask("select 0\nselect 1", "+OK|-ERR DB index is out of range|").await;
     let mut cluster = connect(&store, Port::Cluster);
     cluster.ask("select 0\nselect 1", "+OK|-ERR SELECT is not allowed in cluster mode|").await;
-}
-
-#[tokio::test]
-async fn nothing_of_a_refused_transaction_is_run() {
-    let store = MemoryStore::new(1, 1);
-    let mut client = connect(&store, Port::Plain);
-    let answer = client.answer("multi\nset a 1\nexec\nget a").await;
-    let lines: Vec<&str> = answer.split("\r\n").collect();
-    assert!(lines[0].starts_with("-ERR 'multi' is not supported yet"));
-    assert!(lines[1].starts_with("-ERR not run"));
-    assert!(lines[2].starts_with("-EXECABORT"));
-    assert_eq!(lines[3], "$-1");
-    client.ask("exec\ndiscard", "-ERR EXEC without MULTI|-ERR DISCARD without MULTI|").await;
 }
 
 #[tokio::test]

@@ -2,13 +2,25 @@
 
 use quorate_group::{Value, ValueError};
 
+use super::transaction::Answers;
+use crate::resp::Reply;
 use crate::resp::commands::Shape;
-use crate::resp::{Reply, parse_integer};
 
-/// Redis embeds strings up to this length in the object.
-const EMBEDDED_BYTES_MAX: usize = 44;
-/// About what a key takes beside its name and its value.
-const OVERHEAD_BYTES: usize = 48;
+/// How what was executed becomes the answer.
+#[derive(Debug)]
+pub(super) enum Shaping {
+    One(Shape),
+    Transaction(Answers),
+}
+
+impl Shaping {
+    pub(super) fn reply(self, command: &str, value: Value) -> Reply {
+        match self {
+            Self::One(one) => shape(one, command, value),
+            Self::Transaction(answers) => answers.reply(value),
+        }
+    }
+}
 
 /// `command` is the command's name, for errors that name it.
 pub(super) fn shape(shape: Shape, command: &str, value: Value) -> Reply {
@@ -18,16 +30,21 @@ pub(super) fn shape(shape: Shape, command: &str, value: Value) -> Reply {
     match shape {
         Shape::AsIs => Reply::Value(value),
         Shape::WasSet => Reply::Integer(i64::from(value == Value::Ok)),
-        Shape::Encoding => with_bulk(value, |bytes| {
-            Reply::text(match bytes.len() {
-                _ if parse_integer(bytes).is_some() => "int",
-                ..=EMBEDDED_BYTES_MAX => "embstr",
-                _ => "raw",
-            })
+        Shape::Done => Reply::Ok,
+        Shape::Map => with_list(value, |items| Reply::Map(pairs(items))),
+        Shape::Set => with_list(value, |items| Reply::Set(replies(items))),
+        Shape::Pairs => with_list(value, |items| Reply::Pairs(pairs(items))),
+        Shape::Scanned => with_list(value, |items| {
+            let items = items.into_iter().map(|item| {
+                // Cursors are text, so that clients with small integers keep them whole.
+                if let Value::Integer(cursor) = item {
+                    Reply::text(cursor.to_string())
+                } else {
+                    Reply::Value(item)
+                }
+            });
+            Reply::List(items.collect())
         }),
-        Shape::MemoryUsage => {
-            with_bulk(value, |bytes| Reply::count((bytes.len() + OVERHEAD_BYTES) as u64))
-        }
         Shape::IfExists(number) => {
             if value == Value::Integer(0) {
                 Reply::Nil
@@ -38,8 +55,22 @@ pub(super) fn shape(shape: Shape, command: &str, value: Value) -> Reply {
     }
 }
 
-fn with_bulk(value: Value, reply: impl FnOnce(&[u8]) -> Reply) -> Reply {
-    if let Value::Bulk(bytes) = value { reply(&bytes) } else { Reply::Value(value) }
+fn with_list(value: Value, reply: impl FnOnce(Vec<Value>) -> Reply) -> Reply {
+    if let Value::List(items) = value { reply(items) } else { Reply::Value(value) }
+}
+
+fn replies(items: Vec<Value>) -> Vec<Reply> {
+    items.into_iter().map(Reply::Value).collect()
+}
+
+/// What comes in turn, two by two.
+fn pairs(items: Vec<Value>) -> Vec<(Reply, Reply)> {
+    let mut items = items.into_iter();
+    let mut pairs = Vec::with_capacity(items.len() / 2);
+    while let (Some(name), Some(value)) = (items.next(), items.next()) {
+        pairs.push((Reply::Value(name), Reply::Value(value)));
+    }
+    pairs
 }
 
 fn error_text(error: &ValueError, command: &str) -> String {
@@ -59,6 +90,9 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::TooManyElements(_)
         | ValueError::AnswerTooLong(_)
         | ValueError::NoSuchKey
-        | ValueError::Nested => error.to_string(),
+        | ValueError::Nested
+        | ValueError::TokenLength(_)
+        | ValueError::TokenUsed
+        | ValueError::AnswerNotKept(_) => error.to_string(),
     }
 }

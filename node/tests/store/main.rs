@@ -6,7 +6,9 @@
 #![expect(clippy::print_stdout, reason = "what is measured is shown")]
 
 mod acknowledged_by_one;
+mod away_beyond_the_log;
 mod durability_switched;
+mod empty_disk_filled;
 mod ends_with_dev;
 mod follower_frozen;
 mod handover;
@@ -15,10 +17,13 @@ mod leader_killed;
 mod malformed;
 mod moved;
 mod node_added;
+mod once;
 mod restarted;
 mod serves;
 mod sessions;
+mod slower_than_writes;
 mod support;
 mod synchronous_follower_frozen;
+mod transactions;
 mod volume_wiped;
 mod wrong_configuration;

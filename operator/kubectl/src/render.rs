@@ -275,7 +275,9 @@ fn followers(known: &Known<'_>, leader: &ReplicaReport) -> String {
             }
         };
         let learner = if leader.learners.contains(node) { ", learner" } else { "" };
-        format!("{} ({phase}{learner})", known.name(*node))
+        let slow =
+            if follower.catch_up.slower_than_writes { ", slower than the writes" } else { "" };
+        format!("{} ({phase}{learner}{slow})", known.name(*node))
     });
     followers.collect::<Vec<_>>().join(", ")
 }

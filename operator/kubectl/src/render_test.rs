@@ -47,6 +47,7 @@ fn report() -> NodeReport {
         matched: LogIndex(90),
         phase: CatchUpPhase::Log { entries_behind: 10 },
         last_answer_ms: Some(4),
+        catch_up: Default::default(),
     };
     let replica = ReplicaReport {
         group: GroupId::Shard(ShardId(0)),
@@ -130,6 +131,16 @@ fn shard_shows_leader_term_and_lag() {
         "orders-dc-2-0 (10 behind)",
     ];
     assert_eq!(line(&screen, "0 "), shard, "{screen}");
+}
+
+#[test]
+fn follower_that_is_slower_than_the_writes_is_said_to_be() {
+    let mut seen = seen();
+    let report = seen.reports.get_mut("orders-dc-1-0").unwrap().as_mut().unwrap();
+    let follower = report.replicas[0].followers.get_mut(&NodeId(2)).unwrap();
+    follower.catch_up.slower_than_writes = true;
+    let screen = screen(&seen);
+    assert!(screen.contains("orders-dc-2-0 (10 behind, slower than the writes)"), "{screen}");
 }
 
 #[test]

@@ -255,6 +255,7 @@ impl State {
                 matched: at,
                 phase: if running { CatchUpPhase::CaughtUp } else { CatchUpPhase::Probing },
                 last_answer_ms: Some(if running { 5 } else { 60_000 }),
+                catch_up: Default::default(),
             };
             (*other, follower)
         });

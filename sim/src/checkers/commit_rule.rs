@@ -21,6 +21,7 @@ struct Leading {
     /// The term in which it led at the last look, if it did.
     term: Option<Term>,
     committed: LogIndex,
+    last: LogIndex,
 }
 
 impl CommitRule {
@@ -61,9 +62,10 @@ impl Checker for CommitRule {
     fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
         let replica = at.replica;
         let term = (replica.role() == Role::Leader).then(|| replica.term());
-        let now = Leading { term, committed: replica.committed() };
+        let (committed, last) = (replica.committed(), replica.last().index);
+        let now = Leading { term, committed, last };
         let before = self.committed.insert((at.node, at.incarnation, at.group), now).unwrap_or(now);
-        let (node, group, committed) = (at.node, at.group, now.committed);
+        let (node, group) = (at.node, at.group);
         if now.committed < before.committed {
             return Err(format!(
                 "{group}: {node} takes back commits from {} to {committed}",
@@ -81,8 +83,9 @@ impl Checker for CommitRule {
                 "{group}: {node} commits {committed}, which is not of its term {term}"
             ));
         }
-        // The step that committed it may have appended the next configuration: the one before counted then.
-        let (newest, then) = (replica.configuration(), replica.configuration_at(committed));
+        // The step that committed it may have appended the next configuration: the one before the step counted then.
+        let newest = replica.configuration();
+        let then = replica.configuration_at(before.last.max(committed));
         if self.passes(at, term, newest) || self.passes(at, term, then) {
             return Ok(());
         }

@@ -31,9 +31,13 @@ impl Checker for DurableAcknowledgements {
     }
 
     fn started(&mut self, at: Sight<'_>) -> Result<(), String> {
+        if at.replica.is_damaged() {
+            // INV-34: its leader forgets what it acknowledged before, or had committed it and gives it back.
+            self.acknowledged.remove(&(at.node, at.group));
+        }
         let Some(acknowledged) = self.acknowledged.get(&(at.node, at.group)) else { return Ok(()) };
         // A log that was cut since ends in a later term: compared as the up-to-date rule compares.
-        if at.replica.is_damaged() || at.replica.last() >= *acknowledged {
+        if at.replica.last() >= *acknowledged {
             return Ok(());
         }
         let last = at.replica.last();

@@ -63,8 +63,13 @@ impl Checker for DurableVotes {
     }
 
     fn started(&mut self, at: Sight<'_>) -> Result<(), String> {
+        // What it told may be lost with its log, and the leader that repairs it may lead an earlier term. What it voted counts
+        // all the same.
+        if at.replica.is_damaged() {
+            self.told.remove(&(at.node, at.group));
+        }
         match self.told.get(&(at.node, at.group)) {
-            Some(told) if at.replica.term() < *told && !at.replica.is_damaged() => Err(format!(
+            Some(told) if at.replica.term() < *told => Err(format!(
                 "{}: {} told term {told} and comes back in term {}",
                 at.group,
                 at.node,

@@ -81,3 +81,30 @@ fn check_group(
     }
     Ok(())
 }
+
+/// How the groups stand, for the report of one that is not whole.
+pub(crate) fn describe(cluster: &Cluster) -> String {
+    let mut text = String::new();
+    for machine in &cluster.machines {
+        let Some(status) = machine.status() else { continue };
+        for replica in status.replicas {
+            let Some(known) = machine.replica(replica.group) else { continue };
+            text += &format!(
+                "\n  {:?} {} {}: {:?} term {} of {:?}, base {}, applied {}, committed {}, last {:?}, {:?}, {:?}",
+                machine.id,
+                machine.node,
+                replica.group,
+                replica.role,
+                replica.term,
+                replica.leader,
+                known.base().index,
+                replica.applied,
+                replica.committed,
+                known.last(),
+                replica.acknowledgement.waiting_for,
+                replica.configuration,
+            );
+        }
+    }
+    text
+}

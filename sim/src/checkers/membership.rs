@@ -1,11 +1,12 @@
-//! Configurations change by one voter at a time, and only members stand for election. INV-26, INV-27, INV-29, INV-30, INV-53.
+//! Configurations change by one voter at a time, each when the one before is held by a majority, and only members stand for
+//! election. INV-26, INV-27, INV-29, INV-30, INV-53.
 //!
 //! That superfluous replicas go and wanted ones come is seen after the heal (`liveness`).
 
 use std::collections::BTreeMap;
 
-use quorate_model::{GroupId, NodeId, Position};
-use quorate_replication::single_leader::{Configuration, Message, Payload};
+use quorate_model::{GroupId, LogIndex, NodeId, Position, Term, majority};
+use quorate_replication::single_leader::{AppendResult, Configuration, Message, Payload};
 
 use super::{Checker, Ledger, Sight};
 
@@ -13,6 +14,48 @@ use super::{Checker, Ledger, Sight};
 pub(crate) struct Membership {
     /// Every configuration that a leader sent, by its position.
     sent: BTreeMap<GroupId, BTreeMap<Position, Configuration>>,
+    /// The most that a replica acknowledged to the leader of a term.
+    acknowledged: BTreeMap<(GroupId, Term, NodeId), LogIndex>,
+}
+
+impl Membership {
+    /// The leader sends this configuration of its own term for the first time: whether it might append it.
+    fn check_ground(
+        &self,
+        at: Sight<'_>,
+        position: Position,
+        configuration: &Configuration,
+    ) -> Result<(), String> {
+        let before = at.replica.configuration_at(position.index.previous());
+        if before.voters == configuration.voters {
+            return Ok(());
+        }
+        let newest = self.sent.get(&at.group).and_then(|sent| {
+            let mut earlier = sent.range(..position).rev();
+            earlier.find(|(earlier, _)| at.replica.position_at(earlier.index) == Some(**earlier))
+        });
+        let ground = newest.map(|(position, _)| *position);
+        // Of its own term, and at or behind the configuration before.
+        let holds = |node: &&NodeId| {
+            let held = if **node == at.node {
+                at.replica.durable()
+            } else {
+                let key = (at.group, position.term, **node);
+                self.acknowledged.get(&key).copied().unwrap_or_default()
+            };
+            let own_term =
+                at.replica.position_at(held).is_some_and(|held| held.term == position.term);
+            own_term && ground.is_none_or(|ground| held >= ground.index)
+        };
+        let holding = before.voters.iter().filter(holds).count();
+        if holding >= majority(before.voters.len()) {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: {} appends {configuration:?} at {position:?} after {before:?} at {ground:?}, which {holding} hold",
+            at.group, at.node
+        ))
+    }
 }
 
 impl Checker for Membership {
@@ -28,10 +71,19 @@ impl Checker for Membership {
                 for entry in entries {
                     if let Payload::Configuration(configuration) = &entry.payload {
                         let known = self.sent.entry(at.group).or_default();
-                        known.insert(entry.position, configuration.clone());
-                        check_steps(at.group, known, ledger)?;
+                        if known.insert(entry.position, configuration.clone()).is_none()
+                            && entry.term() == at.replica.term()
+                        {
+                            self.check_ground(at, entry.position, configuration)?;
+                        }
+                        check_steps(at.group, &self.sent[&at.group], ledger)?;
                     }
                 }
+                Ok(())
+            }
+            Message::AppendReply { term, result: AppendResult::Matched(index), .. } => {
+                let most = self.acknowledged.entry((at.group, *term, at.node)).or_default();
+                *most = (*most).max(*index);
                 Ok(())
             }
             Message::PreVote { .. } | Message::Vote { .. } if !at.replica.is_member() => {

@@ -3,11 +3,13 @@
 //! A checker sees every message when it is sent and when it is delivered, every replica after every step of its host, and every
 //! start of a host. It answers with what is violated; it never changes the run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate_group::host::PeerMessage;
 use quorate_model::{GroupId, LogIndex, NodeId, Term, Time};
 use quorate_replication::single_leader::{Message, Replica};
+
+use acknowledged_writes::Forgotten;
 
 use crate::machine::Machine;
 use crate::verdict::{Broken, By, Verdict};
@@ -17,6 +19,7 @@ pub(crate) mod commit_rule;
 pub(crate) mod consistent_prefix;
 pub(crate) mod convergence;
 pub(crate) mod damaged_replicas;
+pub(crate) mod divergence;
 pub(crate) mod durable_acknowledgements;
 pub(crate) mod durable_votes;
 pub(crate) mod election_safety;
@@ -102,6 +105,7 @@ pub(crate) struct Checkers {
     pub(crate) requests: requests::Requests,
     pub(crate) acknowledged_writes: acknowledged_writes::AcknowledgedWrites,
     pub(crate) visibility: visibility::Visibility,
+    pub(crate) divergence: divergence::Divergence,
 }
 
 impl Default for Checkers {
@@ -135,6 +139,7 @@ impl Default for Checkers {
             requests: requests::Requests::default(),
             acknowledged_writes: acknowledged_writes::AcknowledgedWrites::default(),
             visibility: visibility::Visibility::default(),
+            divergence: divergence::Divergence::default(),
         }
     }
 }
@@ -197,6 +202,7 @@ impl Checkers {
     }
 
     pub(crate) fn stepped(&mut self, now: Time, machine: &Machine) -> Verdict {
+        self.divergence.stepped(machine).by("divergence")?;
         let groups = machine.groups();
         let hosted = self.hosted.insert(machine.node, groups.clone()).unwrap_or_default();
         for group in hosted.into_iter().filter(|group| !groups.contains(group)) {
@@ -231,8 +237,8 @@ impl Checkers {
         }
     }
 
-    /// When the run is over: the groups that lost acknowledged writes as `Async` may.
-    pub(crate) fn end(&self, now: Time) -> Result<BTreeSet<GroupId>, Broken> {
+    /// When the run is over: what was lost although it was acknowledged, as `Async` may.
+    pub(crate) fn end(&self, now: Time) -> Result<Forgotten, Broken> {
         self.requests.end(now).by("requests")?;
         self.acknowledged_writes.end(&self.ledger).by("acknowledged_writes")
     }

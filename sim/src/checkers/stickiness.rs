@@ -16,8 +16,8 @@ pub(crate) struct Stickiness {
     heard: BTreeMap<(NodeId, GroupId), Heard>,
     /// When a voter last answered the leader of a term.
     answered: BTreeMap<(GroupId, Term, NodeId), Time>,
-    /// Since when a replica leads a term.
-    leads_since: BTreeMap<(NodeId, GroupId, Term), Time>,
+    /// Since when a replica leads a term, and when it was last seen to do anything.
+    leads_since: BTreeMap<(NodeId, GroupId, Term), (Time, Time)>,
     /// The transfer votes that reached a replica: candidate and term.
     transfers: BTreeMap<(NodeId, GroupId), (NodeId, Term)>,
     /// The term that a replica was in when the newest message came.
@@ -32,9 +32,10 @@ struct Heard {
     incarnation: u64,
 }
 
-/// Clocks drift, and a leader looks at its followers only now and then, or may have been paused: what is caught is a
-/// leader that goes on without limit.
-const PATIENCE: Duration = Duration::from_secs(12);
+/// Clocks drift, and a leader looks at its followers only now and then: what is caught is a leader that goes on without limit.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Who has done nothing for so long was paused, and could not have noticed anything meanwhile.
+const PAUSE: Duration = Duration::from_millis(300);
 
 fn election_timeout() -> Duration {
     Settings::default().election_timeout
@@ -138,8 +139,13 @@ impl Checker for Stickiness {
             return Ok(());
         }
         let term = at.replica.term();
-        let since = *self.leads_since.entry((at.node, at.group, term)).or_insert(at.now);
-        if at.now.since(since) < PATIENCE {
+        let key = (at.node, at.group, term);
+        let (since, seen) = self.leads_since.entry(key).or_insert((at.now, at.now));
+        if at.now.since(*seen) > PAUSE {
+            *since = at.now;
+        }
+        *seen = at.now;
+        if at.now.since(*since) < PATIENCE {
             return Ok(());
         }
         let voters = &at.replica.configuration().voters;

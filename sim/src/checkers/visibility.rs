@@ -34,13 +34,14 @@ impl Visibility {
         }
     }
 
-    /// A replica answered a client with this value.
+    /// A replica whose rows are those at `rows` answered a client with this value.
     pub(crate) fn read(
         &self,
         node: NodeId,
         group: GroupId,
         replica: &Replica,
         value: &Bytes,
+        rows: impl FnOnce() -> LogIndex,
     ) -> Result<(), String> {
         // Where its newest entry was never seen, another one may hold the value.
         if !self.known.contains(&(group, replica.last())) {
@@ -60,6 +61,11 @@ impl Visibility {
                     && (index <= replica.committed() || alone && index <= replica.durable())
         };
         if positions.iter().any(|position| holds(&position)) {
+            return Ok(());
+        }
+        // A snapshot's rows are there before the log begins anew behind them. They are of what its source had applied.
+        let rows = rows();
+        if rows > replica.applied() && positions.iter().any(|position| position.index <= rows) {
             return Ok(());
         }
         Err(format!(

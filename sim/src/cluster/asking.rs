@@ -97,8 +97,12 @@ impl Cluster {
                     let alone = alone.then_some(machine.node);
                     self.checkers.acknowledged_writes.note(group, *position, alone);
                 }
+                // Rows of a snapshot are committed, and the protocol hears of it when they are durable.
+                (None, Value::Bulk(_)) if machine.is_installing(group) => {}
                 (None, Value::Bulk(text)) => {
-                    let seen = self.checkers.visibility.read(machine.node, group, replica, text);
+                    let rows = || machine.applied(group);
+                    let seen =
+                        self.checkers.visibility.read(machine.node, group, replica, text, rows);
                     seen.by("visibility")?;
                 }
                 (None, _) => {}
@@ -134,7 +138,7 @@ impl Cluster {
             Ok(_) | Err(_) => None,
         };
         self.clients.answer(client, self.now, leader, reply);
-        let pause = Duration::from_millis(self.random.random_range(0..30));
+        let pause = self.options.think_max.mul_f64(self.random.random_range(0.0..1.0));
         self.schedule_in(pause, Event::ClientActs { client });
     }
 

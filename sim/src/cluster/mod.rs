@@ -125,7 +125,8 @@ impl Cluster {
         Self {
             network: Network::new(options.weather.clone()),
             clients: Clients::new(options.clients, options.keys, options.astray),
-            sessions: Sessions::new(seed),
+            // They never rest: an hour of them is too much.
+            sessions: Sessions::new(seed, options.absence.is_none()),
             store: StoreId(random.random()),
             machines,
             checkers: Checkers::default(),

@@ -68,7 +68,7 @@ impl Cluster {
         }
         let incarnation = machine.incarnation;
         let mut events = Vec::new();
-        if let Some(deadline) = machine.deadline()
+        if let Some(deadline) = machine.deadline().map(|deadline| deadline.max(self.now))
             && machine.wakes_at.is_none_or(|wakes| deadline < wakes)
         {
             machine.wakes_at = Some(deadline);
@@ -116,7 +116,9 @@ impl Cluster {
             self.schedule(until, Event::Deliver { from, to, group, message });
             return Ok(());
         }
-        let term = machine.replica(group).map(Replica::term);
+        // While it installs a snapshot a replica takes nothing.
+        let takes = machine.replica(group).filter(|_| !machine.is_installing(group));
+        let term = takes.map(Replica::term);
         self.checkers.arrives(self.now, machine, from, group, &message);
         self.step(id, Input::Peer { from, group, message: (*message).clone() })?;
         self.checkers.delivered(self.now, &self.machines[id.0], from, group, &message, term)
@@ -124,7 +126,13 @@ impl Cluster {
 
     pub(super) fn wake(&mut self, id: MachineId, incarnation: u64) -> Verdict {
         let machine = &mut self.machines[id.0];
-        if machine.incarnation != incarnation || !machine.is_running() {
+        // One that was overtaken by an earlier one would go on beside it for ever.
+        let overtaken = machine.wakes_at != Some(self.now);
+        if machine.incarnation != incarnation || !machine.is_running() || overtaken {
+            return Ok(());
+        }
+        // An earlier one has taken its place: were it heeded, it would bring forth another for ever.
+        if machine.wakes_at != Some(self.now) {
             return Ok(());
         }
         if let Some(until) = machine.paused_until {
@@ -188,7 +196,7 @@ impl Cluster {
             self.schedule(until, later);
             return Ok(());
         }
-        self.checkers.acknowledged_writes.saved(&rollback);
+        self.checkers.acknowledged_writes.saved(&rollback).by("acknowledged_writes")?;
         self.step(id, Input::RollbackSaved { group: rollback.group, number })
     }
 

@@ -2,12 +2,17 @@
 
 use std::io;
 
+use bytes::Bytes;
+use quorate_model::GroupId;
 use quorate_storage::disk::simulated::Target;
+use quorate_storage::state::Rows;
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 
 use super::Storm;
 use crate::cluster::Cluster;
 use crate::machine::MachineId;
+use crate::workload::COLD;
 
 impl Cluster {
     pub(super) fn lose_power(&mut self, id: MachineId) {
@@ -72,6 +77,35 @@ impl Cluster {
             disk.flip_any_bit(seed)
         };
         self.mark(|| format!("flipped {flipped:?}"));
+    }
+
+    /// A bit flips in a row of a key that nobody reads: what a client reads before the replicas are compared may be wrong, and no
+    /// protocol between replicas can help that.
+    pub(super) fn flip_row(&mut self, id: MachineId) {
+        let Some(row) = self.cold_row(id) else { return };
+        let (byte, bit) = (self.random.random_range(0..64), self.random.random_range(0..8));
+        let flipped = self.machines[id.0].state.flip_bit(&row, byte, bit);
+        self.mark(|| format!("flipped byte {byte} of {row:?}: {flipped}"));
+    }
+
+    pub(super) fn fail_row(&mut self, id: MachineId) {
+        let Some(row) = self.cold_row(id) else { return };
+        self.mark(|| format!("unreadable: {row:?}"));
+        self.machines[id.0].state.fail_row(row);
+    }
+
+    /// As a damaged log a wrong row costs a replica.
+    fn cold_row(&mut self, id: MachineId) -> Option<Bytes> {
+        if !self.may_wipe(id) {
+            return None;
+        }
+        let rows = self.machines[id.0].state.range(&[], &[0xff], usize::MAX).ok()?;
+        let cold = |row: &Bytes| row.windows(COLD.len()).any(|text| text == COLD);
+        let rows: Vec<Bytes> = rows.into_iter().map(|(row, _)| row).filter(cold).collect();
+        let row = rows.choose(&mut self.random)?.clone();
+        let group = u32::from_be_bytes(row[..4].try_into().ok()?);
+        self.checkers.divergence.spoil(GroupId::from_number(group)?);
+        Some(row)
     }
 
     /// A volume is lost, but never so many that nobody could know what was acknowledged: the replicas of every group

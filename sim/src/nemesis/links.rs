@@ -19,6 +19,16 @@ impl Cluster {
         self.later(100..4_000, Storm::HealNetwork);
     }
 
+    pub(super) fn deafen(&mut self, id: MachineId) {
+        let node = self.machines[id.0].node;
+        for other in 0..self.machines.len() {
+            if other != id.0 {
+                self.network.cut(self.machines[other].node, node);
+            }
+        }
+        self.later(100..4_000, Storm::HealNetwork);
+    }
+
     pub(super) fn isolate(&mut self, id: MachineId) {
         for other in 0..self.machines.len() {
             if other != id.0 {

@@ -14,6 +14,9 @@ pub(crate) enum Fault {
     Pause,
     /// Leadership is to be handed over, as before a shutdown.
     Handover,
+    /// The same, and soon after it the old leader hears nothing any more although it is heard: it cannot know that it is
+    /// deposed.
+    DeafHandover,
     // Disks.
     /// What was not synced is torn or lost.
     PowerLoss,
@@ -29,6 +32,10 @@ pub(crate) enum Fault {
     FullDisk,
     /// A bit of the log flips while the process is down.
     FlipBit,
+    /// A bit of a row flips in the state store of one machine, below every checksum.
+    FlipRow,
+    /// A row can no longer be read.
+    FailRow,
     /// The volume is lost: another node comes back. (An old copy of a volume that is put back under its id is the one thing
     /// that no protocol survives: a restored volume is a new node, which is this fault.)
     Wipe,
@@ -55,11 +62,12 @@ pub(crate) enum Fault {
 }
 
 /// Each with the greatest weight that a run may give it.
-const MENU: [(Fault, u32); 25] = [
+const MENU: [(Fault, u32); 28] = [
     (Fault::Kill, 8),
     (Fault::RestartStorm, 2),
     (Fault::Pause, 5),
     (Fault::Handover, 3),
+    (Fault::DeafHandover, 3),
     (Fault::PowerLoss, 8),
     (Fault::Blackout, 2),
     (Fault::StallDisk, 3),
@@ -67,7 +75,9 @@ const MENU: [(Fault, u32); 25] = [
     (Fault::FailSync, 2),
     (Fault::FailWrite, 1),
     (Fault::FullDisk, 1),
-    (Fault::FlipBit, 2),
+    (Fault::FlipBit, 4),
+    (Fault::FlipRow, 3),
+    (Fault::FailRow, 1),
     (Fault::Wipe, 2),
     (Fault::Cut, 5),
     (Fault::CutOneWay, 5),

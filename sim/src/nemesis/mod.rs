@@ -46,6 +46,12 @@ pub(crate) enum Storm {
         until: quorate_model::Time,
     },
     Replay,
+    /// Nothing reaches the machine for a while.
+    Deafen {
+        machine: MachineId,
+    },
+    /// A machine goes, and comes back after the run's `absence`.
+    Leave,
     Strobe {
         machine: MachineId,
         left: u32,
@@ -76,10 +82,10 @@ impl Cluster {
             Fault::Kill => self.kill_if_running(id),
             Fault::RestartStorm => self.kill_again(id, 8),
             Fault::Pause => self.pause(id),
-            Fault::Handover => {
-                if self.machines[id.0].is_running() && self.machines[id.0].paused_until.is_none() {
-                    return self.ask(id, Request::Handover);
-                }
+            Fault::Handover => return self.hand_over(id),
+            Fault::DeafHandover => {
+                self.later(1..40, Storm::Deafen { machine: id });
+                return self.hand_over(id);
             }
             Fault::PowerLoss => self.lose_power(id),
             Fault::Blackout => {
@@ -93,6 +99,8 @@ impl Cluster {
             Fault::FailWrite => self.fail_write(id),
             Fault::FullDisk => self.fill_disk(id),
             Fault::FlipBit => self.flip_bit(id),
+            Fault::FlipRow => self.flip_row(id),
+            Fault::FailRow => self.fail_row(id),
             Fault::Wipe => self.wipe(id),
             Fault::Cut => self.cut(id, other),
             Fault::CutOneWay => self.cut_one_way(id, other),
@@ -110,6 +118,14 @@ impl Cluster {
         Ok(())
     }
 
+    fn hand_over(&mut self, id: MachineId) -> Verdict {
+        let machine = &self.machines[id.0];
+        if machine.is_running() && machine.paused_until.is_none() {
+            return self.ask(id, Request::Handover);
+        }
+        Ok(())
+    }
+
     /// What an earlier fault brings.
     pub(crate) fn storm(&mut self, storm: Storm) -> Verdict {
         match storm {
@@ -120,12 +136,16 @@ impl Cluster {
             Storm::Flap { one, other, left } if self.stormy => self.flap(one, other, left),
             Storm::Clog { machine, until } if self.stormy => self.clog_all(machine, until),
             Storm::Replay if self.stormy => self.replay(),
+            Storm::Leave if self.stormy => self.leave(),
+            Storm::Deafen { machine } if self.stormy => self.deafen(machine),
             Storm::Strobe { machine, left } if self.stormy => self.strobe(machine, left),
             // The storm is over.
             Storm::KillAgain { .. }
             | Storm::Flap { .. }
             | Storm::Clog { .. }
             | Storm::Replay
+            | Storm::Deafen { .. }
+            | Storm::Leave
             | Storm::Strobe { .. } => {}
         }
         Ok(())
@@ -141,6 +161,7 @@ impl Cluster {
             let incarnation = self.machines[index].incarnation;
             self.restart(MachineId(index))?;
             if self.machines[index].incarnation == incarnation {
+                self.machines[index].wakes_at = Some(self.now);
                 self.schedule(self.now, Event::Wake { machine: MachineId(index), incarnation });
             }
         }

@@ -28,6 +28,18 @@ impl Cluster {
         }
     }
 
+    /// For so long that nothing of the log it would need is kept.
+    pub(super) fn leave(&mut self) {
+        let id = MachineId(self.random.random_range(0..self.machines.len()));
+        let Some(absence) = self.options.absence.filter(|_| self.machines[id.0].is_running())
+        else {
+            return;
+        };
+        let node = self.machines[id.0].node;
+        self.machines[id.0].kill(&mut self.random);
+        self.dead_for(id, node, absence);
+    }
+
     pub(super) fn pause(&mut self, id: MachineId) {
         let longest = u64::try_from(self.options.pause_max.as_millis()).unwrap_or(u64::MAX);
         let until = self.now.after(self.millis(50..longest));

@@ -42,7 +42,12 @@ impl Dice {
     fn write(&mut self) -> Write {
         let key = self.key();
         let value = Bytes::from(self.roll(50).to_string());
-        match self.roll(20) {
+        match self.roll(23) {
+            20..23 => {
+                let write = Box::new(self.write());
+                let token = Bytes::from(self.roll(40).to_string());
+                Write::Once { token, fingerprint: self.roll(2), write, answer: None }
+            }
             12..16 => self.hash_write(),
             16..19 => self.set_write(),
             19 => self.transaction(),
@@ -277,4 +282,35 @@ fn a_float_is_in_the_log_as_the_text_that_the_leader_computed() {
     assert_eq!(statement.write, pinned, "no replica adds floating point numbers");
     let undetermined = crate::keyspace::Evaluated { value: Value::Ok, ..evaluated };
     assert!(Statement::pin(&write, &undetermined, 1).is_err(), "without a result it is refused");
+}
+
+#[test]
+fn what_is_pinned_in_a_transaction_or_for_a_token_is_pinned_by_its_own_answer() {
+    let replica = Replica::new(PREFIX);
+    let bytes = Bytes::from_static;
+    let (key, field) = (bytes(b"hash"), bytes(b"field"));
+    let by = FloatText("0.1".to_owned());
+    let float = Write::IncrementFieldFloat { key: key.clone(), field: field.clone(), by };
+    let failed = Write::Increment { key: key.clone(), by: 1 };
+    let write = Write::Once {
+        token: bytes(b"token"),
+        fingerprint: 9,
+        write: Box::new(Write::Transaction {
+            watched: Vec::new(),
+            operations: [float, failed.clone()].map(Operation::Write).to_vec(),
+        }),
+        answer: None,
+    };
+    let context = Context { now: WallTime(1), seed: 1 };
+    let evaluated = evaluate(&write, context, &replica.view()).unwrap();
+    let Value::List(answers) = &evaluated.value else { panic!("a list") };
+    assert_eq!(answers[0], Value::Bulk(bytes(b"0.1")));
+    let statement = Statement::pin(&write, &evaluated, 1).unwrap();
+    let Write::Once { write: pinned, answer, .. } = &statement.write else { panic!("once") };
+    assert_eq!(*answer, Some(evaluated.value.clone()), "what is kept is what the client was told");
+    let set = Write::SetFields { key, pairs: vec![(field, bytes(b"0.1"))] };
+    let operations = [set, failed].map(Operation::Write).to_vec();
+    assert_eq!(**pinned, Write::Transaction { watched: Vec::new(), operations });
+    let again = statement.evaluate(&replica.view()).unwrap();
+    assert_eq!(again.effects, evaluated.effects);
 }

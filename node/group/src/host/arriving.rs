@@ -8,7 +8,7 @@ use quorate_storage::state::StateStore;
 use super::checking::Checked;
 use super::group::Task;
 use super::requests::{Stage, Then, Waiting, Work};
-use super::snapshotting::Chunk;
+use super::snapshotting::{Chunk, Told};
 use super::{Failure, Host, Input, Output, PeerMessage, ReadLevel, Request, RequestId, Turn};
 use crate::Operation;
 
@@ -45,7 +45,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         if let PeerMessage::NotMember { nonce, term } = message {
-            if self.groups.get(&group).is_some_and(|group| group.may_go(nonce, term)) {
+            let may_go = self.groups.get(&group).is_some_and(|group| group.may_go(nonce, term));
+            let mut saved = false;
+            if may_go {
+                self.with_group(group, |turn| saved = turn.is_saved_before_going());
+            }
+            // INV-66. While it is being saved, the next answer is waited for.
+            if saved {
                 self.retire(group);
             }
             return;
@@ -145,13 +151,21 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 last,
                 checksum,
                 payload,
-                bytes_total: _,
+                order,
             } => {
-                let chunk = Chunk { position, stream, number, last, checksum, payload };
+                let chunk = Chunk { position, stream, number, last, order, checksum, payload };
                 self.chunk_received(from, chunk);
             }
             PeerMessage::SnapshotAck { stream, next, installed } => {
                 self.snapshot_acked(from, stream, next, installed);
+            }
+            PeerMessage::SnapshotQuery { id } => self.held_asked(from, id),
+            PeerMessage::SnapshotHeld { id, held } => {
+                self.supply_told(from, Told::Held { id, held });
+            }
+            PeerMessage::SnapshotOrder(order) => self.ordered(from, order),
+            PeerMessage::SnapshotStreamed { id, to, streamed } => {
+                self.supply_told(from, Told::Streamed { id, to, streamed });
             }
             // Each side may abort; the numbers tell whose stream it is.
             PeerMessage::SnapshotAbort { stream } => {
@@ -210,6 +224,10 @@ fn is_call(message: &PeerMessage) -> bool {
         PeerMessage::SnapshotChunk { .. }
         | PeerMessage::SnapshotAck { .. }
         | PeerMessage::SnapshotAbort { .. }
+        | PeerMessage::SnapshotQuery { .. }
+        | PeerMessage::SnapshotHeld { .. }
+        | PeerMessage::SnapshotOrder(_)
+        | PeerMessage::SnapshotStreamed { .. }
         | PeerMessage::MembershipQuery { .. }
         | PeerMessage::NotMember { .. }
         | PeerMessage::EngineQuery

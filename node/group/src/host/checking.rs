@@ -70,7 +70,7 @@ impl Checks {
 impl<D: Disk, S: StateStore> Host<D, S> {
     /// The next shard's turn.
     pub(super) fn check_due(&mut self) {
-        let led = |group: &&super::group::Group<S::View>| {
+        let led = |group: &&super::group::Group<S::Export>| {
             group.leadership.leading && group.id != GroupId::Meta
         };
         let after = self.shared.checked_last;

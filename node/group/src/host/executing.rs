@@ -199,6 +199,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let id = self.shared.proposal_id();
         self.group.writes.proposals.insert(id, proposal);
         self.step(Input::Propose { id, command });
+        self.shared.undispatched.insert(self.group.id);
         assert!(
             self.shared.stopped || !self.group.writes.proposals.contains_key(&id),
             "the protocol says at once what becomes of a proposal"

@@ -11,11 +11,13 @@ use super::RequestId;
 use super::checking::Checks;
 use super::expiry::Watch;
 use super::history::History;
+use super::loading::Load;
+use super::pace::Paces;
 use super::retention::Points;
 use super::retiring::Doubt;
 use super::rollback::Saving;
 use super::rows::{Health, Prefix, Standing};
-use super::snapshotting::{Incoming, Outgoing};
+use super::snapshotting::{Incoming, Outgoing, Supplies};
 use crate::entry::Verdict;
 use crate::keyspace::{Effects, Overlay};
 
@@ -36,7 +38,15 @@ pub(super) struct Group<V> {
     pub(super) reads: Reads,
     /// Snapshots on their way to others.
     pub(super) outgoing: BTreeMap<NodeId, Outgoing<V>>,
+    /// On the leader: who streams to whom.
+    pub(super) supplies: Supplies,
+    /// On the leader: how fast followers that are behind come closer.
+    pub(super) paces: Paces,
+    /// On the leader: entries that the rate of catching up holds back.
+    pub(super) loads: BTreeMap<NodeId, Load>,
     pub(super) incoming: Option<Incoming>,
+    /// The newest stream that was installed, and the number after its last chunk: its source may not have heard of it.
+    pub(super) installed: Option<(u64, u64)>,
     pub(super) points: Points,
     pub(super) expiry: Watch,
     pub(super) doubt: Option<Doubt>,
@@ -137,7 +147,11 @@ impl<V> Group<V> {
             writes: Writes::default(),
             reads: Reads::default(),
             outgoing: BTreeMap::new(),
+            supplies: Supplies::default(),
+            paces: Paces::default(),
+            loads: BTreeMap::new(),
             incoming: None,
+            installed: None,
             points,
             expiry: Watch::default(),
             doubt: None,

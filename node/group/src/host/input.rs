@@ -8,6 +8,7 @@ use quorate_replication::single_leader;
 use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
 
+use super::snapshotting::{Held, Order, OrderId, Streamed};
 use crate::{Operation, Read};
 
 /// Chosen by the caller, unique while the process lives.
@@ -60,7 +61,7 @@ pub enum PeerMessage {
         stream: u64,
         number: u64,
         last: bool,
-        bytes_total: u64,
+        order: OrderId,
         checksum: u32,
         payload: Bytes,
     },
@@ -72,6 +73,22 @@ pub enum PeerMessage {
     },
     SnapshotAbort {
         stream: u64,
+    },
+    /// "What do you hold of a snapshot that is not complete?" The leader asks before it orders one.
+    SnapshotQuery {
+        id: OrderId,
+    },
+    SnapshotHeld {
+        id: OrderId,
+        held: Option<Held>,
+    },
+    /// The leader wants the receiver of this message to stream to another, or to go on.
+    SnapshotOrder(Order),
+    /// The answer to an order, and its end.
+    SnapshotStreamed {
+        id: OrderId,
+        to: NodeId,
+        streamed: Streamed,
     },
     /// "Am I still a member of this group?" Asked by a replica that the topology does not name.
     MembershipQuery {

@@ -26,7 +26,9 @@ mod group;
 mod handover;
 mod history;
 mod input;
+mod loading;
 mod output;
+mod pace;
 mod persisting;
 mod quarantine;
 mod reading;
@@ -65,6 +67,7 @@ pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
 pub use rollback::Rollback;
 pub use settings::Settings;
+pub use snapshotting::{Held, Order, OrderId, StreamState, Streamed};
 
 use group::{Group, Task};
 use persisting::describe;
@@ -101,7 +104,7 @@ pub enum StartError {
 
 /// Everything that a node replicates. See the module for its contract.
 pub struct Host<D: Disk, S: StateStore> {
-    groups: BTreeMap<GroupId, Group<S::View>>,
+    groups: BTreeMap<GroupId, Group<S::Export>>,
     shared: Shared<D, S>,
 }
 
@@ -116,6 +119,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     /// Takes one input. `now` never goes back.
     pub fn step(&mut self, now: Time, input: Input) {
+        self.gather(now, input);
+        self.release();
+    }
+
+    /// As `step`, for a caller that has more inputs at hand: what this one wants sent to followers or made durable may wait
+    /// for the next `step`, and goes with what those want. That must follow, with [`Input::Tick`] at the latest.
+    pub fn gather(&mut self, now: Time, input: Input) {
         assert!(now >= self.shared.now, "time goes back");
         if self.shared.stopped {
             return;
@@ -173,6 +183,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         self.repaired_all();
         self.run();
+        self.release();
     }
 
     /// Until there is nothing left to do at this time.
@@ -189,6 +200,24 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 break;
             }
         }
+        if mem::take(&mut self.shared.status_changed) {
+            self.shared.outputs.push_back(Output::StatusChanged);
+        }
+    }
+
+    /// What was proposed goes to the followers, what is to be durable to the disk, if it is free.
+    fn release(&mut self) {
+        while !self.shared.undispatched.is_empty() {
+            for group in mem::take(&mut self.shared.undispatched) {
+                self.with_group(group, |turn| {
+                    turn.group.tasks.push_back(Task::Step(single_leader::Input::Dispatch));
+                });
+            }
+            self.run();
+        }
+        if self.shared.stopped {
+            return;
+        }
         self.shared.persisting.submit(self.shared.now);
         let stall = self.shared.settings.disk_stall;
         let now = self.shared.now;
@@ -196,9 +225,6 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         // Once it was due, it is due again that much later.
         let due = stalled_at.map(|at| if at > now { at } else { now.after(stall) });
         self.shared.timers.set(Timer::DiskStall, due);
-        if mem::take(&mut self.shared.status_changed) {
-            self.shared.outputs.push_back(Output::StatusChanged);
-        }
     }
 
     fn run_timers(&mut self) {
@@ -232,6 +258,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Expiry(group) => self.with_group(group, |turn| turn.expiry_due()),
             Timer::Retire(group) => self.with_group(group, |turn| turn.retire_due()),
             Timer::Outgoing(group, to) => self.with_group(group, |turn| turn.outgoing_due(to)),
+            Timer::Supply(group, to) => self.with_group(group, |turn| turn.supply_due(to)),
+            Timer::Load(group, to) => self.with_group(group, |turn| turn.load_due(to)),
+            Timer::Pace(group) => self.with_group(group, |turn| turn.pace_due()),
             Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
             Timer::FlushAge => self.shared.flush(),
             Timer::FlushPoll => {}

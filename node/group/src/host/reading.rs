@@ -52,6 +52,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let read = self.shared.read_id();
         self.group.reads.confirming.insert(read, id);
         self.step(Input::Read { id: read });
+        self.shared.undispatched.insert(self.group.id);
     }
 
     pub(super) fn read_ready(&mut self, read: ReadId, index: LogIndex) {

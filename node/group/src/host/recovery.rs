@@ -199,7 +199,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     fn restore(&mut self, id: GroupId, found: Found) -> Result<(), StartError> {
         let whole = self.shared.damaged.is_none();
         let Found { mut standing, hard_state, base, base_configuration, .. } = found;
-        let changes = clear_others(&self.shared.state, id, standing.generation)?;
+        let changes = clear_others(&self.shared.state, id, standing.generation);
         if !changes.is_empty() {
             self.shared.state.apply(Batch { changes });
         }

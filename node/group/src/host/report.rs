@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_model::admin::{Acknowledgement, CatchUpPhase, Failover, Role, Swap};
+use quorate_model::admin::{Acknowledgement, CatchUp, CatchUpPhase, Failover, Role, Swap};
 use quorate_model::{Durability, GroupId, LogFormat, LogIndex, NodeId, Policy, Term, Time};
 use quorate_replication::single_leader::{
     Configuration, FollowerPhase, FollowerView, Replica, Rule,
@@ -15,6 +15,7 @@ use super::Host;
 use super::group::Group;
 use super::history::Counts;
 use super::rows::Health;
+use super::snapshotting::Incoming;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Status {
@@ -67,6 +68,7 @@ pub struct Progress {
     pub matched: LogIndex,
     pub phase: CatchUpPhase,
     pub last_answer_ms: Option<u64>,
+    pub catch_up: CatchUp,
 }
 
 impl<D: Disk, S: StateStore> Host<D, S> {
@@ -90,6 +92,19 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             quarantines: shared.quarantines,
             engine_format: shared.settings.engine_format,
         }
+    }
+
+    /// Whether a snapshot takes the place of the group's rows at this moment: until it is durable the replica takes no message.
+    #[must_use]
+    pub fn is_installing(&self, group: GroupId) -> bool {
+        let incoming = self.groups.get(&group).and_then(|group| group.incoming.as_ref());
+        incoming.is_some_and(Incoming::is_switched)
+    }
+
+    /// How often a replica was taken out since the start, for its rows were wrong or unreadable.
+    #[must_use]
+    pub const fn quarantines(&self) -> u64 {
+        self.shared.quarantines
     }
 
     /// All rows of a group, in order, for comparisons in tests: of the size of the group.
@@ -124,7 +139,7 @@ pub(super) fn replica_status<V>(
         configuration: replica.configuration().clone(),
         followers: followers
             .into_iter()
-            .map(|(node, view)| (node, progress(group, node, view, now)))
+            .map(|(node, view)| (node, progress(group, node, replica.id(), view, now)))
             .collect(),
         keys: group.standing.keys,
         leading: group.leadership.leading && !group.is_quarantined(),
@@ -165,22 +180,23 @@ fn acknowledgement(replica: &Replica, policy: Option<&Policy>) -> Acknowledgemen
     }
 }
 
-fn progress<V>(group: &Group<V>, node: NodeId, view: FollowerView, now: Time) -> Progress {
+fn progress<V>(
+    group: &Group<V>,
+    node: NodeId,
+    here: NodeId,
+    view: FollowerView,
+    now: Time,
+) -> Progress {
     let phase = match view.phase {
         FollowerPhase::Probing => CatchUpPhase::Probing,
-        FollowerPhase::Snapshot => match group.outgoing.get(&node) {
-            Some(outgoing) => outgoing.phase(),
-            None => CatchUpPhase::Snapshot {
-                bytes_sent: 0,
-                bytes_total: 0,
-                bytes_per_second: 0,
-                source: None,
-            },
-        },
+        FollowerPhase::Snapshot => group.snapshot_phase(node, here, now),
         FollowerPhase::Log { entries_behind } => CatchUpPhase::Log { entries_behind },
         FollowerPhase::CaughtUp => CatchUpPhase::CaughtUp,
     };
     let last_answer_ms =
         view.last_answer.map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
-    Progress { matched: view.matched, phase, last_answer_ms }
+    let mut catch_up = group.paces.report(node, &view, group.replica.last().index);
+    let base = group.replica.base().index;
+    catch_up.slower_than_writes |= group.supplies.is_outrun(node, base);
+    Progress { matched: view.matched, phase, last_answer_ms, catch_up }
 }

@@ -1,6 +1,7 @@
 //! When the state store is flushed, and how much of the log stays.
 //!
-//! The log keeps `log_kept_bytes` for followers that are behind, and beyond that nothing that a flush covers. Flushes
+//! The log keeps `log_kept_bytes` for followers that are behind, up to `log_held_bytes` more for a group whose follower
+//! is catching up, and beyond that nothing that a flush covers. Flushes
 //! mark the log's length; when a mark has enough log after it, every group's log starts at what it had applied at that mark.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -70,6 +71,8 @@ pub(super) struct Points(VecDeque<Point>);
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Point {
     mark: u64,
+    /// The log's length then.
+    written: u64,
     position: Position,
     configuration: Configuration,
 }
@@ -86,10 +89,10 @@ impl Points {
         self.0.push_back(point);
     }
 
-    /// The newest point that a flush through `mark` covers; older ones are forgotten with it.
-    fn take(&mut self, mark: u64) -> Option<Point> {
+    /// The newest point that a flush through `mark` covers and that may go; older ones are forgotten with it.
+    fn take(&mut self, mark: u64, may_go: impl Fn(&Point) -> bool) -> Option<Point> {
         let mut taken = None;
-        while self.0.front().is_some_and(|point| point.mark <= mark) {
+        while self.0.front().is_some_and(|point| point.mark <= mark && may_go(point)) {
             taken = self.0.pop_front();
         }
         taken
@@ -110,8 +113,8 @@ impl Retention {
 
     /// The points of a group that has durably applied `position` and nothing else of note.
     pub(super) fn points(&self, position: Position, configuration: Configuration) -> Points {
-        let mark = self.marks.back().map_or(0, |mark| mark.number);
-        Points(VecDeque::from([Point { mark, position, configuration }]))
+        let (mark, written) = self.marks.back().map_or((0, 0), |mark| (mark.number, mark.written));
+        Points(VecDeque::from([Point { mark, written, position, configuration }]))
     }
 
     /// A flush at this length of the log is complete: the number of its mark.
@@ -197,6 +200,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             .filter_map(|id| self.groups.get(&id))
             // What a switch brought starts its log by itself.
             .filter(|group| !group.incoming.as_ref().is_some_and(|one| one.is_switched()))
+            // Where an entry was refused, the rows may be ahead of what the protocol was told is applied.
+            .filter(|group| !group.is_quarantined())
             .map(|group| {
                 let standing = &group.standing;
                 (group.id, standing.applied, standing.configuration.clone())
@@ -224,7 +229,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 && position.index > group.replica.base().index
                 && position.index <= group.standing.applied.index
             {
-                group.points.add(Point { mark, position, configuration });
+                let written = flight.written;
+                group.points.add(Point { mark, written, position, configuration });
             }
         }
         if let Some(mark) = shared.retention.release(shared.persisting.written(), kept) {
@@ -253,7 +259,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// The log starts at what this group had durably applied at the mark.
     fn release_log(&mut self, mark: u64) {
-        let Some(point) = self.group.points.take(mark) else { return };
+        let settings = &self.shared.settings;
+        let bound = settings.log_kept_bytes.saturating_add(settings.log_held_bytes);
+        let (pinned, written) = (self.pinned(), self.shared.persisting.written());
+        let may_go = |point: &Point| {
+            point.position.index <= pinned || written.saturating_sub(point.written) >= bound
+        };
+        let Some(point) = self.group.points.take(mark, may_go) else { return };
         let Point { position, configuration, .. } = point;
         if self.shared.damaged.is_some() || position.index <= self.group.replica.base().index {
             return;

@@ -23,6 +23,10 @@ pub struct Settings {
     /// How much one snapshot chunk carries, and how many chunks may be unanswered.
     pub snapshot_chunk_bytes: usize,
     pub snapshot_chunks_inflight: usize,
+    /// How much a node sends in a second to followers that catch up, of snapshots and of old entries, over all; 0 is no limit.
+    pub catch_up_bytes_per_second: u64,
+    /// How much of the log is held for followers that are catching up, beyond `log_kept_bytes`.
+    pub log_held_bytes: u64,
     /// How many keys whose time has come one log entry removes at most, and how often the leader looks.
     pub expired_keys_per_entry: u32,
     pub expiry_interval: Duration,
@@ -50,7 +54,9 @@ impl Default for Settings {
             segment_bytes: 64 << 20,
             log_kept_bytes: 256 << 20,
             snapshot_chunk_bytes: 512 << 10,
-            snapshot_chunks_inflight: 4,
+            snapshot_chunks_inflight: 8,
+            catch_up_bytes_per_second: 64 << 20,
+            log_held_bytes: 1 << 30,
             expired_keys_per_entry: 256,
             expiry_interval: Duration::from_millis(100),
             check_interval: Duration::from_secs(1),

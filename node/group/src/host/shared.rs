@@ -1,6 +1,6 @@
 //! What all groups of a node share: the log, the state store, the clocks, the requests and the way out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{GroupId, NodeId, Time, WallTime};
@@ -12,6 +12,7 @@ use super::following::Following;
 use super::persisting::Persisting;
 use super::requests::Requests;
 use super::retention::Retention;
+use super::snapshotting::Rate;
 use super::timers::Timers;
 use super::{Failure, Output, PeerMessage, Reply, RequestId, Settings, Start};
 
@@ -41,6 +42,7 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) quarantines: u64,
     /// Snapshots being sent, over all groups.
     pub(super) streams: usize,
+    pub(super) rate: Rate,
     pub(super) outputs: VecDeque<Output>,
     pub(super) status_changed: bool,
     /// Who leads what may have changed: handovers look again.
@@ -51,6 +53,8 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) damaged: Option<String>,
     /// Every group is repaired; that becomes durable before the damaged log goes.
     pub(super) starting_over: bool,
+    /// Groups with proposals and reads that wait for what may come with them.
+    pub(super) undispatched: BTreeSet<GroupId>,
     numbers: u64,
 }
 
@@ -79,12 +83,14 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             checked_last: GroupId::Meta,
             quarantines: 0,
             streams: 0,
+            rate: Rate::new(settings.catch_up_bytes_per_second),
             outputs: VecDeque::new(),
             status_changed: false,
             leadership_changed: false,
             stopped: false,
             damaged: None,
             starting_over: false,
+            undispatched: BTreeSet::new(),
             numbers: 0,
             settings,
         }
@@ -138,6 +144,11 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
 
     pub(super) const fn read_id(&mut self) -> ReadId {
         ReadId(self.number())
+    }
+
+    /// A later one is greater, while the process lives.
+    pub(super) const fn order_number(&mut self) -> u64 {
+        self.number()
     }
 
     /// Unlikely to be used by another process of this node, before or after.

@@ -20,7 +20,13 @@ pub(super) enum Timer {
     Retire(GroupId),
     /// Send unanswered chunks again, or give a stream up.
     Outgoing(GroupId, NodeId),
-    /// Give up a snapshot of which nothing more comes.
+    /// Ask a follower what it holds, or its source how far it is.
+    Supply(GroupId, NodeId),
+    /// Read entries for a follower that the rate of catching up held back.
+    Load(GroupId, NodeId),
+    /// See how fast followers that are behind come closer.
+    Pace(GroupId),
+    /// Look how far a snapshot is staged, or give it up when nothing more comes.
     Incoming(GroupId),
     /// Flush what has waited long enough.
     FlushAge,

@@ -13,6 +13,7 @@ use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
 use super::group::{Group, Held, Leadership, Task};
+use super::loading::Load;
 use super::rollback::Persist;
 use super::shared::Shared;
 use super::timers::Timer;
@@ -23,7 +24,7 @@ use crate::entry::Mark;
 const HELD_MAX: usize = 1024;
 
 pub(super) struct Turn<'a, D: Disk, S: StateStore> {
-    pub(super) group: &'a mut Group<S::View>,
+    pub(super) group: &'a mut Group<S::Export>,
     pub(super) shared: &'a mut Shared<D, S>,
 }
 
@@ -78,7 +79,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Output::ProposalDropped { id, why } => self.proposal_dropped(id, why),
             Output::ReadReady { id, index } => self.read_ready(id, index),
             Output::ReadDropped { id, why } => self.read_dropped(id, why),
-            Output::LoadEntries { to, from, bytes_max } => self.load(to, from, bytes_max),
+            Output::LoadEntries { to, from, bytes_max } => {
+                self.load_wanted(to, Load { from, bytes_max });
+            }
             Output::SendSnapshot { to } => self.snapshot_wanted(to),
             Output::Leadership { term, leader, leading } => {
                 self.leadership(Leadership { term, leader, leading });
@@ -119,17 +122,6 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.group.tasks.push_back(Task::Step(Input::Persisted { id }));
     }
 
-    fn load(&mut self, to: NodeId, from: LogIndex, bytes_max: usize) {
-        match self.shared.persisting.load(self.group.id, from, bytes_max) {
-            Ok(entries) => {
-                // INV-20: what is read back is what was written, in order and without a gap.
-                assert!(entries.first().is_none_or(|first| first.index() == from));
-                self.group.tasks.push_back(Task::Step(Input::Loaded { to, from, entries }));
-            }
-            Err(reason) => self.shared.fatal(reason),
-        }
-    }
-
     fn leadership(&mut self, leadership: Leadership) {
         let before = mem::replace(&mut self.group.leadership, leadership);
         assert!(leadership.term >= before.term, "terms never go back");
@@ -149,7 +141,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.group.writes.acknowledged = LogIndex::ZERO;
         }
         if leadership.leader != Some(node) {
-            self.abort_outgoing();
+            self.drop_supplies();
             self.stop_counting();
         }
         if leadership.leading {
@@ -182,6 +174,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// The group goes away: nobody waits for it any more.
     pub(super) fn dissolve(&mut self) {
         let group = self.group.id;
+        self.drop_supplies();
         self.abort_outgoing();
         self.abandon_incoming();
         for timer in [
@@ -191,6 +184,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Timer::Format(group),
             Timer::Retire(group),
             Timer::Incoming(group),
+            Timer::Pace(group),
         ] {
             self.shared.timers.set(timer, None);
         }

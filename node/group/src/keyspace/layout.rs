@@ -9,6 +9,7 @@
 //! | `i` | the newest instance(8) |
 //! | `v` slot(2) bucket(1) | version(8): the newest removal of a key of this bucket |
 //! | `v` | version(8): the newest FLUSHALL |
+//! | `o`, `q` | what ONCE keeps: see `tokens` |
 //!
 //! Numbers are big-endian. The hash orders the keys of a slot and the fields of a collection, so that a scan's cursor is a
 //! number and needs no memory on the server.

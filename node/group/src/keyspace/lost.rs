@@ -6,10 +6,11 @@ use quorate_model::WallTime;
 
 use super::Effects;
 use super::layout::{
-    Body, Fields, Header, field_of_row, fields_of_row, is_data_row, key_of_row, value_of_cell,
+    Body, Fields, Header, field_of_row, fields_of_row, is_data_row, key_of_row, number_cell,
+    removal_row, value_of_cell,
 };
 use crate::entry::{Command, CommandError};
-use crate::{CollectionKind, Comparison, Expiry, Operation, SetCondition, Write};
+use crate::{CollectionKind, Comparison, Expiry, Operation, SetCondition, Version, Write};
 
 /// One key as a lost entry would have left it.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,6 +31,10 @@ pub enum LostOutcome {
         put: Vec<(Bytes, Bytes)>,
         removed: Vec<Bytes>,
         expiry: Option<WallTime>,
+    },
+    /// A hash or set that had another name before.
+    Renamed {
+        from: Bytes,
     },
     Deleted,
     /// A command as the client sent it: what it would have left depends on what stood there. Doing it again does it once more.
@@ -72,6 +77,9 @@ impl LostWrite {
                 let operations = writes.into_iter().map(Operation::Write).collect();
                 Write::Transaction { watched: Vec::new(), operations }
             }
+            LostOutcome::Renamed { from } => {
+                Write::Rename { from: from.clone(), to: key, only_if_none: false }
+            }
             LostOutcome::Deleted => Write::Delete { keys: vec![key] },
             LostOutcome::Statement(write) => write.as_ref().clone(),
         }
@@ -111,28 +119,61 @@ fn of_rows(effects: &Effects) -> Vec<LostWrite> {
         let outcome = match &change.value {
             None => LostOutcome::Deleted,
             Some(cell) => {
-                let Header { body, expiry, .. } = Header::decode(cell, slot)?;
-                match body {
-                    Body::String(value) => LostOutcome::String { value, expiry },
-                    Body::Hash(hash) => {
-                        elements(effects, CollectionKind::Hash, hash.fields, expiry)
+                let Header { body, expiry, version } = Header::decode(cell, slot)?;
+                let (kind, fields) = match body {
+                    Body::String(value) => {
+                        let outcome = LostOutcome::String { value, expiry };
+                        return Some(LostWrite { key, outcome });
                     }
-                    Body::Set(set) => elements(effects, CollectionKind::Set, set.fields, expiry),
+                    Body::Hash(hash) => (CollectionKind::Hash, hash.fields),
+                    Body::Set(set) => (CollectionKind::Set, set.fields),
+                };
+                match elements(effects, fields) {
+                    // Nothing but the header: its expiry was changed, or it came from another key, elements and all.
+                    (put, removed) if put.is_empty() && removed.is_empty() => {
+                        match renamed_from(effects, version) {
+                            Some(from) => LostOutcome::Renamed { from },
+                            None => LostOutcome::Elements { kind, put, removed, expiry },
+                        }
+                    }
+                    (put, removed) => LostOutcome::Elements { kind, put, removed, expiry },
                 }
             }
         };
         Some(LostWrite { key, outcome })
     });
-    writes.collect()
+    let mut writes: Vec<LostWrite> = writes.collect();
+    // What RENAME took away is done by doing the RENAME again, and only by that: the elements are nowhere else.
+    let renamed: Vec<Bytes> = writes
+        .iter()
+        .filter_map(|write| match &write.outcome {
+            LostOutcome::Renamed { from } => Some(from.clone()),
+            LostOutcome::String { .. }
+            | LostOutcome::Elements { .. }
+            | LostOutcome::Deleted
+            | LostOutcome::Statement(_) => None,
+        })
+        .collect();
+    writes.retain(|write| write.outcome != LostOutcome::Deleted || !renamed.contains(&write.key));
+    writes
 }
 
-/// What an entry does to one collection: its header is written with every change of its elements.
-fn elements(
-    effects: &Effects,
-    kind: CollectionKind,
-    fields: Fields,
-    expiry: Option<WallTime>,
-) -> LostOutcome {
+/// The key that the same command took away: RENAME stamps both with one version, and nothing else does.
+fn renamed_from(effects: &Effects, version: Version) -> Option<Bytes> {
+    let stamp = number_cell(version.0);
+    let stamped = |key: &Bytes| {
+        let row = removal_row(key);
+        let mut stamps = effects.changes.iter().filter(|change| change.row == row);
+        stamps.any(|change| change.value.as_ref() == Some(&stamp))
+    };
+    let gone = effects.changes.iter().filter(|change| change.value.is_none());
+    let mut gone =
+        gone.filter(|change| is_data_row(&change.row)).map(|change| key_of_row(&change.row).0);
+    gone.find(stamped)
+}
+
+/// What an entry puts into one collection and takes out of it: its header is written with every change of its elements.
+fn elements(effects: &Effects, fields: Fields) -> (Vec<(Bytes, Bytes)>, Vec<Bytes>) {
     let (mut put, mut removed) = (Vec::new(), Vec::new());
     for change in &effects.changes {
         if fields_of_row(&change.row) == Some(fields) {
@@ -143,5 +184,5 @@ fn elements(
             }
         }
     }
-    LostOutcome::Elements { kind, put, removed, expiry }
+    (put, removed)
 }

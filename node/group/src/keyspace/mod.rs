@@ -22,16 +22,20 @@ mod overlay;
 mod random;
 mod read;
 mod scan;
+mod tokens;
 mod view;
 
 pub use effects::{DecodeError, Effects, RowChange};
-pub use evaluate::{Context, Evaluated, evaluate};
+pub use evaluate::{
+    Context, Evaluated, KEPT_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX, evaluate,
+};
 pub use fields::{ANSWER_BYTES_MAX, ELEMENTS_MAX};
 pub use glob::matches;
 pub use layout::{FIELD_BYTES_MAX, KEY_BYTES_MAX, STRING_BYTES_MAX};
 pub use lost::{LostOutcome, LostWrite, lost_writes};
 pub use overlay::Overlay;
 pub use read::{Expired, ReadOutcome, read};
+pub use tokens::fingerprint;
 pub use view::{View, due};
 
 #[cfg(test)]

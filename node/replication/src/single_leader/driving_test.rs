@@ -137,9 +137,15 @@ impl Driven {
         driven
     }
 
+    /// One input, with nothing else at hand that could be sent with it.
     pub(super) fn step(&mut self, input: Input) -> Vec<Output> {
+        let request = matches!(input, Input::Propose { .. } | Input::Read { .. });
         self.replica.step(self.now, input);
-        let outputs: Vec<Output> = std::iter::from_fn(|| self.replica.pop_output()).collect();
+        let mut outputs: Vec<Output> = std::iter::from_fn(|| self.replica.pop_output()).collect();
+        if request {
+            self.replica.step(self.now, Input::Dispatch);
+            outputs.extend(std::iter::from_fn(|| self.replica.pop_output()));
+        }
         for output in &outputs {
             if let Output::Persist { id, .. } = output {
                 self.issued = Some(*id);

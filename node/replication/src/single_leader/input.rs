@@ -23,15 +23,20 @@ pub enum Input {
         from: NodeId,
         message: Message,
     },
-    /// Appends a command if this replica leads; answered by `Output::Proposed` or `Output::ProposalDropped`.
+    /// Appends a command if this replica leads; answered by `Output::Proposed` or `Output::ProposalDropped`. It is sent
+    /// with `Dispatch`, or earlier.
     Propose {
         id: ProposalId,
         command: Bytes,
     },
-    /// Asks for a linearizable read position; answered by `Output::ReadReady` or `Output::ReadDropped`.
+    /// Asks for a linearizable read position; answered by `Output::ReadReady` or `Output::ReadDropped`. The round that
+    /// confirms it begins with `Dispatch`, or earlier.
     Read {
         id: ReadId,
     },
+    /// There are no more proposals and reads at hand: what came together goes to each follower in one append and one round.
+    /// To be given after them, or they wait for the next heartbeat.
+    Dispatch,
     /// The membership that the group should have. A leader moves the configuration towards it, one safe change at a
     /// time: add the missing as learners, promote who is caught up, then remove the superfluous; it hands over first if
     /// it is superfluous itself. Followers remember it. Given again whenever it changes.

@@ -305,6 +305,8 @@ impl Model for Bounds {
                 let command = Bytes::copy_from_slice(&[u8::try_from(world.writes).unwrap()]);
                 let input = Input::Propose { id: ProposalId(world.writes), command };
                 world.nodes[node].replica.step(NOW, input);
+                world.settle(node);
+                world.nodes[node].replica.step(NOW, Input::Dispatch);
                 node
             }
             Action::ChangeSet(node, set) => {

@@ -264,14 +264,26 @@ impl Replica {
     /// replica led then: see [`Output::RolledBack`]. Ask, and save it, before the install begins.
     #[must_use]
     pub fn rolled_back_by(&self, position: Position) -> (Vec<Entry>, bool) {
+        if self.kernel.log.contains(position) { (Vec::new(), false) } else { self.at_risk() }
+    }
+
+    /// What would go with this replica's log although it may have been acknowledged, and whether this replica led then. Ask, and
+    /// save it, before the log is forgotten.
+    #[must_use]
+    pub fn at_risk(&self) -> (Vec<Entry>, bool) {
         let kernel = &self.kernel;
-        let lost = kernel.damage.as_ref().is_some_and(|damage| !damage.log_is_whole);
-        if kernel.log.contains(position) || lost {
+        if kernel.damage.as_ref().is_some_and(|damage| !damage.log_is_whole) {
             return (Vec::new(), false);
         }
         let lost = kernel.at_risk(kernel.committed().next());
         let led = kernel.led(&lost);
         (lost, led)
+    }
+
+    /// Whether its log holds what it said: a replica that is damaged for its rows alone keeps what it promised before.
+    #[must_use]
+    pub fn has_whole_log(&self) -> bool {
+        self.kernel.damage.as_ref().is_none_or(|damage| damage.log_is_whole)
     }
 
     fn take(&mut self, input: Input) {
@@ -300,6 +312,7 @@ impl Replica {
                 self.with_leader(|leading| leading.steer());
             }
             Input::Propose { .. } | Input::Read { .. } => self.take_request(input),
+            Input::Dispatch => self.with_leader(|leading| leading.dispatch()),
             Input::Transfer { to } => self.with_leader(|leading| leading.transfer_asked(to)),
             Input::Loaded { to, from, entries } => {
                 self.with_leader(|leading| leading.loaded(to, from, entries));

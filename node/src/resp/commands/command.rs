@@ -18,6 +18,7 @@ pub enum Command {
     Keyspace(KeyspaceCommand),
     Wait(Wait),
     Session(SessionCommand),
+    Transaction(TransactionCommand),
     Connection(ConnectionCommand),
     Client(ClientCommand),
     Server(ServerCommand),
@@ -40,10 +41,16 @@ pub enum Shape {
     AsIs,
     /// Whether something was written, as 1 or 0.
     WasSet,
-    /// OBJECT ENCODING, from the value.
-    Encoding,
-    /// MEMORY USAGE, from the value: an estimate.
-    MemoryUsage,
+    /// OK, whatever it was.
+    Done,
+    /// Names and values in turn: a map where the protocol has one.
+    Map,
+    /// A set where the protocol has one.
+    Set,
+    /// Names and values in turn: a list of pairs in RESP3.
+    Pairs,
+    /// A cursor and what was found.
+    Scanned,
     /// This number where the key exists, else nil.
     IfExists(i64),
 }
@@ -53,6 +60,7 @@ pub enum KeyspaceCommand {
     Scan { cursor: u64, pattern: Option<Bytes>, count: u32, types: TypeFilter },
     Count,
     Keys { pattern: Bytes },
+    RandomKey,
     Flush,
 }
 
@@ -103,6 +111,20 @@ pub enum DurabilityOption {
     Quorum,
     Sync,
     Followers(u32),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TransactionCommand {
+    Multi,
+    Exec {
+        /// ONCE.
+        token: Option<Bytes>,
+    },
+    Discard,
+    Watch {
+        keys: Vec<Bytes>,
+    },
+    Unwatch,
 }
 
 #[derive(Clone, PartialEq, Debug)]

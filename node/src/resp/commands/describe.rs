@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use quorate_group::keyspace;
 
-use super::{CommandError, Spec, spec::Keys, table};
+use super::spec::{Extent, Keys};
+use super::{CommandError, Spec, table};
 use crate::resp::Reply;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,9 +80,15 @@ pub(super) fn keys(words: &[Bytes]) -> Result<(&'static Spec, Vec<Bytes>), Comma
     let spec = table::find(words).map_err(|_| {
         CommandError::other("ERR Invalid number of arguments specified for command")
     })?;
-    let keys =
-        spec.keys.ok_or_else(|| CommandError::other("ERR The command has no key arguments"))?;
-    Ok((spec, keys.places(words.len()).map(|place| words[place].clone()).collect()))
+    // Those of the command that is to be done once; a ONCE within is refused, also so that nobody decides how deep this goes.
+    if spec.name == "once" && !words[2].eq_ignore_ascii_case(b"once") {
+        return keys(&words[2..]);
+    }
+    if spec.keys.is_none() {
+        return Err(CommandError::other("ERR The command has no key arguments"));
+    }
+    let keys = spec.key_places(words).into_iter().map(|place| words[place].clone()).collect();
+    Ok((spec, keys))
 }
 
 /// The subcommands of a container, for people.
@@ -101,9 +108,7 @@ fn named() -> impl Iterator<Item = &'static Spec> {
 }
 
 fn row(spec: &'static Spec) -> Reply {
-    let (first, last, step) = spec
-        .keys
-        .map_or((0, 0, 0), |keys| (i64::from(keys.first), keys.last_place(), i64::from(keys.step)));
+    let (first, last, step) = spec.key_range();
     Reply::List(vec![
         Reply::text(spec.name),
         Reply::Integer(i64::from(spec.arity)),
@@ -113,19 +118,23 @@ fn row(spec: &'static Spec) -> Reply {
         Reply::Integer(step),
         words(spec.categories, Reply::Status),
         words(spec.tips, Reply::Text),
-        Reply::Set(spec.keys.map(key_spec).into_iter().collect()),
+        Reply::Set(spec.key_specs().map(key_spec).collect()),
         Reply::Set(spec.subcommands.iter().map(row).collect()),
     ])
 }
 
 fn key_spec(keys: Keys) -> Reply {
-    let range =
-        [("lastkey", i64::from(keys.last)), ("keystep", i64::from(keys.step)), ("limit", 0)];
+    let (kind, extent) = match keys.extent {
+        Extent::Range { last, step } => {
+            ("range", [("lastkey", i64::from(last)), ("keystep", i64::from(step)), ("limit", 0)])
+        }
+        Extent::Counted => ("keynum", [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
+    };
     let index = [("index", i64::from(keys.first))];
     Reply::Map(vec![
         (Reply::text("flags"), words(keys.flags, Reply::Status)),
         (Reply::text("begin_search"), search("index", &index)),
-        (Reply::text("find_keys"), search("range", &range)),
+        (Reply::text("find_keys"), search(kind, &extent)),
     ])
 }
 

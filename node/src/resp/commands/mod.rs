@@ -16,7 +16,7 @@ pub use arguments::Arguments;
 pub use command::{
     ClientCommand, ClientFilter, ClusterCommand, Command, ConnectionCommand, Data,
     DurabilityOption, HelloOptions, KeyspaceCommand, ReplyMode, ServerCommand, SessionCommand,
-    SessionOption, Shape, TypeFilter, Wait,
+    SessionOption, Shape, TransactionCommand, TypeFilter, Wait,
 };
 pub use describe::CommandQuery;
 pub use error::CommandError;

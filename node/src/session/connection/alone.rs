@@ -1,18 +1,23 @@
 //! What runs while nothing else of the connection does: SESSION, WAIT, and commands over many shards.
 
-use quorate_model::ReadPreference;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_group::{Value, Version};
+use quorate_model::{ReadPreference, Slot};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Connection, Done};
+use super::{Connection, Done, Watched, failed};
 use crate::resp::Reply;
 use crate::resp::commands::SessionCommand;
 use crate::session::counters::add;
 use crate::session::dispatch::Alone;
 use crate::session::keyspace::{self, Asker};
+use crate::session::order::Access;
 use crate::session::promises::Promises;
 use crate::session::queue::Sequence;
 use crate::session::route::Replicas;
-use crate::session::{Port, Routing, Store};
+use crate::session::{Answer, Execute, Port, Routing, Store};
 
 impl<S: Store, R, W> Connection<S, R, W>
 where
@@ -45,18 +50,51 @@ where
                     {
                         reply = Reply::Error(text);
                     }
-                    Done { sequence, reply, slot: None, learnt }
+                    Done { sequence, reply, slot: None, learnt, watched: Watched::Nothing }
                 }));
             }
             Alone::Wait { wait } => {
                 let asker = asker(Replicas::Never, Promises::default());
                 self.running.push(Box::pin(async move {
                     let reply = asker.wait(wait, written).await;
-                    Done { sequence, reply, slot: None, learnt: Vec::new() }
+                    let learnt = Vec::new();
+                    Done { sequence, reply, slot: None, learnt, watched: Watched::Nothing }
                 }));
             }
             Alone::Session { command } => self.session(sequence, command),
+            Alone::Watch { slot, execute } => self.watch(sequence, slot, execute),
         }
+    }
+
+    /// WATCH: the keys' versions, as of the leader.
+    fn watch(&mut self, sequence: Sequence, slot: Slot, execute: Execute) {
+        let keys: Vec<Bytes> = execute.operation.keys().into_iter().cloned().collect();
+        let (shard, reach) = (execute.shard, execute.reach);
+        let sessions = Arc::clone(&self.sessions);
+        let answer = self.sessions.store.execute(execute);
+        self.running.push(Box::pin(async move {
+            let (reply, watched) = match answer.await {
+                Ok(Answer { value: Value::List(versions), position: _ }) => {
+                    assert_eq!(versions.len(), keys.len());
+                    let versions = versions.into_iter().map(|version| match version {
+                        Value::Integer(version) => Version(version.cast_unsigned()),
+                        Value::Ok
+                        | Value::Nil
+                        | Value::Bulk(_)
+                        | Value::Status(_)
+                        | Value::List(_)
+                        | Value::Error(_) => unreachable!("versions are integers"),
+                    });
+                    (Reply::Ok, Watched::Keys(keys.into_iter().zip(versions).collect()))
+                }
+                Ok(Answer { value, position: _ }) => (Reply::Value(value), Watched::Failed),
+                Err(failure) => {
+                    let reply = failed(&sessions, &failure, Access::Read, reach, shard, slot);
+                    (reply, Watched::Failed)
+                }
+            };
+            Done { sequence, reply, slot: None, learnt: Vec::new(), watched }
+        }));
     }
 
     /// SESSION. Nothing else of the connection is under way.
@@ -116,7 +154,7 @@ where
         let store = self.sessions.store.clone();
         self.running.push(Box::pin(async move {
             let (reply, learnt) = keyspace::verify(&store, written).await;
-            Done { sequence, reply, slot: None, learnt }
+            Done { sequence, reply, slot: None, learnt, watched: Watched::Nothing }
         }));
     }
 }

@@ -163,7 +163,16 @@ impl Simulated {
         (file, begin, bytes): (FileName, u64, u64),
         dice: &mut Dice,
     ) -> Option<(FileName, u64)> {
-        let offset = begin + dice.below(bytes);
+        // Half of the time a byte that says something: most of a small batch is padding.
+        let mut offset = begin + dice.below(bytes);
+        if dice.below(2) == 0 {
+            let state = self.state();
+            let unit = (begin..begin + bytes)
+                .zip(state.files.get(&file)?.durable.iter().skip(usize::try_from(begin).ok()?));
+            let telling: Vec<u64> =
+                unit.filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+            offset = telling[usize::try_from(dice.below(telling.len() as u64)).ok()?];
+        }
         let bit = u8::try_from(dice.below(8)).ok()?;
         self.flip_bit(&file, offset, bit).then_some((file, offset))
     }

@@ -215,7 +215,8 @@ fn put_fields(out: &mut BytesMut, header: &Header) {
 }
 
 fn parse(unit: &[u8]) -> Option<Header> {
-    if word(&unit[..4]) != MAGIC || !sealed(unit, 0) {
+    let right = sealed(unit, 0) || planted::is(Bug::SkipChecksum);
+    if word(&unit[..4]) != MAGIC || !right {
         return None;
     }
     let long = |at: usize| {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::bulk::{Export, Exported, Ingest};
 use super::*;
 use crate::disk::simulated::Dice;
 
@@ -231,6 +232,63 @@ fn a_range_deletion_that_was_not_flushed_never_was(mut harness: impl Harness) {
     assert_eq!(all(harness.store()), pairs(&[("a", "1"), ("b", "1")]));
 }
 
+fn exported_rows_can_be_ingested_elsewhere(mut harness: impl Harness) {
+    let rows: Vec<Change> = (100..400).map(|n| put(&format!("a{n}"), &format!("v{n}"))).collect();
+    apply(harness.store(), rows);
+    apply(harness.store(), [put("c", "1")]);
+    let (from, to) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
+    let mut export = harness.store().export(harness.store().view(), from, to, 1, 500);
+    apply(harness.store(), [delete("a100"), put("a500", "later")]);
+    let prefix = Bytes::from_static(b"b");
+    let mut ingest = harness.store().ingest(prefix.clone(), Bytes::from_static(b"c"));
+    let mut pages = 0;
+    until(|| match export.next().unwrap() {
+        Exported::Page(page) => {
+            pages += 1;
+            assert!(page.bytes.len() <= 500 && page.rows > 0);
+            ingest.push(page.bytes);
+            false
+        }
+        Exported::Later => false,
+        Exported::End => true,
+    });
+    assert!(pages > 3);
+    assert!(harness.store().range(b"b", b"c", 1).unwrap().is_empty(), "nobody sees a part");
+    ingest.finish();
+    until(|| ingest.finished().unwrap().is_some());
+    assert_eq!(ingest.finished().unwrap(), Some(300));
+    harness.flush();
+    harness.crash();
+    let rows = harness.store().range(b"b", b"c", usize::MAX).unwrap();
+    assert_eq!(rows.len(), 300);
+    assert_eq!((rows[0].0.as_ref(), rows[0].1.as_ref()), (&b"b100"[..], &b"v100"[..]));
+    apply(harness.store(), [put("b100", "newer"), delete_range("b2", "b3")]);
+    harness.flush();
+    harness.delete_ranges();
+    assert_eq!(harness.store().row(b"b100").unwrap().as_deref(), Some(&b"newer"[..]));
+    assert_eq!(harness.store().range(b"b", b"c", usize::MAX).unwrap().len(), 200);
+}
+
+fn an_ingest_that_fails_or_is_dropped_leaves_nothing(mut harness: impl Harness) {
+    let (prefix, end) = (Bytes::from_static(b"b"), Bytes::from_static(b"c"));
+    let mut page = bytes::BytesMut::new();
+    bulk::put_row(&mut page, b"2", b"");
+    bulk::put_row(&mut page, b"1", b"");
+    let mut ingest = harness.store().ingest(prefix.clone(), end.clone());
+    ingest.push(page.freeze());
+    ingest.finish();
+    until(|| ingest.finished().is_err());
+    let mut page = bytes::BytesMut::new();
+    bulk::put_row(&mut page, b"1", b"");
+    let mut ingest = harness.store().ingest(prefix, end);
+    ingest.push(page.freeze());
+    drop(ingest);
+    until(|| {
+        harness.flush();
+        harness.store().range(b"b", b"c", 1).unwrap().is_empty()
+    });
+}
+
 fn random_histories_match_a_map<H: Harness>(make: impl Fn() -> H, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let mut dice = Dice(seed);
@@ -318,6 +376,8 @@ conformance!(
         a_deleted_range_spares_what_is_put_later,
         a_range_deletion_survives_a_crash,
         a_range_deletion_that_was_not_flushed_never_was,
+        exported_rows_can_be_ingested_elsewhere,
+        an_ingest_that_fails_or_is_dropped_leaves_nothing,
     ]
 );
 
@@ -333,5 +393,7 @@ conformance!(
         a_deleted_range_spares_what_is_put_later,
         a_range_deletion_survives_a_crash,
         a_range_deletion_that_was_not_flushed_never_was,
+        exported_rows_can_be_ingested_elsewhere,
+        an_ingest_that_fails_or_is_dropped_leaves_nothing,
     ]
 );

@@ -4,6 +4,7 @@
 //! Two engines: the LSM tree of the node and a model for the simulation with the same flush semantics. One suite of tests
 //! holds for both.
 
+pub mod bulk;
 pub mod lsm;
 pub mod model;
 pub mod wire;
@@ -15,6 +16,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 
+use bulk::{Export, Ingest};
 pub use wire::FORMAT_VERSION;
 
 /// Row changes that become visible together and are flushed together.
@@ -85,12 +87,28 @@ pub trait Rows {
 /// An engine. Clones are handles to the same state; reads may run on any thread beside the one writer.
 pub trait StateStore: Rows + Clone {
     type View: Rows;
+    type Export: Export + 'static;
+    type Ingest: Ingest + 'static;
 
     /// Visible at once, durable with a later flush. When a batch names a row more than once, the last change counts. Never blocks on the disk but for back-pressure of the engine.
     fn apply(&self, batch: Batch);
 
     /// The rows as they are now, unchanged by later batches for as long as the view is held.
     fn view(&self) -> Self::View;
+
+    /// The view's rows from `from` (included) to `to` (excluded), without their first `cut` bytes, as pages of about
+    /// `page_bytes`.
+    fn export(
+        &self,
+        view: Self::View,
+        from: Bytes,
+        to: Bytes,
+        cut: usize,
+        page_bytes: usize,
+    ) -> Self::Export;
+
+    /// Takes rows in bulk, each behind `prefix`; `end` is the first row after all that begin so.
+    fn ingest(&self, prefix: Bytes, end: Bytes) -> Self::Ingest;
 
     /// Asks for a flush in the background. Flushes complete in order.
     ///

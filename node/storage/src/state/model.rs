@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
+use super::bulk::{self, Export, Exported, Ingest, IngestError, Page};
 use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
 
 /// A handle to a store.
@@ -17,6 +18,22 @@ pub struct Store(Arc<Mutex<State>>);
 /// All rows as they were at one moment.
 #[derive(Clone)]
 pub struct View(Arc<Map>);
+
+/// Pages of a view, made when they are asked for.
+pub struct Exporting {
+    rows: std::iter::Peekable<std::vec::IntoIter<(Bytes, Bytes)>>,
+    cut: usize,
+    page_bytes: usize,
+}
+
+/// Rows that join the store all at once.
+pub struct Ingesting {
+    store: Store,
+    prefix: Bytes,
+    rows: Vec<(Bytes, Bytes)>,
+    malformed: bool,
+    finished: bool,
+}
 
 /// Row to the number of the batch that put it, and its value.
 type Map = BTreeMap<Bytes, (u64, Bytes)>;
@@ -177,6 +194,8 @@ impl Rows for View {
 
 impl StateStore for Store {
     type View = View;
+    type Export = Exporting;
+    type Ingest = Ingesting;
 
     fn apply(&self, batch: Batch) {
         batch.check();
@@ -204,6 +223,23 @@ impl StateStore for Store {
         View(Arc::clone(&self.state().image.rows))
     }
 
+    fn export(
+        &self,
+        view: View,
+        from: Bytes,
+        to: Bytes,
+        cut: usize,
+        page_bytes: usize,
+    ) -> Exporting {
+        let rows = range(&view.0, &from, &to, usize::MAX).into_iter().peekable();
+        Exporting { rows, cut, page_bytes }
+    }
+
+    fn ingest(&self, prefix: Bytes, _end: Bytes) -> Ingesting {
+        let store = self.clone();
+        Ingesting { store, prefix, rows: Vec::new(), malformed: false, finished: false }
+    }
+
     fn start_flush(&self) -> FlushId {
         let mut state = self.state();
         let id = FlushId(state.next_flush);
@@ -227,6 +263,60 @@ impl StateStore for Store {
 
     fn unflushed_bytes(&self) -> u64 {
         self.state().unflushed_bytes
+    }
+}
+
+impl Export for Exporting {
+    fn next(&mut self) -> Result<Exported, StateError> {
+        let (mut page, mut rows) = (BytesMut::new(), 0);
+        while let Some((row, value)) = self.rows.next_if(|(row, value)| {
+            rows == 0 || page.len() + row.len() + value.len() <= self.page_bytes
+        }) {
+            bulk::put_row(&mut page, &row[self.cut..], &value);
+            rows += 1;
+        }
+        let page = Page { rows, bytes: page.freeze() };
+        Ok(if rows > 0 { Exported::Page(page) } else { Exported::End })
+    }
+}
+
+impl Ingest for Ingesting {
+    fn push(&mut self, mut page: Bytes) {
+        while !page.is_empty() && !self.malformed {
+            let Some((row, value)) = bulk::take_row(&mut page) else {
+                self.malformed = true;
+                return;
+            };
+            let mut whole = BytesMut::with_capacity(self.prefix.len() + row.len());
+            whole.put_slice(&self.prefix);
+            whole.put_slice(&row);
+            self.malformed |=
+                self.rows.last().is_some_and(|(last, _)| last.as_ref() >= whole.as_ref());
+            self.rows.push((whole.freeze(), value));
+        }
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+        if !self.malformed {
+            let mut state = self.store.state();
+            state.batches += 1;
+            let number = state.batches;
+            let rows = self.rows.iter().cloned();
+            let rows = rows.map(|(row, value)| (row, (number, value)));
+            Arc::make_mut(&mut state.image.rows).extend(rows);
+        }
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        0
+    }
+
+    fn finished(&self) -> Result<Option<u64>, IngestError> {
+        if self.malformed {
+            return Err(IngestError::Malformed);
+        }
+        Ok(self.finished.then_some(self.rows.len() as u64))
     }
 }
 

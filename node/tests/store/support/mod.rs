@@ -1,6 +1,7 @@
 //! What the scenarios are made of: processes that end with the test, clients that keep records, awaited conditions.
 
 mod admin;
+mod catching_up;
 mod clients;
 mod durability;
 mod processes;
@@ -9,6 +10,10 @@ mod writer;
 use std::time::{Duration, Instant};
 
 pub(crate) use admin::{await_ready, caught_up, leader_of, propose, report, topology};
+pub(crate) use catching_up::{
+    await_in_step, await_short_logs, await_snapshot, check_filled, fill, follower, settled_leader,
+    short_log,
+};
 pub(crate) use clients::{connect, key_of, read_all, send_raw};
 pub(crate) use durability::{await_durability, declare, leading};
 pub(crate) use processes::{Dev, Node, QUORATE_NODE, Signal, is_running, signal};

@@ -111,6 +111,9 @@ pub struct CatchUpStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub source: Option<String>,
+    /// It will not catch up unless less is written or it becomes faster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub slower_than_writes: bool,
 }
 
 /// A file of writes that a failover took back, kept by a node until somebody deletes it.

@@ -174,6 +174,7 @@ fn progress(
         remaining_seconds: None,
         entries_behind: None,
         source: Some(facts.pod_name(leader)),
+        slower_than_writes: follower.catch_up.slower_than_writes,
     };
     match &follower.phase {
         CatchUpPhase::CaughtUp => None,

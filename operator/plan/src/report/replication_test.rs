@@ -296,5 +296,7 @@ fn a_replica_that_is_behind_shows_how_far_it_is() {
     assert_eq!(progress.remaining_seconds, Some(8));
     let follower = leader(&mut observed).1.followers.get_mut(&node).unwrap();
     follower.phase = CatchUpPhase::Log { entries_behind: 12_345 };
-    assert_eq!(told(&world, &observed).status.catch_up[0].entries_behind, Some(12_000));
+    follower.catch_up.slower_than_writes = true;
+    let progress = told(&world, &observed).status.catch_up;
+    assert_eq!((progress[0].entries_behind, progress[0].slower_than_writes), (Some(12_000), true));
 }

@@ -216,6 +216,7 @@ impl World {
                 CatchUpPhase::Probing
             },
             last_answer_ms: Some(if alive.contains(other) { 10 } else { 60_000 }),
+            catch_up: Default::default(),
         };
         let others = view.voters.iter().chain(&view.learners).filter(|other| **other != node);
         let followers = if role == Role::Leader {

@@ -1,65 +1,65 @@
-//! The sender: a view of the rows at what is applied, streamed with a window of unanswered chunks.
+//! The source's part: a view of the rows at what is applied, streamed with a window of unanswered chunks.
 //!
-//! It ends when the receiver has installed it, says no, or is silent for too long, and when this replica no longer leads.
-//! The protocol is told of every end but the last.
+//! A stream ends when the receiver has installed it or says no. When the receiver is silent for too long the leader is
+//! told, and the stream is kept for a while: the next order may go on with it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use quorate_model::admin::CatchUpPhase;
+use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position, Time};
-use quorate_replication::single_leader::Input;
 use quorate_storage::disk::Disk;
-use quorate_storage::state::{Rows, StateError, StateStore};
+use quorate_storage::state::bulk::{self, Export, Exported, Page};
+use quorate_storage::state::{StateError, StateStore};
 
-use super::super::group::Task;
-use super::super::rows::Prefix;
+use super::super::rows::{self, Health};
 use super::super::timers::Timer;
 use super::super::{PeerMessage, Turn};
-use super::{Head, put_head, put_row};
+use super::{End, Head, Order, StreamState, Streamed, chained};
 
 /// How many snapshots a node sends at once; others wait their turn.
 const STREAMS_MAX: usize = 4;
-/// How often a snapshot that waits for a stream looks again.
+/// How often an order that cannot begin yet looks again, and for how long.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// And one whose receiver is not heard.
-const LISTEN_AGAIN: Duration = Duration::from_millis(250);
+const BEGIN_PATIENCE: Duration = Duration::from_secs(2);
+/// How soon a stream looks for a page that was not ready.
+const PAGE_POLL: Duration = Duration::from_millis(1);
 /// After how long without an answer chunks are sent again.
 const RESEND: Duration = Duration::from_millis(500);
-/// After how long without an answer the stream is given up.
+/// After how long without an answer the leader is told, and how long the stream is kept then.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many rows one read of the view brings at most.
-const PAGE_ROWS_MAX: usize = 1024;
+const KEPT: Duration = Duration::from_secs(60);
 
-pub(in crate::host) enum Outgoing<V> {
-    /// Until a stream is free and the receiver's node is heard: who is dead takes no stream from the living.
-    Waiting,
-    Streaming(Box<Stream<V>>),
+pub(in crate::host) enum Outgoing<E> {
+    /// Until a stream is free and this replica has applied enough.
+    Waiting {
+        by: NodeId,
+        order: Order,
+        since: Time,
+    },
+    Streaming(Box<Stream<E>>),
 }
 
-pub(in crate::host) struct Stream<V> {
+pub(in crate::host) struct Stream<E> {
+    by: NodeId,
+    order: Order,
     number: u64,
     position: Position,
     keys: u64,
-    source: Source<V>,
+    pages: E,
+    rows: u64,
+    checksum: u32,
+    /// Nothing is read any more.
+    ended: bool,
     unanswered: VecDeque<Chunk>,
     next: u64,
     bytes_sent: u64,
+    since: Time,
     last_answer: Time,
     last_sent: Time,
-}
-
-/// The bytes of the stream, chunk by chunk.
-struct Source<V> {
-    view: V,
-    prefix: Prefix,
-    /// Where the next page of rows begins; `None` after the last.
-    from: Option<Bytes>,
-    page_rows: usize,
-    buffer: BytesMut,
-    rows: u64,
+    /// Given up, and kept for the next order.
+    kept: bool,
 }
 
 #[derive(Clone)]
@@ -70,115 +70,175 @@ struct Chunk {
     payload: Bytes,
 }
 
-impl<V: Rows> Source<V> {
-    fn new(view: V, prefix: Prefix, head: &Head) -> Self {
-        let mut buffer = BytesMut::new();
-        put_head(&mut buffer, head);
-        Self { view, prefix, from: Some(prefix.row(&[])), page_rows: 16, buffer, rows: 0 }
+/// What a stream can do at present.
+enum Next {
+    Chunk(Chunk),
+    /// Not before this time.
+    At(Time),
+    /// The window is full, or the stream has ended.
+    Nothing,
+}
+
+impl<E: Export> Stream<E> {
+    fn next(&mut self) -> Result<Option<Chunk>, StateError> {
+        let (payload, last) = match self.pages.next()? {
+            Exported::Later => return Ok(None),
+            Exported::Page(page) => {
+                let page = planted_gap(page);
+                self.rows += page.rows;
+                (page.bytes, false)
+            }
+            Exported::End => {
+                self.ended = true;
+                (rows::encode(&End { rows: self.rows, checksum: self.checksum }), true)
+            }
+        };
+        Ok(Some(self.chunk(payload, last)))
     }
 
-    /// The next part of the stream and whether it is the last.
-    fn next(&mut self, bytes_max: usize) -> Result<(Bytes, bool), StateError> {
-        while self.buffer.len() <= bytes_max
-            && let Some(from) = self.from.take()
-        {
-            let end = self.prefix.end();
-            let page = self.view.range(&from, &end, self.page_rows)?;
-            let before = self.buffer.len();
-            for (row, value) in page.iter().skip(usize::from(planted::is(Bug::SnapshotSkipsRow))) {
-                put_row(&mut self.buffer, &row[self.prefix.as_slice().len()..], value);
-            }
-            self.rows += page.len() as u64;
-            if page.len() == self.page_rows
-                && let Some((last, _)) = page.last()
-            {
-                // The smallest row after the last one.
-                let mut after = BytesMut::from(last.as_ref());
-                after.extend_from_slice(&[0]);
-                self.from = Some(after.freeze());
-                let row_bytes = ((self.buffer.len() - before) / page.len()).max(1);
-                self.page_rows = (bytes_max / row_bytes).clamp(1, PAGE_ROWS_MAX);
-            }
-        }
-        let part = self.buffer.split_to(self.buffer.len().min(bytes_max)).freeze();
-        Ok((part, self.from.is_none() && self.buffer.is_empty()))
+    fn chunk(&mut self, payload: Bytes, last: bool) -> Chunk {
+        let checksum = crc32c::crc32c(&payload);
+        let chunk = Chunk { number: self.next, last, checksum, payload };
+        self.next += 1;
+        self.checksum = chained(self.checksum, checksum);
+        self.bytes_sent += chunk.payload.len() as u64;
+        self.unanswered.push_back(chunk.clone());
+        chunk
     }
 }
 
-impl<V> Stream<V> {
+impl<E> Stream<E> {
     /// A guess from the number of keys until everything is read.
     fn bytes_total(&self) -> u64 {
-        if self.source.from.is_none() {
-            return self.bytes_sent + self.source.buffer.len() as u64;
+        if self.ended {
+            return self.bytes_sent;
         }
-        let rows = self.source.rows.max(1);
+        let rows = self.rows.max(1);
         (self.bytes_sent / rows).saturating_mul(self.keys.max(rows)).max(self.bytes_sent)
     }
 
-    fn has_ended(&self) -> bool {
-        self.source.from.is_none() && self.source.buffer.is_empty() && self.next > 0
+    fn streamed(&self, state: StreamState, now: Time) -> Streamed {
+        let nanos = now.since(self.since).as_nanos().max(1);
+        let rate = u128::from(self.bytes_sent) * 1_000_000_000 / nanos;
+        Streamed {
+            state,
+            bytes_sent: self.bytes_sent,
+            bytes_total: self.bytes_total(),
+            bytes_per_second: u64::try_from(rate).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn message(&self, chunk: Chunk) -> PeerMessage {
+        PeerMessage::SnapshotChunk {
+            position: self.position,
+            stream: self.number,
+            number: chunk.number,
+            last: chunk.last,
+            order: self.order.id,
+            checksum: chunk.checksum,
+            payload: chunk.payload,
+        }
     }
 }
 
-impl<V> Outgoing<V> {
-    pub(in crate::host) fn phase(&self) -> CatchUpPhase {
-        let (bytes_sent, bytes_total) = match self {
-            Self::Waiting => (0, 0),
-            Self::Streaming(stream) => (stream.bytes_sent, stream.bytes_total()),
-        };
-        CatchUpPhase::Snapshot { bytes_sent, bytes_total, bytes_per_second: 0, source: None }
+impl<E> Outgoing<E> {
+    pub(super) fn streamed(&self, now: Time) -> Streamed {
+        match self {
+            Self::Waiting { .. } => idle(StreamState::Waiting),
+            Self::Streaming(stream) => {
+                stream.streamed(StreamState::Streaming(stream.position), now)
+            }
+        }
     }
 
-    fn stream(&mut self, number: u64) -> Option<&mut Stream<V>> {
+    /// The log from here on is of use to the receiver.
+    pub(in crate::host) fn pinned(&self) -> LogIndex {
+        match self {
+            Self::Waiting { order, .. } => order.at_least,
+            Self::Streaming(stream) => stream.position.index,
+        }
+    }
+
+    fn stream(&mut self, number: u64) -> Option<&mut Stream<E>> {
         match self {
             Self::Streaming(stream) if stream.number == number => Some(stream),
-            Self::Streaming(_) | Self::Waiting => None,
+            Self::Streaming(_) | Self::Waiting { .. } => None,
+        }
+    }
+
+    const fn order(&self) -> &Order {
+        match self {
+            Self::Waiting { order, .. } => order,
+            Self::Streaming(stream) => &stream.order,
         }
     }
 }
 
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
-    /// The protocol wants a snapshot sent.
-    pub(in crate::host) fn snapshot_wanted(&mut self, to: NodeId) {
-        self.drop_outgoing(to);
-        if self.group.is_quarantined() {
-            // Nobody is given these rows.
-            self.group.tasks.push_back(Task::Step(Input::SnapshotSent { to, position: None }));
-            return;
+    /// A leader wants this replica to stream, or to go on.
+    pub(in crate::host) fn ordered(&mut self, by: NodeId, order: Order) {
+        let (now, to) = (self.shared.now, order.to);
+        if to == self.shared.node() || !self.may_stream() {
+            return self.tell(by, &order, idle(StreamState::Failed));
         }
-        self.group.outgoing.insert(to, Outgoing::Waiting);
-        // After the offer, which the protocol makes in the same step and the receiver must have heard.
-        let at = self.shared.now;
-        self.timer(Timer::Outgoing(self.group.id, to), at);
+        match self.group.outgoing.get_mut(&to) {
+            Some(known) if known.order().id > order.id => return,
+            Some(known) if known.order().id == order.id => {
+                let streamed = match known {
+                    Outgoing::Streaming(stream) if stream.kept => idle(StreamState::Failed),
+                    Outgoing::Streaming(_) | Outgoing::Waiting { .. } => known.streamed(now),
+                };
+                return self.tell(by, &order, streamed);
+            }
+            Some(Outgoing::Streaming(stream)) if order.resume == Some(stream.number) => {
+                (stream.by, stream.order, stream.last_answer) = (by, order, now);
+                if std::mem::take(&mut stream.kept) {
+                    self.shared.streams += 1;
+                }
+                return self.send_unanswered(to);
+            }
+            Some(_) | None => {}
+        }
+        self.drop_outgoing(to);
+        self.group.outgoing.insert(to, Outgoing::Waiting { by, order, since: now });
+        self.timer(Timer::Outgoing(self.group.id, to), now);
+    }
+
+    /// Its rows are right, and are those that the protocol knows of: not a snapshot's that was just switched to.
+    fn may_stream(&self) -> bool {
+        self.group.standing.health == Health::Sound
+            && !self.group.replica.is_damaged()
+            && !self.group.is_quarantined()
+            && self.group.incoming.is_none()
     }
 
     /// A timer of the snapshot to this node is due.
     pub(in crate::host) fn outgoing_due(&mut self, to: NodeId) {
-        let timer = Timer::Outgoing(self.group.id, to);
         let now = self.shared.now;
         match self.group.outgoing.get(&to) {
             None => {}
-            Some(Outgoing::Waiting) => {
-                // A leader has applied something before a follower can be behind its log.
-                assert!(self.group.standing.applied.index > LogIndex::ZERO);
-                let patience = self.shared.settings.replication.election_timeout;
-                let heard = self.shared.heard.get(&to);
-                if heard.is_none_or(|heard| now.since(*heard) > patience) {
-                    self.timer(timer, now.after(LISTEN_AGAIN));
-                } else if self.shared.streams < STREAMS_MAX {
-                    self.start_stream(to);
+            Some(Outgoing::Waiting { by, order, since }) => {
+                let (by, order) = (*by, *order);
+                // INV-34: it holds everything that the leader had applied.
+                let enough = self.group.standing.applied.index >= order.at_least;
+                let (fit, over) = (self.may_stream(), now.since(*since) >= BEGIN_PATIENCE);
+                if fit && enough && self.shared.streams < STREAMS_MAX {
+                    self.start_stream(to, by, order);
+                } else if !fit || !enough && over {
+                    self.drop_outgoing(to);
+                    self.tell(by, &order, idle(StreamState::Failed));
                 } else {
-                    self.timer(timer, now.after(LOOK_AGAIN));
+                    self.timer(Timer::Outgoing(self.group.id, to), now.after(LOOK_AGAIN));
                 }
             }
+            Some(Outgoing::Streaming(stream)) if stream.kept => self.drop_outgoing(to),
             Some(Outgoing::Streaming(stream)) => {
                 if now.since(stream.last_answer) >= PATIENCE {
-                    self.fail_outgoing(to);
-                } else if now.since(stream.last_sent) >= RESEND {
+                    self.keep_for_later(to);
+                } else if now.since(stream.last_sent.max(stream.last_answer)) >= RESEND {
                     self.send_unanswered(to);
                 } else {
-                    let at = stream.last_sent.after(RESEND);
-                    self.timer(timer, at);
+                    self.fill_window(to);
                 }
             }
         }
@@ -200,23 +260,25 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             stream.unanswered.pop_front();
         }
         if installed {
-            let position = stream.position;
+            let streamed = stream.streamed(StreamState::Installed(stream.position), now);
+            let (by, order) = (stream.by, stream.order);
             self.drop_outgoing(from);
-            let input = Input::SnapshotSent { to: from, position: Some(position) };
-            self.group.tasks.push_back(Task::Step(input));
-        } else {
+            self.tell(by, &order, streamed);
+        } else if !stream.kept {
             self.fill_window(from);
         }
     }
 
     /// The receiver cannot use it.
     pub(in crate::host) fn snapshot_refused(&mut self, from: NodeId, number: u64) {
-        if self.group.outgoing.get_mut(&from).is_some_and(|one| one.stream(number).is_some()) {
-            self.fail_outgoing(from);
-        }
+        let Some(outgoing) = self.group.outgoing.get_mut(&from) else { return };
+        let Some(stream) = outgoing.stream(number) else { return };
+        let (by, order) = (stream.by, stream.order);
+        self.drop_outgoing(from);
+        self.tell(by, &order, idle(StreamState::Failed));
     }
 
-    /// This replica leads no longer: whoever leads sends its own.
+    /// The replica goes away.
     pub(in crate::host) fn abort_outgoing(&mut self) {
         let receivers: Vec<NodeId> = self.group.outgoing.keys().copied().collect();
         for to in receivers {
@@ -228,59 +290,97 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
     }
 
-    fn start_stream(&mut self, to: NodeId) {
+    fn start_stream(&mut self, to: NodeId, by: NodeId, order: Order) {
         let standing = &self.group.standing;
+        // A leader has applied something before a follower can be behind its log.
+        assert!(standing.applied.index > LogIndex::ZERO);
+        // INV-32: the protocol knows the position and the configuration there.
+        assert_eq!(standing.applied.index, self.group.replica.applied());
         let head = Head {
             configuration: standing.configuration.clone(),
             keys: standing.keys,
             time: standing.time,
             format: standing.format,
         };
-        let source = Source::new(self.shared.state.view(), self.group.prefix(), &head);
+        let prefix = self.group.prefix();
+        let cut = prefix.as_slice().len();
+        let page_bytes = self.shared.settings.snapshot_chunk_bytes;
+        let (view, from) = (self.shared.state.view(), prefix.row(&[]));
         let now = self.shared.now;
         let ahead = u64::from(planted::is(Bug::SnapshotAhead));
         let index = LogIndex(standing.applied.index.0 + ahead);
-        let stream = Stream {
+        let mut stream = Stream {
+            by,
+            order,
             number: self.shared.nonce(),
-            position: Position { index, ..standing.applied },
-            keys: standing.keys,
-            source,
+            position: Position { index, ..self.group.standing.applied },
+            keys: head.keys,
+            pages: self.shared.state.export(view, from, prefix.end(), cut, page_bytes),
+            rows: 0,
+            checksum: 0,
+            ended: false,
             unanswered: VecDeque::new(),
             next: 0,
             bytes_sent: 0,
+            since: now,
             last_answer: now,
             last_sent: now,
+            kept: false,
         };
+        let first = stream.chunk(rows::encode(&head), false);
+        let message = stream.message(first);
+        let streamed = stream.streamed(StreamState::Streaming(stream.position), now);
         self.shared.streams += 1;
         self.group.outgoing.insert(to, Outgoing::Streaming(Box::new(stream)));
         self.shared.status_changed = true;
-        self.fill_window(to);
+        self.shared.send(to, self.group.id, message);
         self.timer(Timer::Outgoing(self.group.id, to), now.after(RESEND));
+        self.tell(by, &order, streamed);
     }
 
     fn fill_window(&mut self, to: NodeId) {
-        let bytes_max = self.shared.settings.snapshot_chunk_bytes;
-        let window = self.shared.settings.snapshot_chunks_inflight;
-        while let Some(Outgoing::Streaming(stream)) = self.group.outgoing.get_mut(&to)
-            && stream.unanswered.len() < window
-            && !stream.has_ended()
-        {
-            let (payload, last) = match stream.source.next(bytes_max) {
-                Ok(part) => part,
+        loop {
+            match self.next_chunk(to) {
+                Ok(Next::Chunk(chunk)) => {
+                    let Some(Outgoing::Streaming(stream)) = self.group.outgoing.get_mut(&to) else {
+                        return;
+                    };
+                    stream.last_sent = self.shared.now;
+                    let message = stream.message(chunk);
+                    self.shared.send(to, self.group.id, message);
+                }
+                Ok(Next::At(at)) => return self.timer(Timer::Outgoing(self.group.id, to), at),
+                Ok(Next::Nothing) => {
+                    let Some(Outgoing::Streaming(stream)) = self.group.outgoing.get(&to) else {
+                        return;
+                    };
+                    let at = stream.last_sent.max(stream.last_answer).after(RESEND);
+                    return self.timer(Timer::Outgoing(self.group.id, to), at);
+                }
                 Err(error) => {
                     return self.refuse_state(error.into());
                 }
-            };
-            let checksum = crc32c::crc32c(&payload);
-            let chunk = Chunk { number: stream.next, last, checksum, payload };
-            stream.next += 1;
-            stream.bytes_sent += chunk.payload.len() as u64;
-            stream.unanswered.push_back(chunk.clone());
-            stream.last_sent = self.shared.now;
-            assert_eq!(last, stream.has_ended());
-            let message = message(stream, chunk);
-            self.shared.send(to, self.group.id, message);
+            }
         }
+    }
+
+    fn next_chunk(&mut self, to: NodeId) -> Result<Next, StateError> {
+        let now = self.shared.now;
+        let window = self.shared.settings.snapshot_chunks_inflight;
+        let Some(Outgoing::Streaming(stream)) = self.group.outgoing.get_mut(&to) else {
+            return Ok(Next::Nothing);
+        };
+        // A page that overtook the head would be refused.
+        let begins = stream.unanswered.front().is_some_and(|chunk| chunk.number == 0);
+        if begins || stream.ended || stream.unanswered.len() >= window {
+            return Ok(Next::Nothing);
+        }
+        if let Some(at) = self.shared.rate.wait(now).filter(|_| !stream.order.hurried) {
+            return Ok(Next::At(at));
+        }
+        let Some(chunk) = stream.next()? else { return Ok(Next::At(now.after(PAGE_POLL))) };
+        self.shared.rate.pay(now, chunk.payload.len());
+        Ok(Next::Chunk(chunk))
     }
 
     /// Sends again what may be lost; with nothing unanswered, asks how far the receiver is by its last chunk's number.
@@ -288,44 +388,61 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let Some(Outgoing::Streaming(stream)) = self.group.outgoing.get_mut(&to) else { return };
         stream.last_sent = self.shared.now;
         let mut chunks: Vec<Chunk> = stream.unanswered.iter().cloned().collect();
-        if chunks.is_empty() && stream.has_ended() {
-            // Everything is there and not yet installed: a chunk that the receiver has makes it answer.
-            let number = stream.next - 1;
+        if chunks.is_empty() {
+            // A chunk that the receiver has makes it answer.
             let payload = Bytes::new();
-            chunks.push(Chunk { number, last: true, checksum: crc32c::crc32c(&payload), payload });
+            let (number, checksum) = (stream.next - 1, crc32c::crc32c(&payload));
+            chunks.push(Chunk { number, last: stream.ended, checksum, payload });
         }
         let messages: Vec<PeerMessage> =
-            chunks.into_iter().map(|chunk| message(stream, chunk)).collect();
+            chunks.into_iter().map(|chunk| stream.message(chunk)).collect();
         for message in messages {
             self.shared.send(to, self.group.id, message);
         }
-        let at = self.shared.now.after(RESEND);
-        self.timer(Timer::Outgoing(self.group.id, to), at);
+        self.fill_window(to);
     }
 
-    fn fail_outgoing(&mut self, to: NodeId) {
-        self.drop_outgoing(to);
-        self.group.tasks.push_back(Task::Step(Input::SnapshotSent { to, position: None }));
+    /// The receiver does not answer: another may reach it, and if not, this stream can go on.
+    fn keep_for_later(&mut self, to: NodeId) {
+        let Some(Outgoing::Streaming(stream)) = self.group.outgoing.get_mut(&to) else { return };
+        stream.kept = true;
+        let (by, order) = (stream.by, stream.order);
+        self.shared.streams -= 1;
+        let at = self.shared.now.after(KEPT);
+        self.timer(Timer::Outgoing(self.group.id, to), at);
+        self.tell(by, &order, idle(StreamState::Failed));
     }
 
     fn drop_outgoing(&mut self, to: NodeId) {
-        if let Some(Outgoing::Streaming(_)) = self.group.outgoing.remove(&to) {
-            assert!(self.shared.streams > 0, "every stream is counted");
-            self.shared.streams -= 1;
+        if let Some(Outgoing::Streaming(stream)) = self.group.outgoing.remove(&to) {
+            if !stream.kept {
+                assert!(self.shared.streams > 0, "every stream is counted");
+                self.shared.streams -= 1;
+            }
             self.shared.status_changed = true;
         }
         self.shared.timers.set(Timer::Outgoing(self.group.id, to), None);
     }
+
+    /// The leader that ordered it hears how far it is.
+    fn tell(&mut self, by: NodeId, order: &Order, streamed: Streamed) {
+        if by == self.shared.node() {
+            return self.streamed(by, order.to, order.id, streamed);
+        }
+        let (id, to) = (order.id, order.to);
+        self.shared.send(by, self.group.id, PeerMessage::SnapshotStreamed { id, to, streamed });
+    }
 }
 
-fn message<V>(stream: &Stream<V>, chunk: Chunk) -> PeerMessage {
-    PeerMessage::SnapshotChunk {
-        position: stream.position,
-        stream: stream.number,
-        number: chunk.number,
-        last: chunk.last,
-        bytes_total: stream.bytes_total(),
-        checksum: chunk.checksum,
-        payload: chunk.payload,
+const fn idle(state: StreamState) -> Streamed {
+    Streamed { state, bytes_sent: 0, bytes_total: 0, bytes_per_second: 0 }
+}
+
+fn planted_gap(page: Page) -> Page {
+    if !planted::is(Bug::SnapshotSkipsRow) {
+        return page;
     }
+    let mut bytes = page.bytes;
+    drop(bulk::take_row(&mut bytes));
+    Page { rows: page.rows - 1, bytes }
 }

@@ -53,6 +53,16 @@ pub(super) struct Cluster {
     pub(super) replies: BTreeMap<RequestId, Result<Reply, Failure>>,
     /// Every message of snapshots that was sent.
     pub(super) chunks: u64,
+    pub(super) chunk_bytes: u64,
+    /// Of entries of the shard that were sent.
+    pub(super) entry_bytes: u64,
+    /// Who sent the newest chunk to whom, and every stream that there was.
+    pub(super) sources: BTreeMap<NodeId, NodeId>,
+    pub(super) streams: BTreeSet<u64>,
+    /// Falsifies one chunk once there were so many.
+    pub(super) spoil: Option<u64>,
+    /// Lost messages to one node, of 1000.
+    pub(super) loss_to: BTreeMap<NodeId, u64>,
     network: BTreeMap<(Time, u64), Packet>,
     numbers: u64,
     dice: u64,
@@ -135,6 +145,12 @@ impl Cluster {
             skew: BTreeMap::new(),
             replies: BTreeMap::new(),
             chunks: 0,
+            chunk_bytes: 0,
+            entry_bytes: 0,
+            sources: BTreeMap::new(),
+            streams: BTreeSet::new(),
+            spoil: None,
+            loss_to: BTreeMap::new(),
             network: BTreeMap::new(),
             numbers: 0,
             dice: seed,
@@ -449,6 +465,10 @@ impl Cluster {
             return;
         }
         let Packet { from, to, group, message } = packet;
+        let lost = self.loss_to.get(&to).copied().unwrap_or(0);
+        if lost > 0 && self.roll() % 1000 < lost {
+            return;
+        }
         self.step(to, Input::Peer { from, group, message });
     }
 
@@ -488,9 +508,9 @@ impl Cluster {
 
     fn carry_out(&mut self, id: NodeId, output: Output) {
         match output {
-            Output::Send { to, group, message } => {
-                if matches!(message, PeerMessage::SnapshotChunk { .. }) {
-                    self.chunks += 1;
+            Output::Send { to, group, mut message } => {
+                if group == GroupId::Shard(SHARD) {
+                    self.see(id, to, &mut message);
                 }
                 let delay = Duration::from_micros(500 + self.roll() % 1000);
                 self.numbers += 1;

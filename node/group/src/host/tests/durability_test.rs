@@ -7,7 +7,7 @@ use quorate_model::admin::SwapReason;
 use quorate_model::{Durability, GroupId, InSyncPolicy, NodeId, OnLoss};
 
 use super::super::{ReadLevel, Request, RequestId};
-use super::cluster::{Cluster, SHARD, bulk, node, set};
+use super::cluster::{Cluster, SHARD, bulk, member, node, set};
 use crate::keyspace::{LostOutcome, lost_writes};
 use crate::{Operation, Value};
 
@@ -189,7 +189,9 @@ pub(super) fn what_an_asynchronous_leader_lost_is_in_its_rollback_file() {
         LostOutcome::Statement(write) => {
             assert_eq!(Operation::Write(*write.clone()), set("lost 0", "value"))
         }
-        LostOutcome::Elements { .. } | LostOutcome::Deleted => panic!("it was set"),
+        LostOutcome::Elements { .. } | LostOutcome::Renamed { .. } | LostOutcome::Deleted => {
+            panic!("it was set")
+        }
     }
     assert_eq!(cluster.read("lost 0"), Value::Nil);
     for key in ["kept", "after"] {
@@ -202,6 +204,40 @@ pub(super) fn what_an_asynchronous_leader_lost_is_in_its_rollback_file() {
         applied.iter().all(|one| *one == applied[0])
     });
     assert_eq!(cluster.read_local(old, "lost 0"), Ok(Value::Nil));
+}
+
+#[test]
+pub(super) fn what_goes_with_a_replica_that_is_no_longer_wanted_is_in_its_rollback_file() {
+    let mut cluster = with_policy(57, 3, Durability::Async, OnLoss::Replace);
+    let old = cluster.await_leader(GROUP);
+    cluster.add(node(4));
+    cluster.change(|topology| {
+        topology.members.insert(node(4), member(node(4)));
+    });
+    cluster.until("the new member has the topology", |cluster| {
+        cluster.machines[&node(4)].topology.is_some()
+    });
+    cluster.isolate(old);
+    let write = cluster.begin_write("lost", "value");
+    cluster.until("acknowledged by one disk", |cluster| cluster.is_done(write));
+    let new = cluster.await_other_leader(GROUP, old);
+    cluster.change(|topology| {
+        topology.shards[0].voters.remove(&old);
+        topology.shards[0].voters.insert(node(4));
+    });
+    cluster.until("the old leader is out of its group", |cluster| {
+        let voters = cluster.replica(new, GROUP).unwrap().configuration.voters;
+        voters.len() == 3 && !voters.contains(&old)
+    });
+    // Until nobody calls it any more.
+    cluster.run_for(Duration::from_secs(60));
+    cluster.heal();
+    cluster.until("its replica is gone", |cluster| cluster.replica(old, GROUP).is_none());
+    let rollbacks = &cluster.machines[&old].rollbacks;
+    assert_eq!(rollbacks.len(), 1);
+    assert!(rollbacks[0].led);
+    assert_eq!(rollbacks[0].entries.len(), 1);
+    assert_eq!(cluster.read("lost"), Value::Nil);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Hosts against each other: one scenario per test, awaited conditions, no sleeps.
 
+mod catch_up_test;
 mod chaos_test;
 mod checking_test;
 mod cluster;

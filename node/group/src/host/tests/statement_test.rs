@@ -10,7 +10,7 @@ use quorate_model::{LogFormat, NodeId};
 use super::super::{ReadLevel, Reply, Request};
 use super::cluster::{Cluster, SHARD, node, topology};
 use crate::entry::{Pin, unpinned};
-use crate::{Expiry, Operation, Read, SetCondition, Value, Write};
+use crate::{Expiry, Operation, Read, SetCondition, Value, Version, Write};
 
 const NODES: [u128; 3] = [1, 2, 3];
 
@@ -43,16 +43,43 @@ fn set(name: &str, value: &str, expiry: Expiry) -> Operation {
     })
 }
 
-/// How many different states the replicas have in the end.
-fn states(cluster: &mut Cluster) -> usize {
-    cluster.settle();
-    let states: BTreeSet<Vec<(Bytes, Bytes)>> =
-        NODES.iter().map(|id| cluster.rows(node(*id))).collect();
-    states.len()
+/// All rows of a replica.
+fn rows(cluster: &Cluster, id: NodeId) -> Vec<(Bytes, Bytes)> {
+    cluster.rows(id)
 }
+
+/// The members of its sets, without the versions of keys, which are drawn with every write.
+fn members(cluster: &Cluster, id: NodeId) -> Vec<(Bytes, Bytes)> {
+    let mut rows = cluster.rows(id);
+    rows.retain(|(row, _)| row.first() == Some(&b'f'));
+    rows
+}
+
+/// The strings in its keys.
+fn strings(cluster: &Cluster, id: NodeId) -> Vec<(Bytes, Bytes)> {
+    let mut rows = cluster.rows(id);
+    rows.retain(|(row, _)| row.first() == Some(&b'd'));
+    rows.into_iter().map(|(row, cell)| (row, cell.slice(HEADER_BYTES..))).collect()
+}
+
+/// In front of a key's value: its type, expiry and version.
+const HEADER_BYTES: usize = 1 + 8 + 8;
+
+type State = fn(&Cluster, NodeId) -> Vec<(Bytes, Bytes)>;
 
 /// Without this pin the scenario ends in different states, with all of them in one.
 fn diverges_only_without(pin: Pin, scenario: fn(&mut Cluster)) {
+    differs_only_without(pin, rows, scenario);
+}
+
+/// As that, in this part of the state.
+fn differs_only_without(pin: Pin, state: State, scenario: fn(&mut Cluster)) {
+    let states = |cluster: &mut Cluster| {
+        cluster.settle();
+        let states: BTreeSet<_> = NODES.iter().map(|id| state(cluster, node(*id))).collect();
+        assert!(states.iter().all(|state| !state.is_empty()), "there is something to compare");
+        states.len()
+    };
     let run = |pin| {
         let mut cluster = cluster(41);
         let guard = unpinned::without(pin);
@@ -80,6 +107,39 @@ fn whether_a_key_has_expired_is_the_leaders_word() {
         cluster.run(SHARD, &set("visits", "100", Expiry::In { ms: 60_000 }));
         cluster.run(SHARD, &set("other", "1", Expiry::Never));
         cluster.run(SHARD, &Operation::Write(Write::Increment { key: key("visits"), by: 1 }));
+    });
+}
+
+/// RAND(): which members SPOP takes is drawn by lot.
+#[test]
+fn every_replica_takes_the_same_members_out_of_a_set() {
+    differs_only_without(Pin::Seed, members, |cluster| {
+        let members: Vec<Bytes> = (0..60).map(|member| key(&format!("m-{member}"))).collect();
+        let add = Write::AddMembers { key: key("set"), members };
+        cluster.run(SHARD, &Operation::Write(add));
+        for count in [None, Some(7), None, Some(12)] {
+            let pop = Write::PopMembers { key: key("set"), count };
+            cluster.run(SHARD, &Operation::Write(pop));
+        }
+        let pop = Write::PopMembers { key: key("set"), count: Some(3) };
+        let operations = vec![Operation::Write(pop)];
+        let exec = Write::Transaction { watched: Vec::new(), operations };
+        cluster.run(SHARD, &Operation::Write(exec));
+    });
+}
+
+/// RAND() once more: a version is drawn for every change of a key, and whether EXEC does anything hangs on it.
+#[test]
+fn every_replica_finds_a_watched_key_as_it_was_or_changed() {
+    differs_only_without(Pin::Seed, strings, |cluster| {
+        cluster.run(SHARD, &set("watched", "before", Expiry::Never));
+        let versions = Operation::Read(Read::Versions { keys: vec![key("watched")] });
+        let Value::List(versions) = cluster.run(SHARD, &versions).0 else { panic!("a list") };
+        let [Value::Integer(version)] = versions[..] else { panic!("one version") };
+        let watched = vec![(key("watched"), Version(version.cast_unsigned()))];
+        let operations = vec![set("watched", "after", Expiry::Never)];
+        let exec = Write::Transaction { watched, operations };
+        cluster.run(SHARD, &Operation::Write(exec));
     });
 }
 

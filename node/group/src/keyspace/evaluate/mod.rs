@@ -2,6 +2,7 @@
 
 mod hashes;
 mod keys;
+mod once;
 mod sets;
 mod strings;
 mod transaction;
@@ -9,6 +10,8 @@ mod transaction;
 use bytes::Bytes;
 use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
+
+pub use once::{KEPT_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX};
 
 use super::editor::{Editor, Stop};
 use super::{Effects, View};
@@ -46,6 +49,11 @@ pub fn evaluate<R: Rows>(
     let context = Context { now: context.now.max(view.time_floor()), ..context };
     if let Write::Transaction { watched, operations } = write {
         return transaction::transaction(watched, operations, context, view);
+    }
+    if let Write::Once { token, fingerprint, write, answer } = write {
+        let answer = answer.as_ref();
+        let once = once::Once { token, fingerprint: *fingerprint, write, answer };
+        return once::once(once, context, view);
     }
     let mut editor = Editor::new(view, context);
     match value_of(write, &mut editor) {
@@ -119,7 +127,7 @@ fn value_of<R: Rows>(write: &Write, editor: &mut Editor<'_, R>) -> Result<Value,
         Write::PopMembers { key, count } => sets::pop(editor, key, *count),
         Write::MoveMember { from, to, member } => sets::move_member(editor, from, to, member),
         Write::StoreSets { to, keys, combination } => sets::store(editor, to, keys, *combination),
-        Write::Transaction { .. } => unreachable!("evaluated operation by operation"),
+        Write::Transaction { .. } | Write::Once { .. } => unreachable!("of other writes"),
     }
 }
 

@@ -19,8 +19,9 @@ pub(super) fn set<R: Rows>(
     expiry: Expiry,
     get: bool,
 ) -> Result<Value, Stop> {
-    // Only GET and IFEQ look at the old value, and only they refuse another type; a plain SET overwrites it.
-    let old = if get || matches!(condition, SetCondition::IfEqual(_)) {
+    // Only GET, IFEQ and IFNE look at the old value, and only they refuse another type; a plain SET overwrites it.
+    let compares = matches!(condition, SetCondition::IfEqual(_) | SetCondition::IfNotEqual(_));
+    let old = if get || compares {
         editor.live_string(key)?
     } else {
         editor.live(key)?.map(|header| (Bytes::new(), header.expiry))
@@ -30,6 +31,7 @@ pub(super) fn set<R: Rows>(
         SetCondition::IfAbsent => old.is_none(),
         SetCondition::IfPresent => old.is_some(),
         SetCondition::IfEqual(expected) => old.as_ref().is_some_and(|(value, _)| value == expected),
+        SetCondition::IfNotEqual(other) => old.as_ref().is_none_or(|(value, _)| value != other),
     };
     let (old_value, old_expiry) = old.map_or((None, None), |(value, expiry)| (Some(value), expiry));
     if holds {

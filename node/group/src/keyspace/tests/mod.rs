@@ -1,7 +1,9 @@
 //! The keyspace against a plain map of rows.
 
 mod collections_test;
+mod lost_test;
 mod model_test;
+mod once_test;
 mod strings_test;
 mod transaction_test;
 

@@ -67,6 +67,14 @@ impl World {
         let mut command = self.requests.to_le_bytes().to_vec();
         command.resize(8 + size, 0);
         self.give(node, Input::Propose { id, command: Bytes::from(command) });
+        self.dispatch(node);
+    }
+
+    /// Now and then more comes together.
+    fn dispatch(&mut self, node: NodeId) {
+        if !self.one_in(3) {
+            self.give(node, Input::Dispatch);
+        }
     }
 
     pub(super) fn read(&mut self, node: NodeId) {
@@ -76,6 +84,7 @@ impl World {
             let floor = self.checks.acknowledged.0;
             self.node(node).reads.insert(id, floor);
             self.give(node, Input::Read { id });
+            self.dispatch(node);
         }
     }
 

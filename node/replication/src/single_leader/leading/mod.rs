@@ -214,11 +214,15 @@ impl Leading<'_> {
             (None, false) => {
                 let position = self.append(Payload::Command(command));
                 self.kernel.output(Output::Proposed { id, position });
-                self.replicate_to_all();
                 return;
             }
         };
         self.kernel.output(Output::ProposalDropped { id, why });
+    }
+
+    pub(super) fn dispatch(&mut self) {
+        self.replicate_to_all();
+        self.confirm_reads();
     }
 
     pub(super) fn tick(&mut self) {
@@ -263,7 +267,7 @@ impl Leading<'_> {
 
     /// Sends a heartbeat of a fresh round to everybody.
     fn start_round(&mut self) {
-        self.kernel.round += u64::from(!planted::is(Bug::ReuseReadRound));
+        self.kernel.round += 1;
         let followers: Vec<NodeId> = self.leader.followers.keys().copied().collect();
         for to in followers {
             self.heartbeat(to);

@@ -46,7 +46,6 @@ impl Leading<'_> {
         }
         self.leader.reads.count += 1;
         self.leader.reads.waiting.push(id);
-        self.confirm_reads();
     }
 
     /// Releases what is confirmed; begins a round for what waits, unless one is under way already.
@@ -64,7 +63,10 @@ impl Leading<'_> {
         if self.leader.reads.waiting.is_empty() || !self.is_established() {
             return;
         }
-        let (round, index) = (self.kernel.round, self.kernel.committed());
+        let (mut round, index) = (self.kernel.round, self.kernel.committed());
+        if planted::is(Bug::ReuseReadRound) {
+            round = self.confirmed_round();
+        }
         let reads = &mut self.leader.reads;
         // INV-24: fresh for every attempt.
         let fresh = reads.confirming.back().is_none_or(|newest| newest.round < round);

@@ -76,7 +76,16 @@ impl Leading<'_> {
 
     /// This follower's log is damaged.
     pub(super) fn follower_damaged(&mut self, from: NodeId, token: u64) {
-        let floor = self.kernel.committed().max(self.leader.first_own);
+        // INV-34. Who is no voter since what is applied here has counted for nothing after it.
+        let counted = {
+            let mut since = self.kernel.configurations.since(self.kernel.applied());
+            since.any(|one| one.voters.contains(&from))
+        };
+        let floor = if counted {
+            self.kernel.committed().max(self.leader.first_own)
+        } else {
+            LogIndex::ZERO
+        };
         let (now, round) = (self.kernel.now, self.kernel.round);
         let Some(progress) = self.leader.followers.get_mut(&from) else { return };
         let known = progress.repair.is_some_and(|repair| repair.token == token);

@@ -80,6 +80,8 @@ pub(in super::super) fn scan(arguments: &Arguments<'_>) -> Parsed {
             "TYPE" => {
                 types = match upper(options.value()?).as_str() {
                     "STRING" => TypeFilter::Only(KeyType::String),
+                    "HASH" => TypeFilter::Only(KeyType::Hash),
+                    "SET" => TypeFilter::Only(KeyType::Set),
                     _ => TypeFilter::Nothing,
                 };
             }
@@ -87,6 +89,42 @@ pub(in super::super) fn scan(arguments: &Arguments<'_>) -> Parsed {
         }
     }
     Ok(Command::Keyspace(KeyspaceCommand::Scan { cursor, pattern, count, types }))
+}
+
+pub(in super::super) fn randomkey(_: &Arguments<'_>) -> Parsed {
+    Ok(Command::Keyspace(KeyspaceCommand::RandomKey))
+}
+
+pub(in super::super) fn rename(arguments: &Arguments<'_>) -> Parsed {
+    let (from, to) = (arguments.owned(1), arguments.owned(2));
+    Ok(write(Write::Rename { from, to, only_if_none: false }))
+}
+
+pub(in super::super) fn renamenx(arguments: &Arguments<'_>) -> Parsed {
+    let (from, to) = (arguments.owned(1), arguments.owned(2));
+    Ok(write(Write::Rename { from, to, only_if_none: true }))
+}
+
+pub(in super::super) fn copy(arguments: &Arguments<'_>) -> Parsed {
+    let (from, to) = (arguments.owned(1), arguments.owned(2));
+    let mut replace = false;
+    let mut options = arguments.options(3);
+    while let Some(option) = options.next() {
+        match upper(option).as_str() {
+            "REPLACE" => replace = true,
+            "DB" => {
+                if options.integer()? != 0 {
+                    return Err(CommandError::other("ERR DB index is out of range"));
+                }
+            }
+            _ => return Err(CommandError::Syntax),
+        }
+    }
+    if from == to {
+        let text = "ERR source and destination objects are the same";
+        return Err(CommandError::other(text));
+    }
+    Ok(write(Write::Copy { from, to, replace }))
 }
 
 pub(in super::super) fn wait(arguments: &Arguments<'_>) -> Parsed {
@@ -107,7 +145,7 @@ pub(in super::super) fn waitaof(arguments: &Arguments<'_>) -> Parsed {
 }
 
 pub(in super::super) fn object_encoding(arguments: &Arguments<'_>) -> Parsed {
-    Ok(shaped(Operation::Read(Read::Get { key: arguments.owned(2) }), Shape::Encoding))
+    Ok(read(Read::Encoding { key: arguments.owned(2) }))
 }
 
 pub(in super::super) fn object_refcount(arguments: &Arguments<'_>) -> Parsed {

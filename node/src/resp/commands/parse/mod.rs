@@ -6,11 +6,14 @@ pub(super) mod command;
 pub(super) mod config;
 pub(super) mod connection;
 mod expiry;
+pub(super) mod hashes;
 pub(super) mod keys;
 pub(super) mod refuse;
 pub(super) mod server;
 pub(super) mod session;
+pub(super) mod sets;
 pub(super) mod strings;
+pub(super) mod transactions;
 
 use bytes::Bytes;
 use quorate_group::{Operation, Read, Write};

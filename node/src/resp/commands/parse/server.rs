@@ -1,12 +1,10 @@
 //! The node.
 
-use quorate_group::{Operation, Read};
+use quorate_group::Read;
 
-use super::{Parsed, shaped};
+use super::{Parsed, read};
 use crate::resp::commands::arguments::{text, upper};
-use crate::resp::commands::{
-    Arguments, Command, CommandError, KeyspaceCommand, ServerCommand, Shape,
-};
+use crate::resp::commands::{Arguments, Command, CommandError, KeyspaceCommand, ServerCommand};
 use crate::resp::{Reply, parse_integer};
 
 pub(in super::super) fn info(arguments: &Arguments<'_>) -> Parsed {
@@ -80,8 +78,7 @@ pub(in super::super) fn memory_usage(arguments: &Arguments<'_>) -> Parsed {
         }
         _ => return Err(CommandError::Syntax),
     }
-    let operation = Operation::Read(Read::Get { key: arguments.owned(2) });
-    Ok(shaped(operation, Shape::MemoryUsage))
+    Ok(read(Read::MemoryUsage { key: arguments.owned(2) }))
 }
 
 pub(in super::super) fn slowlog_get(arguments: &Arguments<'_>) -> Parsed {

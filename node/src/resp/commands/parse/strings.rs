@@ -1,14 +1,39 @@
 //! Strings.
 
-use quorate_group::{Expiry, FloatText, Operation, Read, SetCondition, Write};
+use quorate_group::{DeleteCondition, Expiry, FloatText, Operation, Read, SetCondition, Write};
 
 use super::expiry::{Instant, Unit, relative};
 use super::{Parsed, keys_from, read, shaped, write};
 use crate::resp::commands::arguments::{Options, upper};
 use crate::resp::commands::{Arguments, CommandError, Shape};
 
+const DIGEST_DIGITS: usize = 16;
+
 pub(in super::super) fn append(arguments: &Arguments<'_>) -> Parsed {
     Ok(write(Write::Append { key: arguments.owned(1), suffix: arguments.owned(2) }))
+}
+
+/// Without a condition as DEL.
+pub(in super::super) fn delex(arguments: &Arguments<'_>) -> Parsed {
+    let key = arguments.owned(1);
+    let mut options = arguments.options(2);
+    let Some(option) = options.next() else { return Ok(write(Write::Delete { keys: vec![key] })) };
+    let value = options.value()?;
+    let condition = match upper(option).as_str() {
+        "IFEQ" => DeleteCondition::Value { value: value.clone(), equal: true },
+        "IFNE" => DeleteCondition::Value { value: value.clone(), equal: false },
+        "IFDEQ" => DeleteCondition::Digest { digest: digest_of(value)?, equal: true },
+        "IFDNE" => DeleteCondition::Digest { digest: digest_of(value)?, equal: false },
+        _ => return Err(CommandError::Syntax),
+    };
+    if options.left() > 0 {
+        return Err(CommandError::Syntax);
+    }
+    Ok(write(Write::DeleteIf { key, condition }))
+}
+
+pub(in super::super) fn digest(arguments: &Arguments<'_>) -> Parsed {
+    Ok(read(Read::Digest { key: arguments.owned(1) }))
 }
 
 pub(in super::super) fn get(arguments: &Arguments<'_>) -> Parsed {
@@ -59,17 +84,25 @@ pub(in super::super) fn decrby(arguments: &Arguments<'_>) -> Parsed {
 }
 
 pub(in super::super) fn incrbyfloat(arguments: &Arguments<'_>) -> Parsed {
-    let text = std::str::from_utf8(arguments.at(2)).map_err(|_| CommandError::NotFloat)?;
-    match text.parse::<f64>() {
-        Ok(number) if number.is_nan() => return Err(CommandError::NotFloat),
-        Ok(_) if text.chars().any(|c| c.is_ascii_alphabetic() && !c.eq_ignore_ascii_case(&'e')) => {
-            return Err(CommandError::other("ERR increment would produce NaN or Infinity"));
-        }
-        Ok(_) => {}
-        Err(_) => return Err(CommandError::NotFloat),
-    }
-    let by = FloatText(text.to_owned());
+    let by = float(arguments, 2, "ERR increment would produce NaN or Infinity")?;
     Ok(write(Write::IncrementFloat { key: arguments.owned(1), by }))
+}
+
+/// A finite number; `infinite` is what the command answers to another.
+pub(super) fn float(
+    arguments: &Arguments<'_>,
+    place: usize,
+    infinite: &'static str,
+) -> Result<FloatText, CommandError> {
+    let text = std::str::from_utf8(arguments.at(place)).map_err(|_| CommandError::NotFloat)?;
+    match text.parse::<f64>() {
+        Ok(number) if number.is_nan() => Err(CommandError::NotFloat),
+        Ok(_) if text.chars().any(|c| c.is_ascii_alphabetic() && !c.eq_ignore_ascii_case(&'e')) => {
+            Err(CommandError::other(infinite))
+        }
+        Ok(_) => Ok(FloatText(text.to_owned())),
+        Err(_) => Err(CommandError::NotFloat),
+    }
 }
 
 pub(in super::super) fn setnx(arguments: &Arguments<'_>) -> Parsed {
@@ -128,6 +161,9 @@ pub(in super::super) fn set(arguments: &Arguments<'_>) -> Parsed {
             "IFEQ" if condition == SetCondition::Always => {
                 condition = SetCondition::IfEqual(options.value()?.clone());
             }
+            "IFNE" if condition == SetCondition::Always => {
+                condition = SetCondition::IfNotEqual(options.value()?.clone());
+            }
             "GET" => get = true,
             "KEEPTTL" if matches!(expiry, ExpiryOption::None | ExpiryOption::Keep) => {
                 expiry = ExpiryOption::Keep;
@@ -183,6 +219,14 @@ impl<'a> ExpiryOption<'a> {
         *self = Self::Given(Instant { number: options.value()?, unit, absolute });
         Ok(())
     }
+}
+
+fn digest_of(word: &[u8]) -> Result<u64, CommandError> {
+    let digits = std::str::from_utf8(word).ok().filter(|word| word.len() == DIGEST_DIGITS);
+    digits
+        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| CommandError::other("ERR a digest is 16 hexadecimal digits"))
 }
 
 fn increment(arguments: &Arguments<'_>, by: i64) -> Parsed {

@@ -4,6 +4,10 @@ use crate::resp::commands::Spec;
 use crate::resp::commands::parse::{container, help, keys};
 
 pub(super) const KEYS: &[Spec] = &[
+Spec::new("copy", -3, "write denyoom", "@keyspace @write @slow", keys::copy)
+        .about("generic", "6.2.0", "Copies a key within its slot.")
+        .keys("RO access", 1, 0, 1)
+        .more_keys("OW update", 2, 0, 1),
 Spec::new("del", -2, "write", "@keyspace @write @slow", keys::del)
 .about("generic", "1.0.0", "Deletes keys of one slot.")
 .keys("RM delete", 1, -1, 1)
@@ -77,6 +81,17 @@ Spec::new("pttl", 2, "readonly fast", "@keyspace @read @fast", keys::pttl)
 .keys("RO access", 1, 0, 1)
 .tips("nondeterministic_output")
 ,
+Spec::new("randomkey", 1, "readonly", "@keyspace @read @slow", keys::randomkey)
+        .about("generic", "1.0.0", "Picks a key at random.")
+        .tips("request_policy:all_shards nondeterministic_output"),
+Spec::new("rename", 3, "write", "@keyspace @write @slow", keys::rename)
+        .about("generic", "1.0.0", "Gives a key another name within its slot.")
+        .keys("RW access delete", 1, 0, 1)
+        .more_keys("OW update", 2, 0, 1),
+Spec::new("renamenx", 3, "write fast", "@keyspace @write @fast", keys::renamenx)
+        .about("generic", "1.0.0", "Gives a key another name within its slot, if no key has it.")
+        .keys("RW access delete", 1, 0, 1)
+        .more_keys("OW insert", 2, 0, 1),
 Spec::new("scan", -2, "readonly", "@keyspace @read @slow", keys::scan)
 .about("generic", "2.8.0", "Walks over the keys, some at a time.")
 .tips("nondeterministic_output request_policy:special")

@@ -2,19 +2,25 @@
 
 mod cluster;
 mod connection;
+mod hashes;
 mod keys;
 mod not_offered;
 mod server;
 mod session;
+mod sets;
 mod strings;
+mod transactions;
 
 use bytes::Bytes;
 
 use super::{CommandError, Spec};
 
-const TABLES: [&[Spec]; 6] = [
+const TABLES: [&[Spec]; 9] = [
     strings::STRINGS,
     keys::KEYS,
+    hashes::HASHES,
+    sets::SETS,
+    transactions::TRANSACTIONS,
     connection::CONNECTION,
     server::SERVER,
     cluster::CLUSTER,

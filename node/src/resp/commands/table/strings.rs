@@ -13,6 +13,12 @@ pub(super) const STRINGS: &[Spec] = &[
     Spec::new("decrby", 3, "write denyoom fast", "@write @string @fast", strings::decrby)
         .about("string", "1.0.0", "Subtracts from an integer.")
         .keys("RW access update", 1, 0, 1),
+    Spec::new("delex", -2, "write fast", "@write @string @fast", strings::delex)
+        .about("string", "8.4.0", "Deletes a string if it is what the client thinks it is.")
+        .keys("RW delete", 1, 0, 1),
+    Spec::new("digest", 2, "readonly fast", "@read @string @fast", strings::digest)
+        .about("string", "8.4.0", "The XXH3 hash of a string, in hexadecimal digits.")
+        .keys("RO access", 1, 0, 1),
     Spec::new("get", 2, "readonly fast", "@read @string @fast", strings::get)
         .about("string", "1.0.0", "Reads a string.")
         .keys("RO access", 1, 0, 1),

@@ -9,6 +9,7 @@
 
 mod background;
 mod deletion;
+mod transfer;
 
 #[cfg(test)]
 mod lsm_test;
@@ -24,6 +25,8 @@ use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumbe
 
 use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
 use deletion::{Deletion, Origin};
+use transfer::Extent;
+pub use transfer::{Exporting, Ingesting};
 
 /// A value of this size and more is kept as the slice that it came in; smaller ones are copied, so that no row keeps a whole
 /// network buffer in memory.
@@ -156,6 +159,8 @@ impl Drop for Owner {
 
 impl StateStore for Store {
     type View = View;
+    type Export = Exporting;
+    type Ingest = Ingesting;
 
     fn apply(&self, batch: Batch) {
         batch.check();
@@ -199,6 +204,21 @@ impl StateStore for Store {
         *lock(&shared.views).entry(at).or_default() += 1;
         drop(reading);
         View { shared: Arc::clone(shared), at }
+    }
+
+    fn export(
+        &self,
+        view: View,
+        from: Bytes,
+        to: Bytes,
+        cut: usize,
+        page_bytes: usize,
+    ) -> Exporting {
+        Exporting::start(view, Extent { from, to, cut, page_bytes })
+    }
+
+    fn ingest(&self, prefix: Bytes, end: Bytes) -> Ingesting {
+        Ingesting::start(self.clone(), prefix, end)
     }
 
     fn start_flush(&self) -> FlushId {
