@@ -28,6 +28,8 @@ pub enum Bug {
     LeadWithoutMajority,
     /// A damaged replica votes (INV-10).
     DamagedVotes,
+    /// A damaged replica is repaired before a majority without it holds an entry from after the damage (INV-35).
+    RepairUnproved,
     /// Entries are taken without the one before them (INV-13).
     IgnoreHole,
     /// An entry of an earlier term is committed by counting its copies (INV-16).

@@ -69,6 +69,11 @@ impl Configurations {
         self.history.range(self.place(index)..).map(|placed| &placed.configuration)
     }
 
+    /// Where the one in force at `index` was appended; the log's base at least.
+    pub(super) fn index_at(&self, index: LogIndex) -> LogIndex {
+        self.history[self.place(index)].index
+    }
+
     /// The one in force at `index`, which is not before the log's base.
     pub(super) fn at(&self, index: LogIndex) -> &Configuration {
         &self.history[self.place(index)].configuration

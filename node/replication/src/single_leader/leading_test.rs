@@ -260,23 +260,30 @@ fn a_damaged_follower_counts_for_nothing_until_it_is_repaired() {
         round,
         result: AppendResult::Damaged { token: 5 },
     };
-    driven.receive(2, damaged(1));
+    // INV-35: from now on there is an entry that shows who led since.
+    let outputs = driven.receive(2, damaged(1));
+    assert_eq!(driven.replica.last(), position(1, 3));
+    assert!(sent(&outputs).iter().any(|(to, _)| *to == node(3)), "{outputs:?}");
     // What it said before comes late, and does not count.
     driven.receive(2, matched(1, 1, 2));
     assert_eq!(driven.replica.committed(), LogIndex(1));
-    // A snapshot goes out when a majority without it has confirmed the leader.
+    // A snapshot goes out when a majority without it holds that entry: one that confirms the leader is not enough.
     let round = driven.begin_round();
     assert_eq!(driven.receive(2, damaged(round)), []);
+    let streams = |outputs: &[Output]| outputs.contains(&Output::SendSnapshot { to: node(2) });
     let outputs = driven.receive(3, matched(1, round, 2));
-    assert!(outputs.contains(&Output::SendSnapshot { to: node(2) }), "{outputs:?}");
+    assert!(!streams(&outputs), "{outputs:?}");
+    driven.receive(3, matched(1, round, 3));
+    let outputs = driven.persist();
+    assert!(streams(&outputs), "{outputs:?}");
     let offered = sent(&outputs).into_iter().find_map(|(to, message)| {
         let Message::SnapshotOffer { position, repairs, .. } = message else { return None };
         (to == node(2)).then_some((position, repairs))
     });
     assert_eq!(offered, Some((position(1, 1), Some(5))));
-    driven.step(Input::SnapshotSent { to: node(2), position: Some(position(1, 2)) });
-    driven.receive(2, matched(1, round + 1, 2));
-    assert_eq!(driven.replica.followers()[&node(2)].matched, LogIndex(2));
+    driven.step(Input::SnapshotSent { to: node(2), position: Some(position(1, 3)) });
+    driven.receive(2, matched(1, round + 1, 3));
+    assert_eq!(driven.replica.followers()[&node(2)].matched, LogIndex(3));
 }
 
 #[test]
@@ -290,7 +297,12 @@ fn a_follower_that_is_damaged_again_is_repaired_again() {
     let mut streams = 0;
     for _ in 0..6 {
         let round = driven.begin_round();
-        let outputs = [driven.receive(2, damaged(round)), driven.receive(3, matched(1, round, 1))];
+        let told = driven.receive(2, damaged(round));
+        let last = driven.replica.last().index.0;
+        let held = driven.receive(3, matched(1, round, last));
+        let durable = driven.persist();
+        let index = driven.replica.committed();
+        let outputs = [told, held, durable, driven.step(Input::Applied { index })];
         let asked = outputs.concat().contains(&Output::SendSnapshot { to: node(2) });
         if asked {
             streams += 1;
@@ -300,6 +312,8 @@ fn a_follower_that_is_damaged_again_is_repaired_again() {
         }
     }
     assert!(streams > 1, "{streams}");
+    // It is the same damage all the while, so one entry proves all that is to be proved.
+    assert_eq!(driven.replica.last().index, LogIndex(2));
 }
 
 #[test]

@@ -17,7 +17,7 @@
 //!    index.
 //! 8. After a damaged replica is repaired it persists a cut after the snapshot's index, where there may be nothing.
 //!
-//! A follower whose log is damaged answers [`AppendResult::Damaged`]: see INV-34.
+//! A follower whose log is damaged answers [`AppendResult::Damaged`]: see INV-34 and INV-35.
 //!
 //! Invariants kept here: see `docs/protocol.md`.
 
@@ -47,6 +47,8 @@ mod message;
 mod model_test;
 mod output;
 mod random;
+#[cfg(test)]
+mod repairing_test;
 mod replica;
 mod settings;
 mod succession;

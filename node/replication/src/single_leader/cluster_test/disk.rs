@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_model::{LogIndex, Position};
+use quorate_model::{LogIndex, NodeId, Position, Term};
 
 use crate::single_leader::{Configuration, Entry, HardState, PersistId, Restored};
 
@@ -114,9 +114,12 @@ impl Disk {
         self.damaged = false;
     }
 
-    /// A record in the middle cannot be read any more.
-    pub(super) fn damage(&mut self, place: usize) {
+    /// A record in the middle cannot be read any more, nor what was voted since the state was flushed.
+    pub(super) fn damage(&mut self, place: usize, node: NodeId) {
         self.damaged = true;
+        let flushed = self.entries.iter().find(|entry| entry.index() == self.flushed.applied);
+        let term = flushed.map_or(self.base.term, Entry::term);
+        self.hard_state = HardState { term, vote: (term > Term::ZERO).then_some(node) };
         let kept = place % (self.entries.len() + 1);
         self.entries.truncate(kept);
     }

@@ -146,7 +146,7 @@ impl World {
         }
         node.crash(kept);
         if damage && others_whole && enough {
-            node.disk.damage(place);
+            node.disk.damage(place, id);
             // What only this disk held cannot be read from it any more.
             self.checks.forgive_what_one_disk_held();
         }

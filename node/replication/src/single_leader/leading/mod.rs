@@ -254,6 +254,7 @@ impl Leading<'_> {
     /// This replica's own disk has more.
     pub(super) fn own_log_durable(&mut self) {
         self.advance_commit();
+        self.start_repairs();
         self.steer();
     }
 

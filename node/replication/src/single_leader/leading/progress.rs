@@ -57,6 +57,8 @@ pub(super) struct Repair {
     pub(super) round: u64,
     /// What the snapshot must contain.
     pub(super) floor: LogIndex,
+    /// An entry that was appended after this leader learnt of the damage: a majority must hold it first (INV-35).
+    pub(super) proof: LogIndex,
     /// The follower's name for its damage.
     pub(super) token: u64,
     /// What was applied when the stream was asked for, which it holds.

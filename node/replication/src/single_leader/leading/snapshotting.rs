@@ -1,13 +1,15 @@
 //! Followers that the log does not reach, and followers whose log is damaged: both need a snapshot.
 //!
-//! The stream itself is the caller's; while it lasts, offers keep the follower from electing. Keeps INV-34: what a
-//! damaged follower acknowledged before is forgotten, and its snapshot holds everything that may have counted on it.
+//! The stream itself is the caller's; while it lasts, offers keep the follower from electing. Keeps INV-34 (what a
+//! damaged follower acknowledged before is forgotten, and its snapshot holds everything that may have counted on it) and
+//! INV-35 (what it voted, and what else it lost, has no effect any more when it is whole).
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position};
 
 use super::Leading;
 use super::progress::{Phase, Repair, Snapshot};
-use crate::single_leader::{Message, Output};
+use crate::single_leader::{Message, Output, Payload};
 
 impl Leading<'_> {
     /// The entries that this follower needs are gone.
@@ -76,35 +78,47 @@ impl Leading<'_> {
 
     /// This follower's log is damaged.
     pub(super) fn follower_damaged(&mut self, from: NodeId, token: u64) {
-        // INV-34. Who is no voter since what is applied here has counted for nothing after it.
-        let counted = {
-            let mut since = self.kernel.configurations.since(self.kernel.applied());
-            since.any(|one| one.voters.contains(&from))
-        };
-        let floor = if counted {
-            self.kernel.committed().max(self.leader.first_own)
-        } else {
-            LogIndex::ZERO
-        };
-        let (now, round) = (self.kernel.now, self.kernel.round);
-        let Some(progress) = self.leader.followers.get_mut(&from) else { return };
-        let known = progress.repair.is_some_and(|repair| repair.token == token);
+        let Some(progress) = self.leader.followers.get(&from) else { return };
+        let known = progress.repair.filter(|repair| repair.token == token);
         // After its repair, or in the midst of it, it can be damaged again.
-        if !known || !matches!(progress.phase, Phase::Snapshot(_)) {
+        if known.is_none() || !matches!(progress.phase, Phase::Snapshot(_)) {
+            let floor = self.repair_floor(from);
+            let proof = match known {
+                Some(repair) => repair.proof,
+                None => self.append(Payload::Empty).index,
+            };
+            let (now, round) = (self.kernel.now, self.kernel.round + 1);
+            let Some(progress) = self.leader.followers.get_mut(&from) else { return };
             // INV-34: nothing that it acknowledged counts any more, nor will a late answer.
             progress.matched = LogIndex::ZERO;
             progress.answered_round = 0;
             progress.answered_at = None;
-            progress.repair = Some(Repair { round: round + 1, floor, token, streams_from: None });
+            progress.repair = Some(Repair { round, floor, proof, token, streams_from: None });
             progress.snapshot(Snapshot::Waiting { until: now });
+            self.replicate_to_all();
         }
         self.start_repairs();
     }
 
-    /// Streams to the damaged followers for which this leader knows enough: it leads still (a round that began after
-    /// it learnt of the damage is confirmed without them), and its state holds all that was committed by then.
+    /// What the snapshot for this damaged follower must contain: everything for which it may have counted (INV-34).
+    fn repair_floor(&self, node: NodeId) -> LogIndex {
+        let configurations = &self.kernel.configurations;
+        // Who is no voter since what is applied here has counted for nothing after it.
+        let counted =
+            configurations.since(self.kernel.applied()).any(|one| one.voters.contains(&node));
+        if !counted {
+            return LogIndex::ZERO;
+        }
+        // A configuration counts before it is committed, when a majority holds it.
+        let settled = configurations.index_at(self.leader.majority);
+        self.kernel.committed().max(self.leader.first_own).max(settled)
+    }
+
+    /// Streams to the damaged followers for which this leader knows enough: a majority without them holds what was appended
+    /// after it learnt of the damage, and its state holds all that they may have counted for.
     pub(super) fn start_repairs(&mut self) {
-        let (now, applied) = (self.kernel.now, self.kernel.applied());
+        let (now, applied, majority) =
+            (self.kernel.now, self.kernel.applied(), self.leader.majority);
         let confirmed = self.confirmed_round();
         let position = self.applied_position();
         let mut ready = Vec::new();
@@ -116,8 +130,14 @@ impl Leading<'_> {
                 | Phase::Probe { .. }
                 | Phase::Replicate { .. } => false,
             };
+            // INV-35: nobody can win without one of that majority who lacks the proof; and this leader led still.
+            let proved = if planted::is(Bug::RepairUnproved) {
+                confirmed >= repair.round
+            } else {
+                majority >= repair.proof
+            };
             // INV-34.
-            if waited && confirmed >= repair.round && applied >= repair.floor {
+            if waited && proved && applied >= repair.floor {
                 assert!(progress.matched == LogIndex::ZERO);
                 repair.streams_from = Some(position);
                 progress.snapshot(Snapshot::Streaming);
