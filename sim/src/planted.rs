@@ -31,6 +31,7 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
     (Bug::PreVoteRaisesTerm, "pre-vote-raises-term", Found(&["stickiness"])),
     (Bug::LeadWithoutMajority, "lead-without-majority", Found(&["stickiness"])),
     (Bug::DamagedVotes, "damaged-votes", Found(&["damaged_replicas"])),
+    (Bug::RepairUnproved, "repair-unproved", Found(&["damaged_replicas"])),
     (Bug::IgnoreHole, "ignore-hole", Found(&["log_matching"])),
     (Bug::CommitEarlierTerm, "commit-earlier-term", Found(&["commit_rule"])),
     (

@@ -36,9 +36,7 @@ pub(crate) fn check(machines: &[Machine]) -> Result<(), String> {
     let mut groups: BTreeMap<GroupId, Vec<(NodeId, &Replica)>> = BTreeMap::new();
     for machine in machines {
         for group in machine.groups() {
-            if let Some(replica) = machine.replica(group)
-                && !replica.is_damaged()
-            {
+            if let Some(replica) = machine.replica(group) {
                 groups.entry(group).or_default().push((machine.node, replica));
             }
         }

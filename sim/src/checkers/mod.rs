@@ -93,6 +93,9 @@ pub(crate) trait Checker {
 
     /// A peer's death was told to the node.
     fn refused(&mut self, _node: NodeId, _peer: NodeId) {}
+
+    /// A bit of the node's log has flipped.
+    fn rots(&mut self, _node: NodeId) {}
 }
 
 /// The checkers that watch a run while it goes on.
@@ -234,6 +237,12 @@ impl Checkers {
     pub(crate) fn refused(&mut self, node: NodeId, peer: NodeId) {
         for (_, checker) in &mut self.watching {
             checker.refused(node, peer);
+        }
+    }
+
+    pub(crate) fn rots(&mut self, node: NodeId) {
+        for (_, checker) in &mut self.watching {
+            checker.rots(node);
         }
     }
 

@@ -17,9 +17,6 @@ impl Checker for StateMachineSafety {
     fn stepped(&mut self, at: Sight<'_>, ledger: &Ledger) -> Result<(), String> {
         let (replica, node, group) = (at.replica, at.node, at.group);
         let applied = replica.applied();
-        if replica.is_damaged() {
-            return Ok(());
-        }
         if applied > replica.committed() || applied > replica.durable() {
             return Err(format!(
                 "{group}: {node} applied {applied}, committed {}, durable {}",

@@ -113,12 +113,8 @@ impl Checker for Stickiness {
                     self.heard.insert(key, heard);
                 }
             }
-            Message::AppendReply { term, result, .. } => {
-                if !matches!(result, AppendResult::Damaged { .. }) {
-                    self.answered.insert((at.group, *term, from), at.now);
-                }
-            }
             Message::PreVoteReply { granted: true, .. }
+            | Message::AppendReply { .. }
             | Message::Vote { .. }
             | Message::VoteReply { .. }
             | Message::SnapshotOffer { .. }
@@ -131,6 +127,12 @@ impl Checker for Stickiness {
         self.asked_in.insert((at.node, at.group), at.replica.term());
         if let Message::Vote { term, transfer: true, .. } = message {
             self.transfers.insert((at.node, at.group), (from, *term));
+        }
+        // Before the step that takes it, which may promote whoever answers.
+        if let Message::AppendReply { term, result, .. } = message
+            && !matches!(result, AppendResult::Damaged { .. })
+        {
+            self.answered.insert((at.group, *term, from), at.now);
         }
     }
 

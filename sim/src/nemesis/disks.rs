@@ -76,6 +76,7 @@ impl Cluster {
         } else {
             disk.flip_any_bit(seed)
         };
+        self.checkers.rots(self.machines[id.0].node);
         self.mark(|| format!("flipped {flipped:?}"));
     }
 
