@@ -92,7 +92,8 @@ impl Connected {
     }
 }
 
-/// Looks until a condition holds; the error says what was missing at the deadline.
+/// Looks until a condition holds; the error says what was missing at the deadline. An API server that is away for a
+/// moment has not said that the condition does not hold.
 pub async fn eventually<T>(
     what: &str,
     limit: Duration,
@@ -100,14 +101,25 @@ pub async fn eventually<T>(
 ) -> Result<T> {
     let started = Instant::now();
     loop {
-        let missing = match probe().await? {
-            Probe::Ready(value) => return Ok(value),
-            Probe::Waiting(missing) => missing,
+        let missing = match probe().await {
+            Ok(Probe::Ready(value)) => return Ok(value),
+            Ok(Probe::Waiting(missing)) => missing,
+            Err(error) if is_passing(&error) => format!("{error:#}"),
+            Err(error) => return Err(error.context(format!("while waiting for {what}"))),
         };
         if started.elapsed() > limit {
             bail!("gave up waiting for {what} after {limit:?}: {missing}");
         }
         tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+}
+
+/// Whether it says only that the API server did not answer this time.
+fn is_passing(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => status.code == 429 || status.code >= 500,
+        Some(kube::Error::Service(_) | kube::Error::HyperError(_)) => true,
+        Some(_) | None => false,
     }
 }
 

@@ -34,8 +34,13 @@ impl<'a> Namespace<'a> {
 
     pub(super) async fn delete(&self) -> Result<()> {
         let all = Api::<Object>::all(self.connected.client.clone());
-        all.delete(&self.name, &DeleteParams::default()).await?;
-        eventually("the namespace's end", 2 * MINUTE, async || {
+        eventually("the namespace's deletion to be accepted", MINUTE, async || {
+            all.delete(&self.name, &DeleteParams::default()).await?;
+            Ok(Probe::Ready(()))
+        })
+        .await?;
+        // Kubelets that lost the API server ask it again half a minute later, and only then see that pods are to go.
+        eventually("the namespace's end", 4 * MINUTE, async || {
             Ok(match all.get_opt(&self.name).await? {
                 None => Probe::Ready(()),
                 Some(left) => Probe::Waiting(format!("{:?}", left.status)),

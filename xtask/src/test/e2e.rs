@@ -58,6 +58,8 @@ fn tests(names: &[&str]) -> std::process::Command {
     }
     // The tests share one cluster and break it: they take turns.
     run.args(["--", "--nocapture", "--test-threads=1"]).env("QUORATE_E2E", "1");
+    // A test that fails says why in its error; forty frames behind it only push that out of sight.
+    run.env("RUST_LIB_BACKTRACE", "0");
     run
 }
 
