@@ -62,6 +62,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             }
         }
         self.release_applied();
+        self.wake_expiry();
         match refusal {
             Some(refusal) => self.refuse_state(refusal),
             None => self.group.tasks.push_back(Task::Step(Input::Applied { index: last })),

@@ -367,9 +367,15 @@ pub(super) fn expiry_range(now: WallTime) -> (Bytes, Bytes) {
     (bound(1), bound(now.0.saturating_add(1)))
 }
 
-/// What there is to do at `now`: sweeping, then expiry.
-pub(super) fn due_range(now: WallTime) -> (Bytes, Bytes) {
-    (garbage_range().0, expiry_range(now).1)
+/// What there is to do at any time, in the order of its time: sweeping, then expiry.
+pub(super) fn due_range() -> (Bytes, Bytes) {
+    (Bytes::from_static(&[EXPIRY]), Bytes::from_static(&[EXPIRY + 1]))
+}
+
+/// The time of one of these rows: zero for what is to be swept.
+pub(super) fn time_of_due_row(row: &[u8]) -> WallTime {
+    assert!(row.len() >= GARBAGE_BYTES.min(EXPIRY_KEY_AT) && row[0] == EXPIRY);
+    WallTime(number(&row[1..9]).expect("eight bytes"))
 }
 
 /// Every data row from `position` on: the end is excluded.

@@ -36,7 +36,7 @@ pub use lost::{LostOutcome, LostWrite, lost_writes};
 pub use overlay::Overlay;
 pub use read::{Expired, ReadOutcome, read};
 pub use tokens::fingerprint;
-pub use view::{View, due};
+pub use view::{View, next_due};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use super::layers::{Changes, Row, merged};
 use super::layout::{
     FLUSH_ROW, Fields, Header, KEY_BYTES_MAX, ScanPosition, due_range, expiry_range,
     fields_of_garbage_row, garbage_range, header_row, key_of_expiry_row, number, removal_row,
+    time_of_due_row,
 };
 use crate::Version;
 
@@ -157,11 +158,12 @@ impl<'a, R: Rows> View<'a, R> {
     }
 }
 
-/// Whether any key's time has come or field rows are to be swept: a leader then proposes `Write::RemoveExpired`.
+/// When the first key's time comes, or zero when field rows are to be swept: a leader then proposes `Write::RemoveExpired`.
+/// `None` when no key has an expiry.
 ///
 /// # Errors
 /// [`StateError::Read`].
-pub fn due<R: Rows>(view: &View<'_, R>, now: WallTime) -> Result<bool, StateError> {
-    let (from, to) = due_range(now);
-    Ok(!view.range(&from, &to, 1)?.is_empty())
+pub fn next_due<R: Rows>(view: &View<'_, R>) -> Result<Option<WallTime>, StateError> {
+    let (from, to) = due_range();
+    Ok(view.range(&from, &to, 1)?.first().map(|(row, _)| time_of_due_row(row)))
 }
