@@ -25,9 +25,12 @@ pub(super) struct NodeOutlets {
 
 /// What a user should hear of when it begins.
 fn warn_of_changes(before: &Status, now: &Status) {
+    // Both are in the order of groups.
+    let mut olds = before.replicas.iter().peekable();
     for replica in &now.replicas {
         let group = replica.group;
-        let old = before.replicas.iter().find(|old| old.group == group);
+        while olds.next_if(|old| old.group < group).is_some() {}
+        let old = olds.next_if(|old| old.group == group);
         if let Some(why) = &replica.quarantined
             && old.is_none_or(|old| old.quarantined.is_none())
         {
