@@ -94,6 +94,14 @@ pub enum Bug {
     StaleStream,
     /// A replica answers a session's read before it has reached the session's position.
     ReadBehindSession,
+    /// A node's beats name groups that it does not lead any more (INV-80).
+    BeatForOthers,
+    /// Beats of a process count that may be gone (INV-81).
+    BelieveOldProcess,
+    /// Two sets of resting groups are taken to be equal when they have as many groups (INV-80).
+    CompareCountsOnly,
+    /// A leader whose disk stands still goes on leading the groups that rest (INV-83).
+    BeatWhileStalled,
 }
 
 #[cfg(feature = "planted")]

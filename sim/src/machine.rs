@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_group::host::{Host, Input, Output, Start, Status};
+use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
 use quorate_model::{
     Addresses, GroupId, LogIndex, Member, Name, NodeId, StoreId, Time, Topology, WallTime,
 };
@@ -172,6 +172,15 @@ impl Machine {
 
     pub(crate) fn replica(&self, group: GroupId) -> Option<&Replica> {
         self.host.as_ref()?.replica(group)
+    }
+
+    /// What beats of a peer count for at this moment.
+    pub(crate) fn vouched(&self, peer: NodeId) -> Vouched {
+        self.host.as_ref().map(|host| host.vouched(peer)).unwrap_or_default()
+    }
+
+    pub(crate) fn disk_stands_still_for(&self) -> Option<Duration> {
+        self.host.as_ref()?.disk_stands_still_for()
     }
 
     pub(crate) fn is_installing(&self, group: GroupId) -> bool {

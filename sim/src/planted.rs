@@ -84,4 +84,8 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
         "read-behind-session",
         Found(&["read_your_writes", "monotonic_reads", "consistent_prefix", "staleness"]),
     ),
+    (Bug::BeatForOthers, "beat-for-others", Found(&["beats"])),
+    (Bug::BelieveOldProcess, "believe-old-process", Found(&["beats"])),
+    (Bug::CompareCountsOnly, "compare-counts-only", Found(&["beats"])),
+    (Bug::BeatWhileStalled, "beat-while-stalled", Found(&["beats"])),
 ];

@@ -18,6 +18,9 @@ pub struct Summary {
     pub events: u64,
     pub answered: u64,
     pub wiped: u64,
+    /// How often a beat stood for a heartbeat of a resting group, and for an answer to one.
+    pub heartbeats: u64,
+    pub answers: u64,
     pub simulated: Duration,
     /// The highest epoch that the topology reached.
     pub epoch: u64,
@@ -124,6 +127,8 @@ fn summary(cluster: &mut Cluster) -> Summary {
         events: cluster.events,
         answered: cluster.clients.workload.answered,
         wiped: cluster.wiped,
+        heartbeats: cluster.checkers.beats.heartbeats,
+        answers: cluster.checkers.beats.answers,
         simulated: cluster.now.since(Time::ZERO),
         epoch: cluster.newest_topology().map_or(0, |topology| topology.epoch.0),
         fingerprint: cluster.random.random(),

@@ -67,6 +67,10 @@ fn print_totals(totals: &Totals, took: Duration) {
         summary.answered,
         summary.wiped,
     );
+    println!(
+        "beats stood for {} heartbeats and {} answers of resting groups",
+        summary.heartbeats, summary.answers,
+    );
     println!("{passed} passed, {failed} failed");
 }
 
@@ -84,5 +88,7 @@ fn add(total: &mut Summary, summary: &Summary) {
     total.events += summary.events;
     total.answered += summary.answered;
     total.wiped += summary.wiped;
+    total.heartbeats += summary.heartbeats;
+    total.answers += summary.answers;
     total.simulated += summary.simulated;
 }

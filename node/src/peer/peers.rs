@@ -94,7 +94,8 @@ impl Peer {
             | PeerMessage::NotMember { .. }
             | PeerMessage::EngineQuery
             | PeerMessage::Engine { .. }
-            | PeerMessage::StateHash { .. } => Lane::Replication,
+            | PeerMessage::StateHash { .. }
+            | PeerMessage::Beat(_) => Lane::Replication,
             PeerMessage::SnapshotChunk { .. }
             | PeerMessage::SnapshotAck { .. }
             | PeerMessage::SnapshotAbort { .. } => Lane::Bulk,

@@ -15,6 +15,7 @@ use crate::machine::Machine;
 use crate::verdict::{Broken, By, Verdict};
 
 pub(crate) mod acknowledged_writes;
+pub(crate) mod beats;
 pub(crate) mod commit_rule;
 pub(crate) mod consistent_prefix;
 pub(crate) mod convergence;
@@ -83,6 +84,9 @@ pub(crate) trait Checker {
         Ok(())
     }
 
+    /// A beat of `peer` stood for its heartbeat, or its answer, in the group of this replica.
+    fn vouched(&mut self, _at: Sight<'_>, _peer: NodeId) {}
+
     /// A process has recovered this replica from its disk.
     fn started(&mut self, _at: Sight<'_>) -> Word {
         Ok(())
@@ -109,6 +113,7 @@ pub(crate) struct Checkers {
     pub(crate) acknowledged_writes: acknowledged_writes::AcknowledgedWrites,
     pub(crate) visibility: visibility::Visibility,
     pub(crate) divergence: divergence::Divergence,
+    pub(crate) beats: beats::Beats,
 }
 
 impl Default for Checkers {
@@ -143,6 +148,7 @@ impl Default for Checkers {
             acknowledged_writes: acknowledged_writes::AcknowledgedWrites::default(),
             visibility: visibility::Visibility::default(),
             divergence: divergence::Divergence::default(),
+            beats: beats::Beats::default(),
         }
     }
 }
@@ -157,6 +163,9 @@ impl Checkers {
         message: &PeerMessage,
     ) -> Verdict {
         self.identities.sent(machine.node).by("identities")?;
+        if let PeerMessage::Beat(beat) = message {
+            return self.beats.sent(machine, to, beat).by("beats");
+        }
         // A replica that is being destroyed may have sent its last word in the same step.
         let Some(at) = sight(now, machine, group) else { return Ok(()) };
         if let PeerMessage::Replication(message) = message {
@@ -176,6 +185,9 @@ impl Checkers {
         group: GroupId,
         message: &PeerMessage,
     ) {
+        if let PeerMessage::Beat(_) = message {
+            return self.beats.arrives(machine);
+        }
         if let (Some(at), PeerMessage::Replication(message)) = (sight(now, machine, group), message)
         {
             for (_, checker) in &mut self.watching {
@@ -193,6 +205,16 @@ impl Checkers {
         message: &PeerMessage,
         term_before: Option<Term>,
     ) -> Verdict {
+        if let PeerMessage::Beat(beat) = message {
+            let counted = self.beats.delivered(machine, from, beat).by("beats")?;
+            for group in counted.heard.into_iter().chain(counted.answered) {
+                let Some(at) = sight(now, machine, group) else { continue };
+                for (_, checker) in &mut self.watching {
+                    checker.vouched(at, from);
+                }
+            }
+            return Ok(());
+        }
         let (Some(at), Some(term_before)) = (sight(now, machine, group), term_before) else {
             return Ok(());
         };

@@ -136,6 +136,17 @@ impl Checker for Stickiness {
         }
     }
 
+    fn vouched(&mut self, at: Sight<'_>, peer: NodeId) {
+        let term = at.replica.term();
+        if at.replica.leader() == Some(peer) {
+            let (at_time, incarnation) = (at.now, at.incarnation);
+            let heard = Heard { at: at_time, term, leader: peer, incarnation };
+            self.heard.insert((at.node, at.group), heard);
+        } else if at.replica.role() == Role::Leader {
+            self.answered.insert((at.group, term, peer), at.now);
+        }
+    }
+
     fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
         if at.replica.role() != Role::Leader {
             return Ok(());

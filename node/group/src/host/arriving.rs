@@ -40,6 +40,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         self.shared.hear(from);
+        if let PeerMessage::Beat(beat) = &message {
+            return self.beat_received(from, beat);
+        }
         let hosted = self.groups.contains_key(&group);
         if !hosted && (!is_call(&message) || !self.called(group)) {
             return;
@@ -60,6 +63,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     }
 
     fn peer_refused(&mut self, peer: NodeId) {
+        self.end_pacts(peer);
         // Only its followers care.
         let groups: Vec<GroupId> = self
             .groups
@@ -175,7 +179,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             PeerMessage::MembershipQuery { nonce, term } => {
                 self.membership_asked(from, nonce, term)
             }
-            PeerMessage::NotMember { .. } => unreachable!("it concerns the whole host"),
+            PeerMessage::NotMember { .. } | PeerMessage::Beat(_) => {
+                unreachable!("it concerns the whole host")
+            }
             PeerMessage::EngineQuery => self.tell_engine(from),
             PeerMessage::Engine { format } => self.engine_told(from, format),
             PeerMessage::StateHash { index, hash, next } => {
@@ -232,6 +238,7 @@ fn is_call(message: &PeerMessage) -> bool {
         | PeerMessage::NotMember { .. }
         | PeerMessage::EngineQuery
         | PeerMessage::Engine { .. }
-        | PeerMessage::StateHash { .. } => false,
+        | PeerMessage::StateHash { .. }
+        | PeerMessage::Beat(_) => false,
     }
 }

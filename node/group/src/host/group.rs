@@ -8,6 +8,7 @@ use quorate_model::{GroupId, LogFormat, LogIndex, NodeId, Position, Term};
 use quorate_replication::single_leader::{self, Message, PersistId, ProposalId, ReadId, Replica};
 
 use super::RequestId;
+use super::beating::Repose;
 use super::checking::Checks;
 use super::expiry::Watch;
 use super::history::History;
@@ -49,6 +50,7 @@ pub(super) struct Group<V> {
     pub(super) installed: Option<(u64, u64)>,
     pub(super) points: Points,
     pub(super) expiry: Watch,
+    pub(super) repose: Repose,
     pub(super) doubt: Option<Doubt>,
     pub(super) saving: Saving,
     pub(super) history: History,
@@ -154,6 +156,7 @@ impl<V> Group<V> {
             installed: None,
             points,
             expiry: Watch::default(),
+            repose: Repose::default(),
             doubt: None,
             saving: Saving::default(),
             history: History::default(),

@@ -8,6 +8,7 @@ use quorate_replication::single_leader;
 use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
 
+use super::beating::Beat;
 use super::snapshotting::{Held, Order, OrderId, Streamed};
 use crate::{Operation, Read};
 
@@ -112,6 +113,8 @@ pub enum PeerMessage {
         hash: u64,
         next: Bytes,
     },
+    /// Of all groups that rest between the two nodes; it goes as the meta group's.
+    Beat(Box<Beat>),
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -11,11 +11,12 @@
 //! # Rooms
 //! `turn` runs one group's tasks; `executing`, `reading`, `waiting`, `applying`, `expiry` and `snapshotting` are what a
 //! turn does. `following`, `retiring`, `bootstrap`, `handover`, `retention` and `repair` are the node's own concerns;
-//! `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
+//! `beating` keeps idle groups from costing anything. `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
 //! nothing here costs a look at every group while the groups are idle.
 
 mod applying;
 mod arriving;
+mod beating;
 mod bootstrap;
 mod checking;
 mod executing;
@@ -55,12 +56,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::mem;
 
+use quorate_model::planted::{self, Bug};
 use quorate_model::{GroupId, NodeId, StoreId, Time, Topology, WallTime};
 use quorate_replication::single_leader;
 use quorate_storage::disk::Disk;
 use quorate_storage::log::OpenError;
 use quorate_storage::state::{StateError, StateStore};
 
+pub use beating::{Beat, BeatId, Digest, Vouched};
 pub use history::Counts;
 pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
 pub use output::{Failure, Output, Reply};
@@ -164,6 +167,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shared.start.node
     }
 
+    /// Since when the disk has not made durable what it was given last.
+    #[must_use]
+    pub fn disk_stands_still_for(&self) -> Option<std::time::Duration> {
+        self.shared.persisting.busy_since().map(|since| self.shared.now.since(since))
+    }
+
     /// The groups of which this node hosts a replica.
     pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
         self.groups.keys().copied()
@@ -219,6 +228,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         self.shared.persisting.submit(self.shared.now);
+        self.send_beats();
         let stall = self.shared.settings.disk_stall;
         let now = self.shared.now;
         let stalled_at = self.shared.persisting.busy_since().map(|since| since.after(stall));
@@ -250,9 +260,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     fn timer_due(&mut self, timer: Timer) {
         match timer {
-            Timer::Replica(group) => self.with_group(group, |turn| {
-                turn.group.tasks.push_back(Task::Step(single_leader::Input::Tick));
-            }),
+            Timer::Replica(group) => {
+                self.with_group(group, |turn| {
+                    turn.group.tasks.push_back(Task::Step(single_leader::Input::Tick));
+                });
+                self.with_group(group, |turn| turn.consider_rest());
+            }
             Timer::Queue(group) => self.with_group(group, |turn| turn.wake_queue()),
             Timer::Format(group) => self.with_group(group, |turn| turn.conform_format()),
             Timer::Expiry(group) => self.with_group(group, |turn| turn.expiry_due()),
@@ -264,6 +277,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
             Timer::FlushAge => self.shared.flush(),
             Timer::FlushPoll => {}
+            Timer::Beat => self.beat_due(),
             Timer::Check => self.check_due(),
             Timer::DiskStall => self.disk_stalled(),
             Timer::Addresses => self.update_addresses(),
@@ -283,6 +297,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             .groups
             .values()
             .filter(|group| group.leadership.leader == Some(node))
+            .filter(|group| !(planted::is(Bug::BeatWhileStalled) && group.repose.is_rest()))
             .map(|group| group.id)
             .collect();
         for group in led {

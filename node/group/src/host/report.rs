@@ -82,7 +82,16 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 .values()
                 .map(|group| {
                     let policy = shared.following.topology().map(|topology| &topology.policy);
-                    replica_status(group, policy, shared.now)
+                    let mut status = replica_status(group, policy, shared.now);
+                    for (node, progress) in &mut status.followers {
+                        // Where beats stand for its answers, the protocol hears of them when it is asked something.
+                        if let Some(at) = shared.beats.answered(*node, group.id) {
+                            let age = age_ms(at, shared.now);
+                            progress.last_answer_ms =
+                                Some(progress.last_answer_ms.map_or(age, |known| known.min(age)));
+                        }
+                    }
+                    status
                 })
                 .collect(),
             damaged: shared.damaged.clone(),
@@ -193,10 +202,13 @@ fn progress<V>(
         FollowerPhase::Log { entries_behind } => CatchUpPhase::Log { entries_behind },
         FollowerPhase::CaughtUp => CatchUpPhase::CaughtUp,
     };
-    let last_answer_ms =
-        view.last_answer.map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
+    let last_answer_ms = view.last_answer.map(|at| age_ms(at, now));
     let mut catch_up = group.paces.report(node, &view, group.replica.last().index);
     let base = group.replica.base().index;
     catch_up.slower_than_writes |= group.supplies.is_outrun(node, base);
     Progress { matched: view.matched, phase, last_answer_ms, catch_up }
+}
+
+fn age_ms(at: Time, now: Time) -> u64 {
+    u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,7 @@ use quorate_replication::single_leader::{ProposalId, ReadId};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
+use super::beating::Beats;
 use super::following::Following;
 use super::persisting::Persisting;
 use super::requests::Requests;
@@ -32,6 +33,7 @@ pub(super) struct Shared<D: Disk, S: StateStore> {
     pub(super) timers: Timers,
     pub(super) retention: Retention,
     pub(super) following: Following,
+    pub(super) beats: Beats,
     /// When anything came last from each node that sends anything.
     pub(super) heard: BTreeMap<NodeId, Time>,
     /// The formats of other nodes' storage engines, as they said.
@@ -78,6 +80,8 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             timers: Timers::default(),
             retention: Retention::new(written),
             following,
+            // Not the seed itself, from which timeouts are drawn.
+            beats: Beats::new(start.seed.rotate_left(31) ^ 0x5851_f42d_4c95_7f2d),
             heard: BTreeMap::new(),
             engines: BTreeMap::new(),
             checked_last: GroupId::Meta,

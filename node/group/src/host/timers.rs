@@ -32,6 +32,8 @@ pub(super) enum Timer {
     FlushAge,
     /// See whether a flush is complete.
     FlushPoll,
+    /// Tell other nodes which groups rest.
+    Beat,
     /// Compare the replicas of the next shard that is led here.
     Check,
     /// The batch in flight has been there for too long.

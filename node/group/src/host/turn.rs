@@ -46,12 +46,15 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
         self.recount();
         self.release_acknowledged();
-        let deadline = self.group.replica.deadline();
-        self.shared.timers.set(Timer::Replica(self.group.id), Some(deadline.at));
+        self.keep_rest();
+        let deadline = self.group.replica.deadline().at;
+        let deadline = Some(deadline).filter(|_| !self.group.repose.is_rest());
+        self.shared.timers.set(Timer::Replica(self.group.id), deadline);
     }
 
     /// Gives the replica one input and carries out all that it says.
     pub(super) fn step(&mut self, input: Input) {
+        self.vouch();
         self.group.replica.step(self.shared.now, input);
         while let Some(output) = self.group.replica.pop_output() {
             if !self.shared.stopped {
@@ -177,6 +180,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.drop_supplies();
         self.abort_outgoing();
         self.abandon_incoming();
+        self.rouse();
         for timer in [
             Timer::Replica(group),
             Timer::Queue(group),

@@ -5,7 +5,7 @@
 //! 1. Give it an input with [`Replica::step`]; `now` never goes back.
 //! 2. Drain [`Replica::pop_output`] until it answers `None`, before the next input. Outputs are carried out in
 //!    order, except that an [`Output::Send`] waits for the persist that its `when` names.
-//! 3. At [`Replica::deadline`] at the latest, step with [`Input::Tick`].
+//! 3. At [`Replica::deadline`] at the latest, step with [`Input::Tick`]; unless the group rests: see [`Replica::may_rest`].
 //! 4. Persists complete in the order in which they were issued. A persist that fails ends the process.
 //!    `Persisted` says the same of every earlier one.
 //! 5. `Apply` hands out only what is committed and durable here, so a state store flushed at any moment is never ahead
@@ -50,6 +50,9 @@ mod random;
 #[cfg(test)]
 mod repairing_test;
 mod replica;
+mod resting;
+#[cfg(test)]
+mod resting_test;
 mod settings;
 mod succession;
 

@@ -10,6 +10,7 @@ mod failover_test;
 mod formats_test;
 mod membership_test;
 mod requests_test;
+mod resting_test;
 mod sessions_test;
 mod snapshot_test;
 mod statement_test;

@@ -43,7 +43,7 @@ impl Leading<'_> {
         }
     }
 
-    fn next_configuration(&self) -> Option<Configuration> {
+    pub(super) fn next_configuration(&self) -> Option<Configuration> {
         let target = self.kernel.target.as_ref().filter(|target| !target.voters.is_empty())?;
         let current = self.kernel.configuration();
         let wanted: BTreeSet<NodeId> = target.voters.union(&target.learners).copied().collect();

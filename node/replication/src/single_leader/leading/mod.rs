@@ -9,6 +9,7 @@ mod membership;
 mod progress;
 mod reading;
 mod replicating;
+mod resting;
 mod snapshotting;
 mod timeline;
 mod transferring;

@@ -29,6 +29,10 @@ struct Batch {
 }
 
 impl Reads {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Takes out everything that waits, the oldest first.
     pub(super) fn drain(&mut self) -> Vec<ReadId> {
         self.count = 0;
