@@ -9,7 +9,7 @@ pub const SLOTS: u16 = 16_384;
 
 /// One of the 16,384 slots.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Slot(u16);
 
 /// One of a store's shards: a contiguous range of slots with one replication group.
@@ -19,9 +19,43 @@ pub struct ShardId(pub u16);
 
 /// A contiguous range of slots, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Ends")]
 pub struct SlotRange {
     pub first: Slot,
     pub last: Slot,
+}
+
+/// A range as it is read, before it is known to be one.
+#[derive(Deserialize)]
+struct Ends {
+    first: Slot,
+    last: Slot,
+}
+
+impl TryFrom<u16> for Slot {
+    type Error = &'static str;
+
+    fn try_from(number: u16) -> Result<Self, Self::Error> {
+        Self::new(number).ok_or("there is no slot of this number")
+    }
+}
+
+impl From<Slot> for u16 {
+    fn from(slot: Slot) -> Self {
+        slot.0
+    }
+}
+
+impl TryFrom<Ends> for SlotRange {
+    type Error = &'static str;
+
+    fn try_from(Ends { first, last }: Ends) -> Result<Self, Self::Error> {
+        if first <= last {
+            Ok(Self { first, last })
+        } else {
+            Err("the range ends before it begins")
+        }
+    }
 }
 
 impl Slot {

@@ -7,6 +7,7 @@
 pub mod entry;
 pub mod host;
 pub mod keyspace;
+mod nesting;
 mod operation;
 pub mod session;
 

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use quorate_model::{Slot, SlotRange, WallTime};
 use serde::{Deserialize, Serialize};
 
+use crate::nesting;
+
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Operation {
     Read(Read),
@@ -289,6 +291,7 @@ pub enum Write {
     /// watched. None of the operations is a transaction.
     Transaction {
         watched: Vec<(Bytes, Version)>,
+        #[serde(deserialize_with = "nesting::deserialize")]
         operations: Vec<Operation>,
     },
     /// ONCE: the write's answer, the first time that this token comes with this fingerprint; then the same answer again.
@@ -296,6 +299,7 @@ pub enum Write {
         token: Bytes,
         /// Of the command as the client sent it: a token is not used for two.
         fingerprint: u64,
+        #[serde(deserialize_with = "nesting::deserialize")]
         write: Box<Self>,
         /// What is kept, where the write in the log is no longer answered as the client's was.
         answer: Option<Value>,
@@ -405,7 +409,7 @@ pub enum Value {
     Integer(i64),
     Bulk(Bytes),
     Status(String),
-    List(Vec<Self>),
+    List(#[serde(deserialize_with = "nesting::deserialize")] Vec<Self>),
     Error(ValueError),
 }
 

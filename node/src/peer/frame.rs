@@ -16,6 +16,8 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// Before a peer has said who it is, it gets no more than this.
 pub const HANDSHAKE_BYTES_MAX: usize = 4 << 10;
 
+/// Room for this much more is made whatever has come.
+const ROOM_BYTES: usize = 64 << 10;
 const HEADER: usize = 20;
 const MAGIC: [u8; 4] = *b"QRTE";
 
@@ -123,7 +125,7 @@ pub fn encode<T: Serialize>(
 }
 
 /// Takes one whole frame off the front of `from`, or answers `None` when more bytes are needed; then `from` has room
-/// for the rest of the frame.
+/// for the rest of the frame, or for as much again as has come: what a length claims costs its sender as much.
 ///
 /// # Errors
 /// What makes the stream unusable: nothing after it can be trusted.
@@ -145,7 +147,8 @@ pub fn parse(from: &mut BytesMut, body_bytes_max: usize) -> Result<Option<Frame>
         return Err(FrameError::TooLong { length, limit: body_bytes_max });
     }
     if from.len() < HEADER + length {
-        from.reserve(HEADER + length - from.len());
+        let missing = HEADER + length - from.len();
+        from.reserve(missing.min(from.len().max(ROOM_BYTES)));
         return Ok(None);
     }
     let checksum = u32_at(from, 16);

@@ -27,6 +27,40 @@ pub struct Lost {
     pub command: Bytes,
 }
 
+impl Contents {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// When there are more than a file can hold.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
+        let head = serde_json::to_vec(&self.head)?;
+        let length = u32::try_from(head.len()).map_err(io::Error::other)?;
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(head);
+        let mut bytes = postcard::to_extend(&self.lost, bytes).map_err(io::Error::other)?;
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend(checksum.to_be_bytes());
+        Ok(bytes)
+    }
+
+    /// `None` for what is not a whole file.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, checksum) = bytes.split_last_chunk::<4>()?;
+        // INV-44.
+        if crc32c::crc32c(body) != u32::from_be_bytes(*checksum) {
+            return None;
+        }
+        let (length, rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (head, lost) = (rest.get(..length)?, rest.get(length..)?);
+        let head = serde_json::from_slice(head).ok()?;
+        let lost = postcard::from_bytes(lost).ok()?;
+        Some(Self { head, lost })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("cannot read rollback files")]
@@ -53,38 +87,18 @@ pub(super) fn write(path: &Path, name: String, rollback: &Rollback) -> io::Resul
         saved_at: rollback.at,
         led: rollback.led,
     };
-    let text = serde_json::to_vec(&head)?;
-    let length = u32::try_from(text.len()).map_err(io::Error::other)?;
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(length.to_be_bytes());
-    bytes.extend(text);
-    let mut bytes = postcard::to_extend(&lost, bytes).map_err(io::Error::other)?;
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend(checksum.to_be_bytes());
+    let contents = Contents { head, lost };
+    let bytes = contents.encode()?;
 
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
-    Ok(head)
+    Ok(contents.head)
 }
 
 pub(super) fn read(path: &Path) -> Result<Contents, ReadError> {
     let bytes = std::fs::read(path).map_err(ReadError::Io)?;
-    decode(&bytes).ok_or_else(|| ReadError::Damaged(path.to_owned()))
-}
-
-fn decode(bytes: &[u8]) -> Option<Contents> {
-    let (body, checksum) = bytes.split_last_chunk::<4>()?;
-    // INV-44.
-    if crc32c::crc32c(body) != u32::from_be_bytes(*checksum) {
-        return None;
-    }
-    let (length, rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (head, lost) = (rest.get(..length)?, rest.get(length..)?);
-    let head = serde_json::from_slice(head).ok()?;
-    let lost = postcard::from_bytes(lost).ok()?;
-    Some(Contents { head, lost })
+    Contents::decode(&bytes).ok_or_else(|| ReadError::Damaged(path.to_owned()))
 }

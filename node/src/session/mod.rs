@@ -37,6 +37,7 @@ pub use counters::Counters;
 pub use routing::{Routing, ShardRoute, host_and_port};
 pub use settings::Settings;
 pub use store::{Answer, By, Execute, Reach, SessionAnswer, SessionRead, Store};
+pub use token::{Refusal, Token};
 
 use budget::Budget;
 use connection::Connection;

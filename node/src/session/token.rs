@@ -19,7 +19,7 @@ const VERSION: u32 = 1;
 const BYTES_MAX: usize = 2 << 20;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Token {
+pub struct Token {
     pub(super) store: StoreId,
     pub(super) knowledge: Exported,
     pub(super) options: Options,
@@ -36,7 +36,7 @@ struct Content {
 
 /// Display is the answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum Refusal {
     #[error("BADTOKEN this is no token of a session")]
     NoToken,
     #[error("BADTOKEN the token has version {0}, this node knows {VERSION}")]
@@ -50,7 +50,8 @@ pub(super) enum Refusal {
 }
 
 impl Token {
-    pub(super) fn encode(self) -> String {
+    #[must_use]
+    pub fn encode(self) -> String {
         let Self { store, knowledge: Exported { shards, more, wrote_ago }, options } = self;
         let content = Content {
             store,
@@ -71,7 +72,7 @@ impl Token {
 
     /// # Errors
     /// [`Refusal`], for a token that is damaged, or not of this store with so many shards.
-    pub(super) fn decode(text: &[u8], store: StoreId, shards: usize) -> Result<Self, Refusal> {
+    pub fn decode(text: &[u8], store: StoreId, shards: usize) -> Result<Self, Refusal> {
         if text.len() > BYTES_MAX {
             return Err(Refusal::NoToken);
         }

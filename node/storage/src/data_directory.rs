@@ -84,6 +84,22 @@ struct Versioned {
     format: u32,
 }
 
+impl Identity {
+    /// What `file` holds.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Newer`], [`DataDirectoryError::Unreadable`].
+    pub fn parse(text: &[u8], file: &Path) -> Result<Self, DataDirectoryError> {
+        let unreadable = |source| DataDirectoryError::Unreadable { path: file.to_owned(), source };
+        let Versioned { format } = serde_json::from_slice(text).map_err(unreadable)?;
+        if format > FORMAT_VERSION {
+            let known = FORMAT_VERSION;
+            return Err(DataDirectoryError::Newer { path: file.to_owned(), found: format, known });
+        }
+        serde_json::from_slice(text).map_err(unreadable)
+    }
+}
+
 impl DataDirectory {
     /// Takes the directory for this process. A directory that does not exist or is empty becomes that of a new node, whose id
     /// `draw` gives.
@@ -124,13 +140,7 @@ impl DataDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("read", &file)(error)),
         };
-        let unreadable = |source| DataDirectoryError::Unreadable { path: file.clone(), source };
-        let Versioned { format } = serde_json::from_slice(&text).map_err(unreadable)?;
-        if format > FORMAT_VERSION {
-            let known = FORMAT_VERSION;
-            return Err(DataDirectoryError::Newer { path: file, found: format, known });
-        }
-        serde_json::from_slice(&text).map(Some).map_err(unreadable)
+        Identity::parse(&text, &file).map(Some)
     }
 
     #[must_use]

@@ -104,11 +104,11 @@ fn pinned(write: &Write, value: &Value) -> Result<Write, Undeterminable> {
             let operations = pinned_operations(operations, answers)?;
             Write::Transaction { watched: watched.clone(), operations }
         }
-        Write::Once { token, fingerprint, write, answer: _ } => Write::Once {
+        Write::Once { token, fingerprint, write, answer } => Write::Once {
             token: token.clone(),
             fingerprint: *fingerprint,
             write: Box::new(pinned(write, value)?),
-            answer: Some(value.clone()),
+            answer: Some(answer.as_ref().unwrap_or(value).clone()),
         },
         // By the pinned time and seed, the order of the log and the order of the rows.
         Write::Set { .. }

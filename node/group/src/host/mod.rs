@@ -45,6 +45,7 @@ mod sessions;
 mod settings;
 mod shared;
 mod snapshotting;
+mod stored;
 mod timers;
 mod topology;
 mod turn;
@@ -71,6 +72,7 @@ pub use report::{Progress, ReplicaStatus, Status};
 pub use rollback::Rollback;
 pub use settings::Settings;
 pub use snapshotting::{Held, Order, OrderId, StreamState, Streamed};
+pub use stored::Stored;
 
 use group::{Group, Task};
 use persisting::describe;

@@ -7,12 +7,13 @@ use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
 use super::layout::{
-    Body, Collection, FIELD_BYTES_MAX, FLUSH_ROW, Fields, Header, INSTANCE_ROW, KEY_BYTES_MAX,
-    STRING_BYTES_MAX, ScanPosition, expiry_row, garbage_row, header_row, number, number_cell,
-    removal_row,
+    Body, COUNTED_MAX, Collection, FIELD_BYTES_MAX, FLUSH_ROW, Fields, Header, INSTANCE_ROW,
+    KEY_BYTES_MAX, STRING_BYTES_MAX, ScanPosition, expiry_row, garbage_row, header_row, number,
+    number_cell, removal_row,
 };
 use super::random::Random;
 use super::scan::walk;
+use super::view::damaged;
 use super::{Context, Effects, RowChange, View};
 use crate::{CollectionKind, ValueError, Version};
 
@@ -173,7 +174,12 @@ impl<'a, R: Rows> Editor<'a, R> {
 
     /// Field rows that no other ever had, for a key of this slot.
     pub(super) fn new_fields(&mut self, key: &[u8]) -> Result<Fields, Stop> {
-        let newest = self.row(INSTANCE_ROW)?.and_then(|cell| number(&cell)).unwrap_or(0);
+        let newest = match self.row(INSTANCE_ROW)? {
+            None => 0,
+            Some(cell) => number(&cell)
+                .filter(|newest| *newest < COUNTED_MAX)
+                .ok_or_else(|| damaged("the newest instance"))?,
+        };
         let instance = newest + 1;
         self.rows.insert(Bytes::from_static(INSTANCE_ROW), Some(number_cell(instance)));
         Ok(Fields { slot: ScanPosition::of_key(key).slot, instance })

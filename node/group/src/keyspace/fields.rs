@@ -15,6 +15,7 @@ use super::layers::Row;
 use super::layout::{Collection, FIELD_BYTES_MAX, Fields, field_of_row, value_of_cell};
 use super::random::Random;
 use super::scan::{after, walk};
+use super::view::damaged;
 use crate::{Part, Value, ValueError};
 
 /// How many elements one command looks at, at most.
@@ -31,6 +32,11 @@ const PICK_FROM_ALL_MAX: u64 = 1_024;
 const PICK_WINDOW: usize = 64;
 /// How many different elements are picked one by one from a collection that is too large to be read.
 const PICKS_MAX: usize = 10_000;
+
+/// How often one more is tried for each element that is wanted.
+const TRIES_MAX: usize = 100;
+/// What is wrong when there are not as many fields as a header says.
+const COUNT: &str = "a count of fields";
 
 pub(super) struct Field {
     pub(super) name: Bytes,
@@ -191,7 +197,13 @@ pub(super) fn distinct<R: Rows>(
     check_picks(count)?;
     let mut chosen = BTreeSet::new();
     let mut picked = Vec::with_capacity(wanted);
+    let mut tries = 0;
     while picked.len() < wanted {
+        // Fewer than one of eight is wanted, so most tries find a new one.
+        tries += 1;
+        if tries > TRIES_MAX * wanted {
+            return Err(damaged(COUNT).into());
+        }
         let row = pick(view, collection.fields, random)?;
         if chosen.insert(row.0.clone()) {
             picked.push(Field::from(row));
@@ -227,7 +239,9 @@ fn read_all<R: Rows>(view: &View<'_, R>, collection: Collection) -> Result<Vec<R
     if bytes > ANSWER_BYTES_MAX {
         return Err(ValueError::AnswerTooLong(ANSWER_BYTES_MAX).into());
     }
-    assert!(!rows.is_empty(), "a collection is never empty");
+    if rows.is_empty() {
+        return Err(damaged(COUNT).into());
+    }
     Ok(rows)
 }
 
@@ -243,7 +257,9 @@ fn pick<R: Rows>(
         let begin = fields.range().0;
         window.extend(view.range(&begin, &from, PICK_WINDOW - window.len())?);
     }
-    assert!(!window.is_empty(), "a collection is never empty");
+    if window.is_empty() {
+        return Err(damaged(COUNT));
+    }
     let at = random.below(window.len());
     Ok(window.swap_remove(at))
 }

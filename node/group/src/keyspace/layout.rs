@@ -45,9 +45,33 @@ const FIELD_AT: usize = 1 + 2 + 8 + 4;
 const GARBAGE_BYTES: usize = 1 + 8 + 2 + 8;
 const HEADER_BYTES: usize = 1 + 8 + 8;
 const CELL: u8 = 1;
+/// Nothing is ever counted this far, from one on: what says so was not written.
+pub(super) const COUNTED_MAX: u64 = 1 << 60;
 /// How many keys of a slot share a removal's version. More make it rarer that a removal fails a WATCH of another key
 /// that does not exist, and take more rows.
 const REMOVAL_BUCKETS: u32 = 16;
+
+/// Whether a row of a group's own may look like this. What reads rows relies on it.
+pub(super) fn is_well_formed(row: &[u8]) -> bool {
+    let slot_at = |at: usize| Slot::new(u16::from_be_bytes([row[at], row[at + 1]])).is_some();
+    match row.first() {
+        Some(&DATA) => {
+            row.len() >= KEY_AT
+                && slot_at(1)
+                && usize::from(u16::from_be_bytes([row[KEY_AT - 2], row[KEY_AT - 1]]))
+                    == row.len() - KEY_AT
+        }
+        Some(&FIELDS) => row.len() >= FIELD_AT && slot_at(1),
+        Some(&EXPIRY) if row.len() >= 9 && row[1..9] == [0; 8] => {
+            row.len() == GARBAGE_BYTES
+                && slot_at(9)
+                && number(&row[11..]).is_some_and(|number| (1..=COUNTED_MAX).contains(&number))
+        }
+        Some(&EXPIRY) => row.len() >= EXPIRY_KEY_AT && slot_at(9),
+        Some(_) => true,
+        None => false,
+    }
+}
 
 /// The row that holds the newest instance.
 pub(super) const INSTANCE_ROW: &[u8] = b"i";
@@ -205,8 +229,9 @@ impl Body {
 impl Collection {
     fn decode(cell: &[u8], slot: Slot) -> Option<Self> {
         let (instance, count) = cell.split_at_checked(8)?;
-        let fields = Fields { slot, instance: number(instance)? };
-        Some(Self { fields, count: number(count)? })
+        let counted = |cell| number(cell).filter(|number| (1..=COUNTED_MAX).contains(number));
+        let fields = Fields { slot, instance: counted(instance)? };
+        Some(Self { fields, count: counted(count)? })
     }
 }
 

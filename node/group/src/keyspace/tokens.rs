@@ -12,13 +12,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::Slot;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::layout::number;
+use super::layout::{COUNTED_MAX, number};
 use crate::Value;
 
 const TOKENS: u8 = b'o';
 const ORDER: u8 = b'q';
 /// About what a token takes beside its own bytes and its answer's.
 const OVERHEAD_BYTES: u64 = 64;
+
+/// More tokens than any version ever kept.
+const COUNT_POSSIBLE_MAX: u64 = 1 << 20;
 
 /// The row that holds the [`Bounds`].
 pub(super) const BOUNDS_ROW: &[u8] = &[TOKENS];
@@ -108,7 +111,13 @@ impl Bounds {
     pub(super) fn decode(cell: &[u8]) -> Option<Self> {
         let (newest, rest) = cell.split_at_checked(8)?;
         let (oldest, bytes) = rest.split_at_checked(8)?;
-        Some(Self { newest: number(newest)?, oldest: number(oldest)?, bytes: number(bytes)? })
+        let (newest, oldest) = (number(newest)?, number(oldest)?);
+        let bounds = Self { newest, oldest, bytes: number(bytes)? };
+        let possible = (1..=newest.saturating_add(1)).contains(&oldest)
+            && newest <= COUNTED_MAX
+            && bounds.count() <= COUNT_POSSIBLE_MAX
+            && bounds.bytes <= COUNTED_MAX;
+        possible.then_some(bounds)
     }
 
     pub(super) const fn count(self) -> u64 {

@@ -8,8 +8,8 @@ use super::Overlay;
 use super::layers::{Changes, Row, merged};
 use super::layout::{
     FLUSH_ROW, Fields, Header, KEY_BYTES_MAX, ScanPosition, due_range, expiry_range,
-    fields_of_garbage_row, garbage_range, header_row, key_of_expiry_row, number, removal_row,
-    time_of_due_row,
+    fields_of_garbage_row, garbage_range, header_row, is_well_formed, key_of_expiry_row, number,
+    removal_row, time_of_due_row,
 };
 use crate::Version;
 
@@ -63,7 +63,8 @@ impl<'a, R: Rows> View<'a, R> {
             return Ok(None);
         }
         let slot = ScanPosition::of_key(key).slot;
-        Ok(self.row(&header_row(key))?.and_then(|cell| Header::decode(&cell, slot)))
+        let Some(cell) = self.row(&header_row(key))? else { return Ok(None) };
+        Header::decode(&cell, slot).map(Some).ok_or_else(|| damaged("a key's header"))
     }
 
     /// What is the version of a key that does not exist: it changes with every removal of this key.
@@ -146,6 +147,9 @@ impl<'a, R: Rows> View<'a, R> {
         let mut rows = self.rows.range(&self.prefixed(from), &self.prefixed(to), count_max)?;
         for (row, _) in &mut rows {
             *row = row.slice(self.prefix.len()..);
+            if !is_well_formed(row) {
+                return Err(damaged("a row"));
+            }
         }
         Ok(rows)
     }
@@ -156,6 +160,11 @@ impl<'a, R: Rows> View<'a, R> {
         whole.put_slice(row);
         whole.freeze()
     }
+}
+
+/// The disk gave back what nobody wrote: the same as nothing at all.
+pub(super) fn damaged(what: &str) -> StateError {
+    StateError::Read(format!("{what} is not what was written").into())
 }
 
 /// When the first key's time comes, or zero when field rows are to be swept: a leader then proposes `Write::RemoveExpired`.

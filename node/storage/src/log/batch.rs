@@ -165,19 +165,20 @@ pub(super) fn first(unit: &[u8]) -> First {
     parse(unit).map_or(First::Garbage, First::Header)
 }
 
-/// Looks at all units of a batch; `bytes` are `header.total_bytes()`.
+/// Looks at all units of a batch; `bytes` are `header.total_bytes()`, or fewer where the file ends: zeros stand behind.
 pub(super) fn rest(header: &Header, bytes: &Bytes) -> Rest {
-    assert_eq!(bytes.len(), header.total_bytes(), "the caller reads the whole batch");
-    let body = bytes.slice(header.body_offset()..header.body_offset() + header.body_bytes);
+    assert!(bytes.len() <= header.total_bytes(), "the caller reads one batch");
+    assert!(bytes.len() >= UNIT_BYTES && bytes.len().is_multiple_of(UNIT_BYTES), "whole units");
+    let body = header.body_offset()..header.body_offset() + header.body_bytes;
     if header.inline() {
-        return Rest::Whole(body);
+        return Rest::Whole(bytes.slice(body));
     }
-    let mut torn = false;
+    let mut torn = bytes.len() < header.total_bytes();
     let mut checksums: Vec<Option<u32>> = Vec::with_capacity(body_units(header.body_bytes));
     let room = FIRST_FIELDS_BYTES..UNIT_BYTES - CHECKSUM_BYTES;
     checksums.extend(bytes[room].chunks(CHECKSUM_BYTES).map(|bytes| Some(word(bytes))));
     for index in 1..header_units(header.body_bytes) {
-        let unit = &bytes[index * UNIT_BYTES..(index + 1) * UNIT_BYTES];
+        let Some(unit) = bytes.get(index * UNIT_BYTES..(index + 1) * UNIT_BYTES) else { break };
         let seed = more_seed(header.checksum, u32::try_from(index).unwrap_or(u32::MAX));
         if sealed(unit, seed) {
             let room = MORE_FIELDS_BYTES..UNIT_BYTES - CHECKSUM_BYTES;
@@ -190,7 +191,7 @@ pub(super) fn rest(header: &Header, bytes: &Bytes) -> Rest {
         }
     }
     let begin = header.body_offset();
-    for (index, unit) in bytes[begin..].chunks(UNIT_BYTES).enumerate() {
+    for (index, unit) in bytes.get(begin..).unwrap_or(&[]).chunks(UNIT_BYTES).enumerate() {
         match checksums[index] {
             Some(checksum) if checksum == crc32c::crc32c(unit) => {}
             Some(_) if planted::is(Bug::SkipChecksum) => {}
@@ -200,7 +201,7 @@ pub(super) fn rest(header: &Header, bytes: &Bytes) -> Rest {
             None => {}
         }
     }
-    if torn { Rest::Torn } else { Rest::Whole(body) }
+    if torn { Rest::Torn } else { Rest::Whole(bytes.slice(body)) }
 }
 
 fn put_fields(out: &mut BytesMut, header: &Header) {

@@ -13,6 +13,8 @@ pub const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Length, type, group number.
 const HEAD_BYTES: usize = 4 + 1 + 4;
 const CHECKSUM_BYTES: usize = 4;
+/// Indexes and terms are counted, and never this far: whoever adds to one need not look.
+const NUMBER_MAX: u64 = 1 << 62;
 /// A payload of this size and more is written from where it is; smaller ones are copied next to each other.
 const LARGE_PAYLOAD_BYTES: usize = 4 << 10;
 
@@ -44,6 +46,8 @@ pub(super) enum Malformed {
     Group(u32),
     #[error("a record's fields do not fill it")]
     Fields,
+    #[error("a record's index or term is out of bounds")]
+    Number,
 }
 
 mod tag {
@@ -138,8 +142,8 @@ pub(super) fn decode(bytes: &Bytes) -> Result<(Stored, usize), Malformed> {
             kind: EntryKind(fields.u8()?),
             payload: bytes.slice(checked - fields.take_rest()..checked),
         },
-        tag::CUT => Body::Cut { from: LogIndex(fields.u64()?) },
-        tag::HARD_STATE => Body::HardState { term: Term(fields.u64()?), vote: fields.vote()? },
+        tag::CUT => Body::Cut { from: LogIndex(fields.number()?) },
+        tag::HARD_STATE => Body::HardState { term: Term(fields.number()?), vote: fields.vote()? },
         tag::START_KEEPING | tag::START_DROPPING => {
             if tag == tag::START_KEEPING {
                 continuation = Continuation::Keeps;
@@ -224,8 +228,13 @@ impl Fields<'_> {
         Ok(u64::from_le_bytes(self.take()?))
     }
 
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let number = self.u64()?;
+        if number <= NUMBER_MAX { Ok(number) } else { Err(Malformed::Number) }
+    }
+
     fn position(&mut self) -> Result<Position, Malformed> {
-        Ok(Position { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
+        Ok(Position { term: Term(self.number()?), index: LogIndex(self.number()?) })
     }
 
     fn vote(&mut self) -> Result<Option<NodeId>, Malformed> {

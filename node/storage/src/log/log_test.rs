@@ -59,6 +59,35 @@ fn indexes(log: &Log<Simulated>, from: u64) -> Vec<u64> {
 }
 
 #[test]
+fn a_batch_that_the_file_ends_in_is_torn_and_takes_no_memory() {
+    use super::batch::{Header, Rest, encode, first, rest};
+    use super::codec::{Continuation, Parts, Stored};
+    let entry = Body::Entry {
+        position: Position { term: Term(1), index: LogIndex(1) },
+        kind: EntryKind(1),
+        payload: Bytes::from(vec![7; 300_000]),
+    };
+    let record = Record { group: GroupId::Meta, body: entry };
+    let mut parts = Parts::default();
+    parts.push(&Stored { record, continuation: Continuation::Drops });
+    let header = Header {
+        salt: 1,
+        id: BatchId(1),
+        oldest: SegmentNumber(1),
+        previous: 0,
+        body_bytes: 0,
+        records: 1,
+        checksum: 0,
+    };
+    let whole: Bytes = encode(header, parts).parts.concat().into();
+    let batch::First::Header(header) = first(&whole[..512]) else { panic!("a header") };
+    assert!(matches!(rest(&header, &whole), Rest::Whole(_)));
+    for units in 1..whole.len() / 512 {
+        assert!(matches!(rest(&header, &whole.slice(..units * 512)), Rest::Torn), "{units}");
+    }
+}
+
+#[test]
 fn a_batch_is_durable_only_when_its_sync_is_complete() {
     let disk = Simulated::new();
     let mut log = open(&disk).0;

@@ -75,7 +75,7 @@ pub enum StreamState {
 
 /// What goes before the rows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Head {
+pub(super) struct Head {
     configuration: Configuration,
     keys: u64,
     time: WallTime,
@@ -84,7 +84,7 @@ struct Head {
 
 /// What goes after them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct End {
+pub(super) struct End {
     rows: u64,
     /// Over the checksums of all chunks before, in order.
     checksum: u32,

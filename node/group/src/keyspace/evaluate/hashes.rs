@@ -117,6 +117,8 @@ fn finish<R: Rows>(
 ) -> Result<(), Stop> {
     match old {
         Some(old) => editor.put_count(key, old.count + new),
+        // No field at all: no client's parser lets that pass, a peer's message may say so.
+        None if new == 0 => Ok(()),
         None => editor.put(key, Body::Hash(Collection { fields, count: new }), None),
     }
 }

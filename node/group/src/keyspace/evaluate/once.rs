@@ -19,6 +19,7 @@ use super::{Context, Evaluated, evaluate};
 use crate::keyspace::layers::Changes;
 use crate::keyspace::layout::ScanPosition;
 use crate::keyspace::tokens::{BOUNDS_ROW, Bounds, Done, Token, order_row};
+use crate::keyspace::view::damaged;
 use crate::keyspace::{Effects, RowChange, View};
 use crate::{Value, ValueError, Write};
 
@@ -52,7 +53,8 @@ pub(super) fn once<R: Rows>(
         return Ok(refused(ValueError::Nested));
     };
     let token = Token::new(slot, token);
-    if let Some(done) = view.row(&token.row())?.and_then(|cell| Done::decode(&cell)) {
+    if let Some(cell) = view.row(&token.row())? {
+        let done = Done::decode(&cell).ok_or_else(|| damaged("what is kept of a token"))?;
         return Ok(if done.fingerprint == fingerprint {
             Evaluated { value: done.answer, effects: Effects::default() }
         } else {
@@ -90,13 +92,19 @@ fn keep<R: Rows>(
     cell: Bytes,
     context: Context,
 ) -> Result<Effects, StateError> {
-    let bounds = view.row(BOUNDS_ROW)?.and_then(|cell| Bounds::decode(&cell));
-    let mut bounds = bounds.unwrap_or_default();
+    let wrong = || damaged("the bounds of the tokens");
+    let mut bounds = match view.row(BOUNDS_ROW)? {
+        None => Bounds::default(),
+        Some(cell) => Bounds::decode(&cell).ok_or_else(wrong)?,
+    };
     let mut changes = Vec::new();
     bounds.newest += 1;
     bounds.bytes += token.taken(&cell);
     while bounds.count() > TOKENS_MAX || bounds.bytes > BYTES_MAX {
-        assert!(bounds.oldest < bounds.newest, "one token is far below the bound");
+        // One token is far below the bound.
+        if bounds.oldest >= bounds.newest {
+            return Err(wrong());
+        }
         let order = order_row(bounds.oldest);
         if let Some(oldest) = view.row(&order)?.map(Token::of_order) {
             let row = oldest.row();

@@ -30,7 +30,7 @@ pub(super) fn add<R: Rows>(
     }
     match old {
         // Nothing new leaves nothing to be written.
-        Some(_) if new == 0 => {}
+        _ if new == 0 => {}
         Some(old) => editor.put_count(key, old.count + new)?,
         None => editor.put(key, Body::Set(Collection { fields, count: new }), None)?,
     }

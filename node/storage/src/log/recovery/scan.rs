@@ -194,7 +194,9 @@ impl<'a, D: Disk> Scan<'a, D> {
                     if header.id > self.next { DamageKind::Hole } else { DamageKind::BatchHeader };
                 return damaged(current.number, current.end, kind);
             }
-            let bytes = reader.bytes(current.end, header.total_bytes())?;
+            // What a header claims is taken for no more than the file holds.
+            let there = usize::try_from(reader.length()? - current.end).unwrap_or(usize::MAX);
+            let bytes = reader.bytes(current.end, header.total_bytes().min(there))?;
             let body = match batch::rest(&header, &bytes) {
                 batch::Rest::Whole(body) => body,
                 batch::Rest::Torn => return Ok(End::Torn),
