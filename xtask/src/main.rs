@@ -5,6 +5,7 @@
 
 mod bench;
 mod crds;
+mod fuzz;
 mod images;
 mod model_check;
 mod planted;
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Args),
     /// Show that the simulation finds every bug that is planted on purpose.
     Planted(planted::Args),
+    /// Give every reader bytes that nobody wrote.
+    Fuzz(fuzz::Args),
     /// Run the tests.
     Test(test::Args),
 }
@@ -74,6 +77,7 @@ fn run() -> Result<()> {
         Command::Sim(args) => sim::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Planted(args) => planted::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Test(args) => test::run(&args),
     }
 }

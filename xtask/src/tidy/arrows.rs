@@ -29,6 +29,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "quorate-model",
         ],
     ),
+    (
+        "quorate-fuzz",
+        &[
+            "quorate-node",
+            "quorate-group",
+            "quorate-replication",
+            "quorate-storage",
+            "quorate-model",
+        ],
+    ),
     ("quorate-e2e", &["quorate-api", "quorate-model"]),
     ("quorate-bench", &["quorate-api", "quorate-model"]),
     ("xtask", &["quorate-e2e"]),

@@ -1,25 +1,24 @@
-//! Arbitrary words to the reading of commands: it never panics, and what it answers is one line.
-#![no_main]
+//! Arbitrary words to the reading of commands: keys are among the words, and an answer is one line.
 
 use bytes::{Bytes, BytesMut};
-use libfuzzer_sys::fuzz_target;
 use quorate_node::resp::commands::{Command, parse};
 use quorate_node::resp::{Protocol, Reply, encode};
 
-fuzz_target!(|text: &[u8]| {
-    let text = Bytes::copy_from_slice(text);
+pub(super) fn check(input: &[u8]) {
+    let text = Bytes::copy_from_slice(input);
     let words: Vec<Bytes> =
         text.split(|byte| *byte == b'\n').map(|word| text.slice_ref(word)).collect();
     let reply = match parse(&words) {
         Ok(parsed) => match parsed.command {
             Command::Fixed(reply) => reply,
             Command::Data(data) => {
-                // Every key is one of the words.
                 assert!(data.operation.keys().iter().all(|key| words.contains(key)));
                 return;
             }
             Command::Keyspace(_)
             | Command::Wait(_)
+            | Command::Session(_)
+            | Command::Transaction(_)
             | Command::Connection(_)
             | Command::Client(_)
             | Command::Server(_)
@@ -35,4 +34,31 @@ fuzz_target!(|text: &[u8]| {
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         }
     }
-});
+}
+
+pub(super) fn seeds() -> Vec<Vec<u8>> {
+    [
+        "set\nkey\nvalue\npx\n100\nnx\nget",
+        "mset\na\n1\nb\n2",
+        "hset\nh\nf\nv\ng\nw",
+        "hscan\nh\n0\nmatch\n*\ncount\n5\nnovalues",
+        "zadd\nz\n1\nm",
+        "once\ntoken\nincrby\na\n5",
+        "session\nreads\nnearest",
+        "wait\n1\n100",
+        "waitaof\n1\n1\n100",
+        "client\nsetname\nme",
+        "cluster\ngetkeysinslot\n7\n10",
+        "config\nget\n*",
+        "expireat\na\n1700000000\ngt",
+        "sintercard\n2\na\nb\nlimit\n3",
+        "delex\na\nifeq\nx",
+        "copy\na\nb\nreplace",
+        "scan\n0\nmatch\n*a*\ncount\n10\ntype\nstring",
+        "hello\n3\nauth\nuser\nword\nsetname\nme",
+        "command\ndocs\nget",
+        "info\nall",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
