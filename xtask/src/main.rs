@@ -5,6 +5,7 @@
 
 mod bench;
 mod crds;
+mod fixtures;
 mod fuzz;
 mod images;
 mod model_check;
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::Args),
     /// Show that the simulation finds every bug that is planted on purpose.
     Planted(planted::Args),
+    /// Write the data directories of this version anew that tests open for ever.
+    Fixtures,
     /// Give every reader bytes that nobody wrote.
     Fuzz(fuzz::Args),
     /// Run the tests.
@@ -77,6 +80,7 @@ fn run() -> Result<()> {
         Command::Sim(args) => sim::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Planted(args) => planted::run(&args),
+        Command::Fixtures => fixtures::run(),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Test(args) => test::run(&args),
     }
