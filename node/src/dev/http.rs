@@ -54,6 +54,18 @@ pub async fn post<T: DeserializeOwned>(
     read(status, &body)
 }
 
+/// An answer that is not JSON: the metrics.
+///
+/// # Errors
+/// See [`HttpError`].
+pub async fn text(address: &str, path: &str) -> Result<String, HttpError> {
+    let (status, body) = exchange(address, Method::GET, path, Bytes::new()).await?;
+    if !status.is_success() {
+        return Err(HttpError::Status(status));
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
 /// Both answers of `/readyz` are readable.
 ///
 /// # Errors

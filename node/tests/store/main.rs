@@ -14,6 +14,7 @@ mod follower_frozen;
 mod handover;
 mod leader_frozen;
 mod leader_killed;
+mod log_format_switched;
 mod malformed;
 mod moved;
 mod node_added;
