@@ -72,6 +72,7 @@ pub(super) struct StorageFile {
     snapshot_chunk_bytes: Option<u64>,
     disk_stall_ms: Option<u64>,
     block_cache_bytes: Option<u64>,
+    row_cache_bytes: Option<u64>,
 }
 
 impl LimitsFile {
@@ -183,7 +184,14 @@ impl StorageFile {
             1 << 20,
             1 << 44,
         )?;
-        Ok(lsm::Settings { block_cache_bytes })
+        let row_cache_bytes = within(
+            "storage.row_cache_bytes",
+            self.row_cache_bytes,
+            lsm::Settings::default().row_cache_bytes,
+            0,
+            1 << 44,
+        )?;
+        Ok(lsm::Settings { block_cache_bytes, row_cache_bytes })
     }
 
     pub(super) fn parse(

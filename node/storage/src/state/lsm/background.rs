@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use lsm_tree::{AbstractTree, compaction::Leveled};
 
+use super::super::FlushId;
 use super::{Shared, Work, deletion, lock};
 
 /// What a thread does until the store is closed.
@@ -26,7 +27,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
 
 fn flush_until_ending(shared: &Shared) {
     while let Some(id) = shared.next_work(|work| work.flushes.front().copied()) {
-        let flushed = flush(shared);
+        let flushed = flush(shared, id);
         shared.measure_pressure();
         let mut work = lock(&shared.work);
         match flushed {
@@ -43,13 +44,32 @@ fn flush_until_ending(shared: &Shared) {
     }
 }
 
-fn flush(shared: &Shared) -> lsm_tree::Result<()> {
-    let oldest = shared.oldest_in_use();
-    let lock = shared.tree.get_flush_lock();
-    let _bytes: Option<u64> = shared.tree.flush(&lock, oldest)?;
-    drop(lock);
-    shared.publish();
+/// Brings what was sealed for this flush to the tables, and what was sealed before it.
+fn flush(shared: &Shared, through: FlushId) -> lsm_tree::Result<()> {
+    let flushing = lock(&shared.flushing);
+    let flushed = to_tables(shared, through)?;
+    let writer = lock(&shared.writer);
+    shared.flushed(&writer, flushed);
+    drop((writer, flushing));
     Ok(())
+}
+
+/// The caller holds `flushing`. Answers how many of the oldest memtables are in the tables now: it lets them go.
+pub(super) fn to_tables(shared: &Shared, through: FlushId) -> lsm_tree::Result<usize> {
+    let memtables = shared.now().memtables.clone();
+    let oldest = shared.oldest_in_use();
+    let mut count = 0;
+    for sealed in memtables.sealed().iter().rev().take_while(|sealed| sealed.flush <= through) {
+        count += 1;
+        let mut values = sealed.values().map(Ok).peekable();
+        if values.peek().is_none() {
+            continue;
+        }
+        if let Some((tables, _)) = shared.tree.flush_to_tables(values)? {
+            shared.tree.register_tables(&tables, None, None, &[], oldest)?;
+        }
+    }
+    Ok(count)
 }
 
 fn tidy_until_ending(shared: &Shared) {

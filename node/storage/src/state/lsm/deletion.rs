@@ -15,6 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use lsm_tree::{AbstractTree, AnyTree, Guard, SeqNo, Slice};
 
 use super::super::{FlushId, RESERVED, below_reserved};
+use super::memtable::Row;
 use super::{Shared, lock};
 
 /// How many rows are deleted under one hold of the writer's lock.
@@ -57,12 +58,12 @@ impl Deletion {
     }
 
     /// Writes down what is to be done, with the batch that asks for it.
-    pub(super) fn note(&self, tree: &AnyTree) {
+    pub(super) fn note(&self) -> (Slice, Option<Slice>) {
         let mut value = BytesMut::with_capacity(4 + self.from.len() + self.to.len());
         value.put_u32(u32::try_from(self.from.len()).expect("a row is short"));
         value.extend_from_slice(&self.from);
         value.extend_from_slice(&self.to);
-        tree.insert(self.row(), Slice::from(value.freeze()), self.before);
+        (self.row(), Some(Slice::from(value.freeze())))
     }
 
     fn row(&self) -> Slice {
@@ -111,9 +112,8 @@ pub(super) fn carry_out(shared: &Shared, deletion: &Deletion) -> lsm_tree::Resul
         }
     }
     let writer = lock(&shared.writer);
-    shared.tree.remove(deletion.row(), shared.seqno.next());
+    shared.change(&writer, shared.seqno.next(), vec![(deletion.row(), None)]);
     drop(writer);
-    shared.publish();
     let mut work = lock(&shared.work);
     assert_eq!(
         work.deletions.front(),
@@ -127,7 +127,7 @@ pub(super) fn carry_out(shared: &Shared, deletion: &Deletion) -> lsm_tree::Resul
 
 /// This thread is the only one that compacts, and no flush adds a table while its lock is held.
 fn drop_tables(shared: &Shared, deletion: &Deletion) -> lsm_tree::Result<()> {
-    let flush_lock = shared.tree.get_flush_lock();
+    let flushing = lock(&shared.flushing);
     let version = shared.tree.current_version();
     let mut inside = version
         .iter_tables()
@@ -139,8 +139,9 @@ fn drop_tables(shared: &Shared, deletion: &Deletion) -> lsm_tree::Result<()> {
     if inside.peek().is_some() && inside.all(|table| table.get_highest_seqno() < deletion.before) {
         shared.tree.drop_range(deletion.from.as_ref()..deletion.to.as_ref())?;
     }
-    drop(flush_lock);
-    shared.publish();
+    let writer = lock(&shared.writer);
+    shared.publish_rows(&writer);
+    drop((writer, flushing));
     Ok(())
 }
 
@@ -153,12 +154,10 @@ fn delete_some(
     // Read before the lock is taken, so that the blocks are in memory when it is held.
     let rows = {
         let _reading = shared.reading();
-        let at = shared.visible.load(std::sync::atomic::Ordering::Acquire);
-        shared
-            .tree
-            .range(from.as_ref()..deletion.to.as_ref(), at, None)
+        let now = shared.now().clone();
+        now.rows(&shared.tree, from, &deletion.to)
             .take(ROWS_PER_STEP)
-            .map(Guard::key)
+            .map(|item| item.map(|(row, _)| row))
             .collect::<lsm_tree::Result<Vec<Slice>>>()?
     };
     let Some(last) = rows.last() else { return Ok(None) };
@@ -166,17 +165,26 @@ fn delete_some(
     next.extend_from_slice(last);
     next.put_u8(0);
     let mut writer = lock(&shared.writer);
-    let number = shared.seqno.next();
+    let mut old = Vec::new();
     for row in rows {
-        let newest = shared.tree.get_internal_entry(&row, SeqNo::MAX)?;
-        if newest.is_some_and(|entry| entry.key.seqno < deletion.before) {
+        if newest(shared, &row)?.is_some_and(|at| at < deletion.before) {
             writer.unflushed_bytes += row.len() as u64;
-            shared.tree.remove(row, number);
+            old.push((row, None));
         }
     }
+    shared.change(&writer, shared.seqno.next(), old);
     drop(writer);
-    shared.publish();
     Ok(Some(next.freeze()))
+}
+
+/// When the row was changed last.
+fn newest(shared: &Shared, row: &Slice) -> lsm_tree::Result<Option<SeqNo>> {
+    let at = shared.now().memtables.newest(&Row::new(row.clone())).map(|newest| newest.at);
+    if at.is_some() {
+        return Ok(at);
+    }
+    let entry = shared.tree.get_internal_entry(row, SeqNo::MAX)?;
+    Ok(entry.map(|entry| entry.key.seqno))
 }
 
 #[cfg(test)]

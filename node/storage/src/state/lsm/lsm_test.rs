@@ -113,3 +113,42 @@ fn copy_all(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn a_row_that_others_read_at_the_same_time_is_never_kept_beyond_its_time() {
+    let harness = LsmHarness::new();
+    let store = harness.store().clone();
+    let ending = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (store, ending) = (store.clone(), Arc::clone(&ending));
+            std::thread::spawn(move || {
+                while !ending.load(Ordering::Relaxed) {
+                    for row in 0..8 {
+                        store.row(format!("row-{row}").as_bytes()).unwrap();
+                    }
+                    // What is kept is forgotten, so that the next look fills it anew.
+                    let shared = &store.0.shared;
+                    shared.publish_rows(&lock(&shared.writer));
+                }
+            })
+        })
+        .collect();
+    let mut expected: [Option<Bytes>; 8] = Default::default();
+    for round in 0..20_000 {
+        let (row, value) = (format!("row-{}", round % 8), round.to_string());
+        let now = if round % 3 == 0 {
+            apply(&store, [Change::Delete { row: Bytes::from(row.clone()) }]);
+            None
+        } else {
+            apply(&store, [put(&row, &value)]);
+            Some(Bytes::from(value))
+        };
+        expected[round % 8] = now;
+        for (row, expected) in expected.iter().enumerate() {
+            assert_eq!(&store.row(format!("row-{row}").as_bytes()).unwrap(), expected);
+        }
+    }
+    ending.store(true, Ordering::Relaxed);
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+}

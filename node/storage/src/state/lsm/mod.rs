@@ -1,23 +1,31 @@
 //! The state store of a node: an LSM tree without a log of its own.
 //!
-//! One writer at a time; readers beside it never wait for the disk of a flush. A batch has one sequence number and the memtable
-//! is rotated between batches only, so what a flush leaves behind is always whole batches. Two threads: one flushes, one
-//! compacts and carries out range deletions.
+//! The tree has the tables, their compaction and their cache; what is not flushed stands in memtables of our own, see
+//! `memtable`. One writer at a time; readers beside it never wait for the disk of a flush. A batch has one sequence number
+//! and a memtable is sealed between batches only, so what a flush leaves behind is always whole batches. Two threads: one
+//! flushes, one compacts and carries out range deletions.
 //!
 //! What a reader sees is not the engine's own "visible" number: the engine raises that for its own bookkeeping in the
-//! middle of our batches. `visible` here moves between batches only.
+//! middle of our batches. `Now::visible` moves between batches only.
+//!
+//! Locks are taken in this order: `flushing`, `writer`, `reading`, `now`, then `recent`, `views` or `work`.
 
 mod background;
 mod deletion;
+mod memtable;
+mod recent;
 mod transfer;
 
 #[cfg(test)]
 mod lsm_test;
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -25,6 +33,8 @@ use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumbe
 
 use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
 use deletion::{Deletion, Origin};
+use memtable::{Memtables, Newest, Row};
+use recent::Recent;
 use transfer::Extent;
 pub use transfer::{Exporting, Ingesting};
 
@@ -42,11 +52,13 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 pub struct Settings {
     /// How much of the tables' blocks is kept in memory.
     pub block_cache_bytes: u64,
+    /// How much of the rows that were read lately is kept in memory.
+    pub row_cache_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { block_cache_bytes: 64 << 20 }
+        Self { block_cache_bytes: 64 << 20, row_cache_bytes: 64 << 20 }
     }
 }
 
@@ -57,7 +69,7 @@ pub struct Store(Arc<Owner>);
 /// All rows as they were at one moment. Holds the files and memtables of that moment.
 pub struct View {
     shared: Arc<Shared>,
-    at: SeqNo,
+    now: Now,
 }
 
 struct Owner {
@@ -68,9 +80,11 @@ struct Owner {
 struct Shared {
     tree: AnyTree,
     seqno: SequenceNumberCounter,
-    /// Readers see what has a lower sequence number.
-    visible: AtomicU64,
+    now: RwLock<Now>,
+    recent: Recent,
     writer: Mutex<Writer>,
+    /// Held by whoever brings memtables to the tables or needs that nobody does.
+    flushing: Mutex<()>,
     /// Held by readers that are not views, so that the oldest number in use is known exactly.
     reading: RwLock<()>,
     /// How many views there are at each number.
@@ -80,6 +94,14 @@ struct Shared {
     changed: Condvar,
     /// Applying must wait.
     pressed: AtomicBool,
+}
+
+/// All rows at one moment.
+#[derive(Clone)]
+struct Now {
+    memtables: Memtables,
+    /// Of the tables, what has a lower sequence number.
+    visible: SeqNo,
 }
 
 #[derive(Default)]
@@ -121,8 +143,10 @@ impl Store {
         let shared = Arc::new(Shared {
             tree,
             seqno,
-            visible: AtomicU64::new(next),
+            now: RwLock::new(Now { memtables: Memtables::default(), visible: next }),
+            recent: Recent::new(settings.row_cache_bytes),
             writer: Mutex::default(),
+            flushing: Mutex::default(),
             reading: RwLock::default(),
             views: Mutex::default(),
             work: Mutex::new(Work { deletions, compaction_due: true, ..Work::default() }),
@@ -169,29 +193,22 @@ impl StateStore for Store {
         let mut writer = lock(&shared.writer);
         writer.unflushed_bytes += batch.bytes();
         let number = shared.seqno.next();
-        assert!(
-            number >= shared.visible.load(Ordering::Acquire),
-            "a batch is newer than what is seen"
-        );
         let mut deletions = Vec::new();
+        let mut changes = Vec::with_capacity(batch.changes.len());
         for change in batch.changes {
             match change {
-                Change::Put { row, value } => {
-                    shared.tree.insert(copied(&row), kept(value), number);
-                }
-                Change::Delete { row } => {
-                    shared.tree.remove(copied(&row), number);
-                }
+                Change::Put { row, value } => changes.push((copied(&row), Some(kept(value)))),
+                Change::Delete { row } => changes.push((copied(&row), None)),
                 Change::DeleteRange { from, to } => {
                     let flush = FlushId(writer.next_flush);
                     let origin = Origin { batch: number, number: deletions.len(), flush };
                     let deletion = Deletion::new(&origin, &from, &to);
-                    deletion.note(&shared.tree);
+                    changes.push(deletion.note());
                     deletions.push(deletion);
                 }
             }
         }
-        shared.visible.store(number + 1, Ordering::Release);
+        shared.change(&writer, number, changes);
         // Under the writer's lock, so that they are queued in the order of their batches. They wait for a flush.
         lock(&shared.work).deletions.extend(deletions);
         drop(writer);
@@ -200,10 +217,10 @@ impl StateStore for Store {
     fn view(&self) -> View {
         let shared = &self.0.shared;
         let reading = shared.reading();
-        let at = shared.visible.load(Ordering::Acquire);
-        *lock(&shared.views).entry(at).or_default() += 1;
+        let now = shared.now().clone();
+        *lock(&shared.views).entry(now.visible).or_default() += 1;
         drop(reading);
-        View { shared: Arc::clone(shared), at }
+        View { shared: Arc::clone(shared), now }
     }
 
     fn export(
@@ -224,8 +241,7 @@ impl StateStore for Store {
     fn start_flush(&self) -> FlushId {
         let shared = &self.0.shared;
         let mut writer = lock(&shared.writer);
-        shared.tree.rotate_memtable();
-        let id = FlushId(writer.next_flush);
+        let id = shared.seal(&writer);
         writer.next_flush += 1;
         writer.unflushed_bytes = 0;
         // Under the writer's lock, so that flushes are queued in the order of their ids.
@@ -252,8 +268,14 @@ impl StateStore for Store {
 impl Rows for Store {
     fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
         let shared = &self.0.shared;
+        if let Some(value) = shared.recent.look(row) {
+            return Ok(value.map(Bytes::from));
+        }
+        let moment = shared.recent.moment();
         let _reading = shared.reading();
-        shared.row(row, shared.visible.load(Ordering::Acquire))
+        let value = shared.row(row)?;
+        shared.recent.keep(row, value.as_ref(), moment);
+        Ok(value.map(Bytes::from))
     }
 
     fn range(
@@ -264,13 +286,14 @@ impl Rows for Store {
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
         let shared = &self.0.shared;
         let _reading = shared.reading();
-        shared.range(from, to, count_max, shared.visible.load(Ordering::Acquire))
+        let now = shared.now().clone();
+        now.range(&shared.tree, from, to, count_max)
     }
 }
 
 impl Rows for View {
     fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
-        self.shared.row(row, self.at)
+        Ok(self.now.row(&self.shared.tree, row)?.map(Bytes::from))
     }
 
     fn range(
@@ -279,47 +302,128 @@ impl Rows for View {
         to: &[u8],
         count_max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        self.shared.range(from, to, count_max, self.at)
+        self.now.range(&self.shared.tree, from, to, count_max)
     }
 }
 
 impl Drop for View {
     fn drop(&mut self) {
         let mut views = lock(&self.shared.views);
-        let count = views.get_mut(&self.at).expect("a view is counted while it lives");
+        let count = views.get_mut(&self.now.visible).expect("a view is counted while it lives");
         *count -= 1;
         if *count == 0 {
-            views.remove(&self.at);
+            views.remove(&self.now.visible);
         }
     }
 }
 
-impl Shared {
-    fn row(&self, row: &[u8], at: SeqNo) -> Result<Option<Bytes>, StateError> {
+impl Now {
+    fn row(&self, tree: &AnyTree, row: &[u8]) -> Result<Option<Slice>, StateError> {
         if row.is_empty() {
             return Ok(None);
         }
-        let value = self.tree.get(row, at).map_err(read_error)?;
-        Ok(value.map(Bytes::from))
+        let row = Row::new(Slice::from(row));
+        match self.memtables.newest(&row) {
+            Some(newest) => Ok(newest.value.clone()),
+            None => tree.get(&row.row, self.visible).map_err(read_error),
+        }
     }
 
     fn range(
         &self,
+        tree: &AnyTree,
         from: &[u8],
         to: &[u8],
         count_max: usize,
-        at: SeqNo,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
         let to = below_reserved(to);
-        if from >= to {
-            return Ok(Vec::new());
-        }
         let mut rows = Vec::new();
-        for item in self.tree.range(from..to, at, None).take(count_max) {
-            let (row, value) = item.into_inner().map_err(read_error)?;
+        for item in self.rows(tree, from, to).take(count_max) {
+            let (row, value) = item.map_err(read_error)?;
             rows.push((row.into(), value.into()));
         }
         Ok(rows)
+    }
+
+    fn raise(&mut self, number: SeqNo) {
+        self.visible = self.visible.max(number);
+    }
+
+    /// The rows from `from` on and below `to`, in order.
+    fn rows<'a>(
+        &'a self,
+        tree: &AnyTree,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = lsm_tree::Result<(Slice, Slice)>> + use<'a> {
+        let to = to.max(from);
+        let bounds = [from, to].map(|row| Row::new(Slice::from(row)));
+        let mut fresh = self.memtables.range(&bounds[0], &bounds[1]).peekable();
+        let flushed = tree.range(from.to_vec()..to.to_vec(), self.visible, None);
+        let mut flushed = flushed.map(Guard::into_inner).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let order = match (fresh.peek(), flushed.peek()) {
+                    (None, None) => return None,
+                    (Some(_), None) => Less,
+                    (None, Some(_)) | (Some(_), Some(Err(_))) => Greater,
+                    (Some((row, _)), Some(Ok((flushed, _)))) => row.row.cmp(flushed),
+                };
+                if order == Greater {
+                    return flushed.next();
+                }
+                if order == Equal {
+                    // What the tables have is older, or the same.
+                    drop(flushed.next());
+                }
+                let (row, newest) = fresh.next()?;
+                if let Some(value) = &newest.value {
+                    return Some(Ok((row.row.clone(), value.clone())));
+                }
+            }
+        })
+    }
+}
+
+impl Shared {
+    /// Reads from the memtables under the lock and from the tables without it.
+    fn row(&self, row: &[u8]) -> Result<Option<Slice>, StateError> {
+        if row.is_empty() {
+            return Ok(None);
+        }
+        let row = Row::new(Slice::from(row));
+        let now = self.now();
+        if let Some(newest) = now.memtables.newest(&row) {
+            return Ok(newest.value.clone());
+        }
+        let visible = now.visible;
+        drop(now);
+        self.tree.get(&row.row, visible).map_err(read_error)
+    }
+
+    /// Changes of one batch become visible together.
+    fn change(
+        &self,
+        _writer: &MutexGuard<'_, Writer>,
+        at: SeqNo,
+        changes: Vec<(Slice, Option<Slice>)>,
+    ) {
+        let mut now = self.now_mut();
+        let mut recent = self.recent.change();
+        assert!(at >= now.visible, "a batch is newer than what is seen");
+        for (row, value) in changes {
+            recent.replace(row.clone(), value.clone());
+            now.memtables.put(Row::new(row), Newest { at, value });
+        }
+        now.visible = at + 1;
+    }
+
+    fn now(&self) -> RwLockReadGuard<'_, Now> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_mut(&self) -> RwLockWriteGuard<'_, Now> {
+        self.now.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reading(&self) -> RwLockReadGuard<'_, ()> {
@@ -329,22 +433,43 @@ impl Shared {
     /// No reader, present or future, has a lower number. Versions below it may be dropped.
     fn oldest_in_use(&self) -> SeqNo {
         let writing = self.reading.write().unwrap_or_else(PoisonError::into_inner);
-        let visible = self.visible.load(Ordering::Acquire);
+        let visible = self.now().visible;
         let oldest_view = lock(&self.views).keys().next().copied();
         drop(writing);
         oldest_view.map_or(visible, |view| view.min(visible))
     }
 
-    /// Lets readers see the tables of a flush or a compaction instead of what they replace: the numbers that it took are used up,
-    /// and no batch is half applied.
+    /// Lets readers see the tables of a compaction instead of what they replace: the numbers that it took are used up, and no
+    /// batch is half applied.
     fn publish(&self) {
         let writer = lock(&self.writer);
-        self.visible.fetch_max(self.seqno.get(), Ordering::AcqRel);
+        self.now_mut().raise(self.seqno.get());
         drop(writer);
     }
 
+    /// Batches from here on go with a later flush than what there is. Answers the flush that this goes with at the latest.
+    fn seal(&self, writer: &MutexGuard<'_, Writer>) -> FlushId {
+        let flush = FlushId(writer.next_flush);
+        self.now_mut().memtables.seal(flush);
+        flush
+    }
+
+    /// The tables have what so many of the oldest memtables hold: readers see the ones instead of the others.
+    fn flushed(&self, _writer: &MutexGuard<'_, Writer>, oldest: usize) {
+        let mut now = self.now_mut();
+        now.memtables.forget_oldest(oldest);
+        now.raise(self.seqno.get());
+    }
+
+    /// As `publish`, when rows came or went with it.
+    fn publish_rows(&self, _writer: &MutexGuard<'_, Writer>) {
+        let mut now = self.now_mut();
+        self.recent.change().forget_all();
+        now.raise(self.seqno.get());
+    }
+
     fn measure_pressure(&self) {
-        let pressed = self.tree.sealed_memtable_count() >= SEALED_MEMTABLES_MAX
+        let pressed = self.now().memtables.sealed().len() >= SEALED_MEMTABLES_MAX
             || self.tree.l0_run_count() >= NEWEST_LEVEL_RUNS_MAX;
         // Under the lock, so that who waits sees it or is woken.
         let work = lock(&self.work);

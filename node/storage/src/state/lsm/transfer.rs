@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::{io, thread};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use lsm_tree::{AbstractTree, Guard, Slice};
+use lsm_tree::Slice;
 
 use super::super::bulk::{self, Export, Exported, Ingest, IngestError, Page};
 use super::super::{Batch, Change, ROW_BYTES_MAX, StateError, StateStore, below_reserved};
-use super::{Store, View, lock, read_error};
+use super::{Store, View, background, lock, read_error};
 
 /// How many pages are made ahead of their use.
 const PAGES_AHEAD: usize = 4;
@@ -65,8 +65,8 @@ fn export(view: &View, extent: &Extent, pages: &SyncSender<Result<Page, StateErr
     }
     let mut page = BytesMut::with_capacity(extent.page_bytes + 1024);
     let mut rows = 0;
-    for item in view.shared.tree.range(extent.from.as_ref()..to, view.at, None) {
-        let (row, value) = match item.into_inner() {
+    for item in view.now.rows(&view.shared.tree, &extent.from, to) {
+        let (row, value) = match item {
             Ok(item) => item,
             Err(error) => return drop(pages.send(Err(read_error(error)))),
         };
@@ -227,23 +227,21 @@ fn write(
     Ok(parts.len() as u64)
 }
 
-/// Most of the memtable is flushed before the writer has to wait for the rest.
+/// What is in memory comes before the tables, so nothing there may be older than what joins them. Most of it is flushed before
+/// the writer has to wait for the rest.
 fn join(store: &Store, ingestion: lsm_tree::AnyIngestion<'_>) -> lsm_tree::Result<()> {
     let shared = &store.0.shared;
+    let flushing = lock(&shared.flushing);
+    let through = shared.seal(&lock(&shared.writer));
+    let flushed = background::to_tables(shared, through)?;
+    shared.flushed(&lock(&shared.writer), flushed);
+    // A memtable is sealed between batches only.
     let writer = lock(&shared.writer);
-    shared.tree.rotate_memtable();
-    drop(writer);
-    let oldest = shared.oldest_in_use();
-    let flushing = shared.tree.get_flush_lock();
-    shared.tree.flush(&flushing, oldest)?;
-    drop(flushing);
-    shared.publish();
-    // The memtable is rotated between batches only.
-    let writer = lock(&shared.writer);
-    let joined = ingestion.finish();
-    drop(writer);
-    joined?;
-    shared.publish();
+    let flushed = background::to_tables(shared, shared.seal(&writer))?;
+    shared.flushed(&writer, flushed);
+    ingestion.finish()?;
+    shared.publish_rows(&writer);
+    drop((writer, flushing));
     lock(&shared.work).compaction_due = true;
     shared.measure_pressure();
     shared.changed.notify_all();
