@@ -19,6 +19,10 @@ use super::{Completion, Disk, FileName, Operation, OperationId};
 /// device's queue in front of a batch.
 const PREALLOCATION_STEP_BYTES: u64 = 2 << 20;
 
+/// A removed file that the next one is made of: mostly its pages are still in memory, where fresh ones were most of what
+/// filling a file with zeros cost, and its blocks are on the disk.
+const SPARE: &str = "spare";
+
 /// Who is told of completions: called on the disk's threads, must not block.
 pub type OnCompletion = Box<dyn Fn(Completion) + Send + Sync>;
 
@@ -102,8 +106,9 @@ impl Disk for Files {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.push(FileName(entry.file_name().to_string_lossy().into_owned()));
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type()?.is_file() && name != SPARE {
+                names.push(FileName(name));
             }
         }
         names.sort();
@@ -145,7 +150,8 @@ impl OpenFiles {
             Operation::Sync { file } => self.file(file)?.sync_data(),
             Operation::Remove { file } => {
                 self.forget(file);
-                fs::remove_file(self.path(file))?;
+                // One is enough: files are created one at a time. An older one goes with this.
+                fs::rename(self.path(file), self.directory.join(SPARE))?;
                 sync_directory(&self.directory)
             }
             Operation::Truncate { file, bytes } => {
@@ -156,15 +162,19 @@ impl OpenFiles {
         }
     }
 
-    /// Real zeros rather than a hole: a sync of a batch then writes no metadata, and the disk cannot be full in its middle.
+    /// Real zeros rather than a hole: a sync of a batch then writes no metadata, and the disk cannot be full in its middle. It
+    /// has its name when it is all zeros, never before.
     fn create(&self, name: &FileName, bytes: u64) -> io::Result<()> {
         self.forget(name);
-        let path = self.path(name);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-        let filled = fill(&mut file, bytes).and_then(|()| file.sync_all());
+        let spare = self.directory.join(SPARE);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&spare)?;
+        let filled = fill(&mut file, bytes)
+            .and_then(|()| file.set_len(bytes))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&spare, self.path(name)));
         if let Err(error) = filled {
             // A full disk must not stay full of zeros.
-            drop(fs::remove_file(&path));
+            drop(fs::remove_file(&spare));
             return Err(error);
         }
         sync_directory(&self.directory)

@@ -79,6 +79,25 @@ fn a_create_fills_the_file_with_zeros() {
     files.submit(OperationId(4), Operation::Remove { file: file.clone() });
     completions.recv_timeout(DEADLINE).unwrap().result.unwrap();
     assert!(files.read(&file, 0, 1).is_err());
+    assert_eq!(files.list().unwrap(), []);
+}
+
+#[test]
+fn what_a_removed_file_held_is_in_no_later_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut files, _completions) = open(directory.path());
+    let file = |name: u64| FileName(name.to_string());
+    for (round, bytes) in [100_000, 5 << 20, 3 << 20, 512].into_iter().enumerate() {
+        let file = file(round as u64);
+        files.perform(&Operation::Create { file: file.clone(), bytes }).unwrap();
+        assert_eq!(files.length(&file).unwrap(), bytes);
+        let read = files.read(&file, 0, 10 << 20).unwrap();
+        assert!(read.len() as u64 == bytes && read.iter().all(|byte| *byte == 0));
+        let parts = vec![Bytes::from(vec![7; usize::try_from(bytes).unwrap()])];
+        files.perform(&Operation::Write { file: file.clone(), offset: 0, parts }).unwrap();
+        files.perform(&Operation::Remove { file }).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "one is kept, not all");
 }
 
 #[test]
