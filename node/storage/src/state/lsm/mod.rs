@@ -412,7 +412,7 @@ impl Shared {
         let mut recent = self.recent.change();
         assert!(at >= now.visible, "a batch is newer than what is seen");
         for (row, value) in changes {
-            recent.replace(row.clone(), value.clone());
+            recent.replace(&row, value.as_ref());
             now.memtables.put(Row::new(row), Newest { at, value });
         }
         now.visible = at + 1;

@@ -77,11 +77,11 @@ impl Recent {
 
 impl Change<'_> {
     /// What is not kept stays so: on a follower, which reads little, a batch passes by.
-    pub(super) fn replace(&mut self, row: Slice, value: Option<Slice>) {
-        if value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
-            self.rows.remove(&row);
-        } else {
-            drop(self.rows.replace(row, value, true));
+    pub(super) fn replace(&mut self, row: &[u8], value: Option<&Slice>) {
+        if value.is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
+            self.rows.remove(row);
+        } else if let Some(mut kept) = self.rows.get_mut(row) {
+            *kept = value.cloned();
         }
     }
 
