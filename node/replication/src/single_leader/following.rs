@@ -58,7 +58,10 @@ impl Replica {
         let result = match &mut self.kernel.damage {
             Some(damage) => {
                 if repairs == Some(damage.token) {
-                    damage.whole_from = Some(position.index);
+                    // It has counted for nothing since, so what was enough before is enough still.
+                    let least =
+                        damage.whole_from.map_or(position.index, |least| least.min(position.index));
+                    damage.whole_from = Some(least);
                 }
                 AppendResult::Damaged { token: damage.token }
             }

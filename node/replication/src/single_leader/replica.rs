@@ -129,6 +129,12 @@ impl Replica {
         self.kernel.term()
     }
 
+    /// For whom it voted in its term.
+    #[must_use]
+    pub const fn vote(&self) -> Option<NodeId> {
+        self.kernel.vote()
+    }
+
     #[must_use]
     pub const fn leader(&self) -> Option<NodeId> {
         self.kernel.leader
@@ -228,7 +234,10 @@ impl Replica {
             return false;
         }
         match &self.kernel.damage {
-            Some(damage) => damage.whole_from.is_some_and(|least| position.index >= least),
+            // INV-34, INV-33.
+            Some(damage) => damage
+                .whole_from
+                .is_some_and(|least| position.index >= least.max(self.kernel.applied())),
             None => position.index > self.kernel.committed(),
         }
     }
