@@ -15,6 +15,8 @@ pub(crate) struct Clients {
     clients: BTreeMap<ClientId, Client>,
     next_attempt: u64,
     astray: u32,
+    /// Every second client reads here alone until then: its connection stands, whoever leads meanwhile.
+    faithful: Option<(MachineId, Time)>,
 }
 
 #[derive(Default)]
@@ -29,11 +31,16 @@ struct Client {
 impl Clients {
     pub(crate) fn new(clients: usize, keys: usize, astray: u32) -> Self {
         let clients = (0..clients).map(|id| (ClientId(id), Client::default())).collect();
-        Self { workload: Workload::new(keys), clients, next_attempt: 0, astray }
+        Self { workload: Workload::new(keys), clients, next_attempt: 0, astray, faithful: None }
     }
 
     pub(crate) fn ids(&self) -> Vec<ClientId> {
         self.clients.keys().copied().collect()
+    }
+
+    /// Every second client goes on reading at this machine.
+    pub(crate) fn stay_at(&mut self, machine: MachineId, until: Time) {
+        self.faithful = Some((machine, until));
     }
 
     /// The client begins a call or goes on with one; answers the attempt's number and where it goes.
@@ -46,14 +53,18 @@ impl Clients {
     ) -> (u64, MachineId) {
         self.next_attempt += 1;
         let client = self.clients.get_mut(&id).expect("a client of this run");
-        if !client.goes_on {
-            self.workload.begin(id, now, random);
+        let stays_at = self.faithful.filter(|(_, until)| id.0 % 2 == 1 && now < *until);
+        match (client.goes_on, stays_at) {
+            (true, _) => {}
+            (false, None) => self.workload.begin(id, now, random),
+            (false, Some(_)) => self.workload.begin_read(id, now, random),
         }
         client.goes_on = false;
         client.waiting = Some(self.next_attempt);
-        let machine = match client.leader {
-            Some(leader) if !random.random_ratio(self.astray, 10) => leader,
-            Some(_) | None => anybody,
+        let machine = match (client.leader, stays_at) {
+            (_, Some((machine, _))) if self.workload.reads(id) => machine,
+            (Some(leader), _) if !random.random_ratio(self.astray, 10) => leader,
+            (Some(_) | None, _) => anybody,
         };
         (self.next_attempt, machine)
     }

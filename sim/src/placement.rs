@@ -47,7 +47,18 @@ impl Cluster {
     pub(crate) fn change_topology(&mut self) -> Verdict {
         let pause = self.options.topology_every.unwrap_or(std::time::Duration::from_secs(1));
         self.schedule_in(pause, Event::ChangeTopology);
-        let Some(current) = self.newest_topology() else { return Ok(()) };
+        let Some(newest) = self.newest_topology() else { return Ok(()) };
+        // Another operator may act at the same moment, on this or on what was in force a while ago. INV-50.
+        let outdated = self.outdated.replace(newest.clone());
+        self.propose_after(newest.clone())?;
+        if self.stormy && self.random.random_bool(0.3) {
+            let seen = if self.random.random_bool(0.5) { Some(newest) } else { outdated };
+            seen.map_or(Ok(()), |seen| self.propose_after(seen))?;
+        }
+        Ok(())
+    }
+
+    fn propose_after(&mut self, current: Topology) -> Verdict {
         let expected = current.epoch;
         let Some(mut topology) = self.next_topology(current) else { return Ok(()) };
         topology.epoch = expected.next();
@@ -91,6 +102,10 @@ impl Cluster {
                 return false;
             }
             for replica in &status.replicas {
+                // Its node's log may be whole again before it is.
+                if replica.damaged {
+                    return false;
+                }
                 if !replica.configuration.voters.is_empty() && !whole(&replica.configuration.voters)
                 {
                     return false;

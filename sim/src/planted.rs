@@ -60,7 +60,7 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
         "skip-checksum",
         Found(&["divergence", "convergence", "linearizability", "acknowledged_writes"]),
     ),
-    (Bug::IgnoreEpoch, "ignore-epoch", Found(&["topology", "assert"])),
+    (Bug::IgnoreEpoch, "ignore-epoch", Found(&["topology"])),
     (Bug::AnswerTwice, "answer-twice", Found(&["requests"])),
     (
         Bug::AcknowledgeBeforeSet,

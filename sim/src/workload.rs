@@ -99,6 +99,21 @@ impl Workload {
         assert!(earlier.is_none(), "one call at a time");
     }
 
+    /// The client begins a read.
+    pub(crate) fn begin_read(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng) {
+        let key = random.random_range(0..self.hot);
+        let action = Action::Get { found: None };
+        let under_way = UnderWay { key, called: now, action, token: None };
+        let earlier = self.under_way.insert(client, under_way);
+        assert!(earlier.is_none(), "one call at a time");
+    }
+
+    /// Whether the client's call is a read.
+    pub(crate) fn reads(&self, client: ClientId) -> bool {
+        let under_way = self.under_way.get(&client);
+        under_way.is_some_and(|under_way| matches!(under_way.action, Action::Get { .. }))
+    }
+
     /// What the client's call asks for; `None` when it has none.
     pub(crate) fn operation(&self, client: ClientId) -> Option<Operation> {
         let under_way = self.under_way.get(&client)?;

@@ -132,6 +132,19 @@ impl Checker for DurableVotes {
         // What it told may be lost with its log, and the leader that repairs it may lead an earlier term.
         if !at.replica.has_whole_log() {
             self.told.remove(&(at.node, at.group));
+            return Ok(());
+        }
+        let vote = self.votes.get(&(at.node, at.group, at.replica.term()));
+        if let Some(Vote { candidate, lost: false }) = vote
+            && at.replica.vote() != Some(*candidate)
+        {
+            return Err(format!(
+                "{}: {} voted for {candidate} in term {} and comes back with {:?}",
+                at.group,
+                at.node,
+                at.replica.term(),
+                at.replica.vote()
+            ));
         }
         match self.told.get(&(at.node, at.group)) {
             Some(told) if at.replica.term() < *told => Err(format!(

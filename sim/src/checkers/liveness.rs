@@ -90,11 +90,12 @@ pub(crate) fn describe(cluster: &Cluster) -> String {
         for replica in status.replicas {
             let Some(known) = machine.replica(replica.group) else { continue };
             text += &format!(
-                "\n  {:?} {} {}: {:?} term {} of {:?}, base {}, applied {}, committed {}, last {:?}, {:?}, {:?}",
+                "\n  {:?} {} {}: {:?}{} term {} of {:?}, base {}, applied {}, committed {}, last {:?}, {:?}, {:?}",
                 machine.id,
                 machine.node,
                 replica.group,
                 replica.role,
+                if known.is_damaged() { ", damaged," } else { "" },
                 replica.term,
                 replica.leader,
                 known.base().index,

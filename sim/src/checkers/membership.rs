@@ -3,7 +3,7 @@
 //!
 //! That superfluous replicas go and wanted ones come is seen after the heal (`liveness`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{GroupId, LogIndex, NodeId, Position, Term, majority};
 use quorate_replication::single_leader::{AppendResult, Configuration, Message, Payload};
@@ -16,6 +16,8 @@ pub(crate) struct Membership {
     sent: BTreeMap<GroupId, BTreeMap<Position, Configuration>>,
     /// The most that a replica acknowledged to the leader of a term.
     acknowledged: BTreeMap<(GroupId, Term, NodeId), LogIndex>,
+    /// Who was a member after its last step: what it sends in the next one may come before its removal does.
+    members: BTreeSet<(NodeId, GroupId)>,
 }
 
 impl Membership {
@@ -86,7 +88,9 @@ impl Checker for Membership {
                 *most = (*most).max(*index);
                 Ok(())
             }
-            Message::PreVote { .. } | Message::Vote { .. } if !at.replica.is_member() => {
+            Message::PreVote { .. } | Message::Vote { .. }
+                if !at.replica.is_member() && !self.members.contains(&(at.node, at.group)) =>
+            {
                 Err(format!("{}: {} stands for election and is no member", at.group, at.node))
             }
             Message::PreVote { .. }
@@ -97,6 +101,16 @@ impl Checker for Membership {
             | Message::SnapshotOffer { .. }
             | Message::TimeoutNow { .. } => Ok(()),
         }
+    }
+
+    fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
+        let key = (at.node, at.group);
+        if at.replica.is_member() {
+            self.members.insert(key);
+        } else {
+            self.members.remove(&key);
+        }
+        Ok(())
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) mod identities;
 pub(crate) mod in_sync_set;
 pub(crate) mod leader_completeness;
 pub(crate) mod linearizability;
+#[cfg(test)]
+mod linearizability_test;
 pub(crate) mod liveness;
 pub(crate) mod log_matching;
 pub(crate) mod membership;

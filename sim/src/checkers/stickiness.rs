@@ -33,7 +33,7 @@ struct Heard {
 }
 
 /// Clocks drift, and a leader looks at its followers only now and then: what is caught is a leader that goes on without limit.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(2_500);
 /// Who has done nothing for so long was paused, and could not have noticed anything meanwhile.
 const PAUSE: Duration = Duration::from_millis(300);
 

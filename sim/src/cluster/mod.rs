@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_group::host::{Failure, PeerMessage, Reply, RequestId, Rollback};
-use quorate_model::{GroupId, NodeId, StoreId, Time};
+use quorate_model::{GroupId, NodeId, StoreId, Time, Topology};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -99,6 +99,10 @@ pub(crate) struct Cluster {
     /// Clients begin nothing new.
     pub(crate) quiet: bool,
     pub(crate) wiped: u64,
+    /// What the operator saw when it acted last.
+    pub(crate) outdated: Option<Topology>,
+    /// Whom nothing reaches any more once it has told a successor to stand.
+    pub(crate) deaf_at_handover: Option<MachineId>,
     queue: BTreeMap<(Time, u64), Event>,
     next_event: u64,
     next_request: u64,
@@ -133,6 +137,8 @@ impl Cluster {
             stormy: true,
             quiet: false,
             wiped: 0,
+            outdated: None,
+            deaf_at_handover: None,
             queue: BTreeMap::new(),
             next_event: 0,
             next_request: 0,

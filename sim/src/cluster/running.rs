@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_group::host::{Input, Output, PeerMessage, Rollback};
 use quorate_model::{GroupId, NodeId};
-use quorate_replication::single_leader::Replica;
+use quorate_replication::single_leader::{Message, Replica};
 use rand::RngExt;
 
 use super::{Cluster, Event};
@@ -29,7 +29,13 @@ impl Cluster {
             match output {
                 Output::Send { to, group, message } => {
                     self.checkers.sent(self.now, &self.machines[machine.0], to, group, &message)?;
+                    let stands =
+                        matches!(message, PeerMessage::Replication(Message::TimeoutNow { .. }));
+                    let stands = stands && group != GroupId::Meta;
                     self.send(from, to, group, message);
+                    if stands {
+                        self.hands_over(machine);
+                    }
                 }
                 Output::Reply { id, reply } => self.reply(machine, id, reply)?,
                 Output::Topology(topology) => {

@@ -62,8 +62,11 @@ impl Cluster {
     }
 
     /// The process goes down, and a bit of its log flips before it comes back. As a lost volume it costs a replica.
-    pub(super) fn flip_bit(&mut self, id: MachineId) {
+    pub(super) fn flip_bit(&mut self, id: MachineId, left: u32) {
         if !self.may_wipe(id) {
+            if left > 0 {
+                self.later(50..400, Storm::FlipBit { machine: id, left: left - 1 });
+            }
             return;
         }
         self.checkers.acknowledged_writes.lose(self.machines[id.0].node);

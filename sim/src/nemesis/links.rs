@@ -1,5 +1,7 @@
 //! Links that are cut, clogged, slow, or bring back what is long past.
 
+use std::time::Duration;
+
 use quorate_model::Time;
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -19,14 +21,24 @@ impl Cluster {
         self.later(100..4_000, Storm::HealNetwork);
     }
 
-    pub(super) fn deafen(&mut self, id: MachineId) {
+    /// This machine tells a successor to stand.
+    pub(crate) fn hands_over(&mut self, id: MachineId) {
+        if self.stormy && self.deaf_at_handover.take_if(|armed| *armed == id).is_some() {
+            self.mark(|| format!("{id:?} hands over and is deaf from now on"));
+            self.deafen(id, 1_000..4_000);
+            // Longer than it leads without answers.
+            self.clients.stay_at(id, self.now.after(Duration::from_secs(2)));
+        }
+    }
+
+    pub(super) fn deafen(&mut self, id: MachineId, millis: std::ops::Range<u64>) {
         let node = self.machines[id.0].node;
         for other in 0..self.machines.len() {
             if other != id.0 {
                 self.network.cut(self.machines[other].node, node);
             }
         }
-        self.later(100..4_000, Storm::HealNetwork);
+        self.later(millis, Storm::HealNetwork);
     }
 
     pub(super) fn isolate(&mut self, id: MachineId) {

@@ -14,8 +14,8 @@ pub(crate) enum Fault {
     Pause,
     /// Leadership is to be handed over, as before a shutdown.
     Handover,
-    /// The same, and soon after it the old leader hears nothing any more although it is heard: it cannot know that it is
-    /// deposed.
+    /// The same, and the moment its successor is told to stand the old leader hears nothing any more although it is heard: it
+    /// cannot know that it is deposed, and some clients go on reading there.
     DeafHandover,
     // Disks.
     /// What was not synced is torn or lost.
@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     Cut,
     CutOneWay,
     Isolate,
+    /// Nothing reaches the machine, although it is heard: who follows it goes on.
+    Deafen,
     /// Two halves.
     Split,
     /// Two halves, and one machine that reaches both.
@@ -62,12 +64,12 @@ pub(crate) enum Fault {
 }
 
 /// Each with the greatest weight that a run may give it.
-const MENU: [(Fault, u32); 28] = [
+const MENU: [(Fault, u32); 29] = [
     (Fault::Kill, 8),
     (Fault::RestartStorm, 2),
     (Fault::Pause, 5),
     (Fault::Handover, 3),
-    (Fault::DeafHandover, 3),
+    (Fault::DeafHandover, 6),
     (Fault::PowerLoss, 8),
     (Fault::Blackout, 2),
     (Fault::StallDisk, 3),
@@ -75,13 +77,14 @@ const MENU: [(Fault, u32); 28] = [
     (Fault::FailSync, 2),
     (Fault::FailWrite, 1),
     (Fault::FullDisk, 1),
-    (Fault::FlipBit, 4),
+    (Fault::FlipBit, 8),
     (Fault::FlipRow, 3),
     (Fault::FailRow, 1),
     (Fault::Wipe, 2),
     (Fault::Cut, 5),
     (Fault::CutOneWay, 5),
     (Fault::Isolate, 5),
+    (Fault::Deafen, 4),
     (Fault::Split, 3),
     (Fault::Bridge, 3),
     (Fault::Flap, 2),

@@ -46,9 +46,10 @@ pub(crate) enum Storm {
         until: quorate_model::Time,
     },
     Replay,
-    /// Nothing reaches the machine for a while.
-    Deafen {
+    /// A bit flips as soon as its replicas can be spared; that many times it is tried still.
+    FlipBit {
         machine: MachineId,
+        left: u32,
     },
     /// A machine goes, and comes back after the run's `absence`.
     Leave,
@@ -84,8 +85,10 @@ impl Cluster {
             Fault::Pause => self.pause(id),
             Fault::Handover => return self.hand_over(id),
             Fault::DeafHandover => {
-                self.later(1..40, Storm::Deafen { machine: id });
-                return self.hand_over(id);
+                // A client's request is to find it leading still.
+                let leader = self.a_leader().unwrap_or(id);
+                self.deaf_at_handover = Some(leader);
+                return self.hand_over(leader);
             }
             Fault::PowerLoss => self.lose_power(id),
             Fault::Blackout => {
@@ -98,13 +101,14 @@ impl Cluster {
             Fault::FailSync => self.fail_sync(id),
             Fault::FailWrite => self.fail_write(id),
             Fault::FullDisk => self.fill_disk(id),
-            Fault::FlipBit => self.flip_bit(id),
+            Fault::FlipBit => self.flip_bit(id, 20),
             Fault::FlipRow => self.flip_row(id),
             Fault::FailRow => self.fail_row(id),
             Fault::Wipe => self.wipe(id),
             Fault::Cut => self.cut(id, other),
             Fault::CutOneWay => self.cut_one_way(id, other),
             Fault::Isolate => self.isolate(id),
+            Fault::Deafen => self.deafen(id, 1_000..7_000),
             Fault::Split => self.split(None),
             Fault::Bridge => self.split(Some(id)),
             Fault::Flap => self.flap(id, other, 20),
@@ -137,15 +141,15 @@ impl Cluster {
             Storm::Clog { machine, until } if self.stormy => self.clog_all(machine, until),
             Storm::Replay if self.stormy => self.replay(),
             Storm::Leave if self.stormy => self.leave(),
-            Storm::Deafen { machine } if self.stormy => self.deafen(machine),
+            Storm::FlipBit { machine, left } if self.stormy => self.flip_bit(machine, left),
             Storm::Strobe { machine, left } if self.stormy => self.strobe(machine, left),
             // The storm is over.
             Storm::KillAgain { .. }
             | Storm::Flap { .. }
             | Storm::Clog { .. }
             | Storm::Replay
-            | Storm::Deafen { .. }
             | Storm::Leave
+            | Storm::FlipBit { .. }
             | Storm::Strobe { .. } => {}
         }
         Ok(())
