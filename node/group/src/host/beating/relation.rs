@@ -78,6 +78,8 @@ impl Relation {
                     return Identity::Unproven;
                 }
                 self.known = Some(Known { newest: beat.id, since: mine.number });
+                self.heard_by = None;
+                self.answered_by = None;
                 Identity::Another
             }
         }
