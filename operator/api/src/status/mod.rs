@@ -44,6 +44,10 @@ pub struct ReplicatedStoreStatus {
     /// The log format that every shard's leader writes. Absent while they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
+    /// Why a shard's leader writes another log format than the declared one: nodes whose storage engines differ, say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 600))]
+    pub log_format_held_back: Option<String>,
     /// The pods that exist: the scale subresource reads it.
     pub replicas: i32,
     /// The labels of the pods: the scale subresource reads it.

@@ -26,6 +26,7 @@ use conditions::{Conditions, Kind, State};
 
 /// As the schema of `status.message` and of a condition's message allows.
 const MESSAGE_LENGTH_MAX: usize = 1024;
+const HELD_BACK_LENGTH_MAX: usize = 600;
 
 /// How far a reconcile came.
 #[derive(Clone, Copy, Debug)]
@@ -208,6 +209,8 @@ fn valid(
         }),
         durability: shards::in_common(&shards, |shard| shard.durability),
         log_format: shards::log_format(facts),
+        log_format_held_back: shards::log_format_held_back(facts)
+            .map(|why| limited(why, HELD_BACK_LENGTH_MAX)),
         failovers: replication::failovers(facts),
         swaps: replication::swaps(facts),
         catch_up: replication::catch_up(facts),

@@ -300,3 +300,13 @@ fn a_replica_that_is_behind_shows_how_far_it_is() {
     let progress = told(&world, &observed).status.catch_up;
     assert_eq!((progress[0].entries_behind, progress[0].slower_than_writes), (Some(12_000), true));
 }
+
+#[test]
+fn why_a_log_format_is_held_back_is_told_while_it_is() {
+    let mut world = World::settled(32, 3);
+    let mut observed = world.observe();
+    assert_eq!(told(&world, &observed).status.log_format_held_back, None);
+    leader(&mut observed).1.log_format_held_back = Some("node 2 has another engine".to_owned());
+    let status = told(&world, &observed).status;
+    assert_eq!(status.log_format_held_back.as_deref(), Some("node 2 has another engine"));
+}

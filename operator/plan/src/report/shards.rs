@@ -74,6 +74,13 @@ pub(super) fn log_format(facts: &Facts<'_>) -> Option<LogFormat> {
     formats.iter().all(|format| *format == Some(first)).then_some(first)
 }
 
+/// The first shard's reason that has one: they are alike, for nodes are what differs.
+pub(super) fn log_format_held_back<'a>(facts: &Facts<'a>) -> Option<&'a str> {
+    shard_groups(facts).find_map(|(_, group)| {
+        group.leader.and_then(|(_, leader)| leader.log_format_held_back.as_deref())
+    })
+}
+
 fn health(shard: ShardId, group: &GroupFacts<'_>, leadership: &Leadership) -> ShardHealth {
     let current = group.leader.filter(|(_, report)| report.term >= leadership.term);
     let Some((_, leader)) = current else {
