@@ -1,12 +1,10 @@
 //! A follower was away for so long that nobody's log reaches it any more.
 
-use std::path::Path;
-
 use quorate_model::ShardId;
 
 use crate::support::{
-    Dev, Node, Signal, await_in_step, await_short_logs, await_snapshot, check_filled, eventually,
-    fill, is_running, settled_leader, short_log, signal,
+    Node, Signal, await_in_step, await_short_logs, await_snapshot, check_filled, eventually, fill,
+    is_running, settled_leader, short_log, signal, start_with,
 };
 
 const SHARD: ShardId = ShardId(0);
@@ -17,7 +15,7 @@ const SNAPSHOT_BYTES_PER_SECOND: u64 = 4 << 20;
 async fn a_node_that_was_down_for_long_gets_a_snapshot_from_the_other_follower() {
     let settings = tempfile::tempdir().unwrap();
     let config = short_log(settings.path(), SNAPSHOT_BYTES_PER_SECOND);
-    let dev = start(&config);
+    let dev = start_with(&config);
     let nodes: Vec<_> = dev.nodes.iter().collect();
     let leader = settled_leader(SHARD, &nodes).await;
     let away = dev.others(leader)[0];
@@ -40,7 +38,7 @@ async fn a_node_that_was_down_for_long_gets_a_snapshot_from_the_other_follower()
 async fn a_node_that_was_frozen_for_long_fills_nobodys_disk_and_gets_a_snapshot() {
     let settings = tempfile::tempdir().unwrap();
     let config = short_log(settings.path(), SNAPSHOT_BYTES_PER_SECOND);
-    let dev = start(&config);
+    let dev = start_with(&config);
     let nodes: Vec<_> = dev.nodes.iter().collect();
     let leader = settled_leader(SHARD, &nodes).await;
     let frozen = dev.others(leader)[0];
@@ -52,8 +50,4 @@ async fn a_node_that_was_frozen_for_long_fills_nobodys_disk_and_gets_a_snapshot(
     await_snapshot(SHARD, &awake, frozen.node).await;
     await_in_step(SHARD, &awake, frozen).await;
     check_filled(frozen, SHARD, KEYS).await;
-}
-
-fn start(config: &Path) -> Dev {
-    Dev::start(&["--nodes", "3", "--shards", "1", "--config", config.to_str().unwrap()])
 }

@@ -3,8 +3,8 @@
 use quorate_model::{Member, ShardId};
 
 use crate::support::{
-    Dev, Node, Signal, await_snapshot, caught_up, check_filled, eventually, fill, is_running,
-    leader_of, leading, propose, settled_leader, short_log, signal,
+    Node, Signal, await_snapshot, caught_up, check_filled, eventually, fill, is_running, leader_of,
+    leading, propose, settled_leader, short_log, signal, start_with,
 };
 
 const SHARD: ShardId = ShardId(0);
@@ -17,7 +17,7 @@ async fn an_empty_node_is_filled_although_it_is_killed_and_the_leader_changes_me
     let settings = tempfile::tempdir().unwrap();
     let config = short_log(settings.path(), SNAPSHOT_BYTES_PER_SECOND);
     let more = ["--config", config.to_str().unwrap()];
-    let dev = Dev::start(&["--nodes", "3", "--shards", "1", more[0], more[1]]);
+    let dev = start_with(&config);
     let nodes: Vec<_> = dev.nodes.iter().collect();
     let leader = settled_leader(SHARD, &nodes).await;
     fill(dev.node(leader), SHARD, 0, KEYS).await;

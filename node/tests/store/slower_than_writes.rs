@@ -3,8 +3,8 @@
 use quorate_model::ShardId;
 
 use crate::support::{
-    Dev, Signal, await_in_step, await_short_logs, await_snapshot, check_filled, fill, follower,
-    settled_leader, short_log, signal,
+    Signal, await_in_step, await_short_logs, await_snapshot, check_filled, fill, follower,
+    settled_leader, short_log, signal, start_with,
 };
 
 const SHARD: ShardId = ShardId(0);
@@ -18,8 +18,7 @@ const KEYS_MAX: u64 = 40_000;
 async fn a_follower_slower_than_the_writes_is_said_to_be_and_fills_nobodys_disk() {
     let settings = tempfile::tempdir().unwrap();
     let config = short_log(settings.path(), SNAPSHOT_BYTES_PER_SECOND);
-    let more = ["--config", config.to_str().unwrap()];
-    let dev = Dev::start(&["--nodes", "3", "--shards", "1", more[0], more[1]]);
+    let dev = start_with(&config);
     let nodes: Vec<_> = dev.nodes.iter().collect();
     let leader = settled_leader(SHARD, &nodes).await;
     let slow = dev.others(leader)[0];

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use quorate_model::admin::Role;
-use quorate_model::{LogIndex, Term};
+use quorate_model::{LogIndex, Position, Term};
 
 use super::driving_test::{Driven, configuration, node, position, restored};
 use super::{HardState, Input, Message, Output, Restored, Settings};
@@ -108,6 +108,24 @@ impl Five {
         self.take(1, outputs);
     }
 
+    /// Heartbeats enough for a repair, and what they ask for.
+    fn repair(&mut self, passes: impl Fn(&Link) -> bool) {
+        for _ in 0..3 {
+            self.heartbeat(&passes);
+            self.install_streams();
+        }
+    }
+
+    /// An entry that is committed although 4 does not get it.
+    fn commit_without_4(&mut self) -> Position {
+        self.write();
+        self.deliver(without_entries_for_4);
+        let leader = &self.nodes[&1].replica;
+        let written = leader.last();
+        assert_eq!(leader.committed(), written.index);
+        written
+    }
+
     fn leads(&self, id: u128) -> Option<Term> {
         let replica = &self.nodes[&id].replica;
         (replica.role() == Role::Leader).then(|| replica.term())
@@ -200,20 +218,11 @@ fn ask_4(five: &mut Five) {
 fn a_vote_that_a_repaired_replica_forgot_elects_nobody() {
     let mut five = Five::vote_is_lost();
     // That 4 answers heartbeats is not enough: it would still vote for 2.
-    for _ in 0..3 {
-        five.heartbeat(without_entries_for_4);
-        five.install_streams();
-    }
+    five.repair(without_entries_for_4);
     assert!(five.nodes[&3].replica.is_damaged());
-    for _ in 0..3 {
-        five.heartbeat(without_2);
-        five.install_streams();
-    }
+    five.repair(without_2);
     assert!(!five.nodes[&3].replica.is_damaged());
-    five.write();
-    five.deliver(without_entries_for_4);
-    let written = five.nodes[&1].replica.last();
-    assert_eq!(five.nodes[&1].replica.committed(), written.index);
+    let written = five.commit_without_4();
     stand_5(&mut five);
     assert_eq!(five.leads(5), Some(Term(2)));
     ask_4(&mut five);
@@ -229,15 +238,9 @@ fn a_repair_without_proof_makes_two_leaders() {
 
     plant(Some(Bug::RepairUnproved));
     let mut five = Five::vote_is_lost();
-    for _ in 0..3 {
-        five.heartbeat(without_entries_for_4);
-        five.install_streams();
-    }
+    five.repair(without_entries_for_4);
     assert!(!five.nodes[&3].replica.is_damaged());
-    five.write();
-    five.deliver(without_entries_for_4);
-    let written = five.nodes[&1].replica.last();
-    assert_eq!(five.nodes[&1].replica.committed(), written.index);
+    let written = five.commit_without_4();
     stand_5(&mut five);
     ask_4(&mut five);
     plant(None);

@@ -42,6 +42,12 @@ impl<'a> Arguments<'a> {
         parse_integer(&self.words[place]).ok_or(CommandError::NotInteger)
     }
 
+    /// Where a scan goes on.
+    pub(super) fn cursor(&self, place: usize) -> Result<u64, CommandError> {
+        let cursor = std::str::from_utf8(self.at(place)).ok().and_then(|text| text.parse().ok());
+        cursor.ok_or(CommandError::Cursor)
+    }
+
     /// The words from this place on, read one after the other.
     pub(super) fn options(&self, place: usize) -> Options<'a> {
         Options { words: self.from(place) }
@@ -66,6 +72,15 @@ impl<'a> Options<'a> {
 
     pub(super) fn integer(&mut self) -> Result<i64, CommandError> {
         parse_integer(self.value()?).ok_or(CommandError::NotInteger)
+    }
+
+    /// The value of a scan's COUNT.
+    pub(super) fn scan_count(&mut self) -> Result<u32, CommandError> {
+        let given = self.integer()?;
+        if given < 1 {
+            return Err(CommandError::Syntax);
+        }
+        Ok(u32::try_from(given).unwrap_or(u32::MAX))
     }
 
     pub(super) fn peek(&self) -> Option<&'a Bytes> {

@@ -24,6 +24,11 @@ pub(crate) fn short_log(directory: &Path, catch_up_bytes_per_second: u64) -> Pat
     path
 }
 
+/// Three nodes with these settings and one shard.
+pub(crate) fn start_with(config: &Path) -> Dev {
+    Dev::start(&["--nodes", "3", "--shards", "1", "--config", config.to_str().unwrap()])
+}
+
 /// The leader, once it is the preferred one: it stays so when a follower has caught up.
 pub(crate) async fn settled_leader(shard: ShardId, nodes: &[&Announcement]) -> NodeId {
     let preferred = topology(nodes[0]).await.placement(shard).unwrap().preferred_leader;

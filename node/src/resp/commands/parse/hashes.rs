@@ -107,10 +107,8 @@ pub(super) fn picks(arguments: &Arguments<'_>, place: usize) -> Result<i64, Comm
 
 /// HSCAN and SSCAN.
 pub(super) fn scan(arguments: &Arguments<'_>, kind: CollectionKind) -> Parsed {
-    let cursor = std::str::from_utf8(arguments.at(2)).ok().and_then(|text| text.parse().ok());
-    let cursor: u64 = cursor.ok_or(CommandError::Cursor)?;
     // Nothing stands beyond the last cursor that was ever given.
-    let cursor = u32::try_from(cursor).unwrap_or(u32::MAX);
+    let cursor = u32::try_from(arguments.cursor(2)?).unwrap_or(u32::MAX);
     let (mut pattern, mut count) = (None, 10);
     let mut part = match kind {
         CollectionKind::Hash => Part::Both,
@@ -119,13 +117,7 @@ pub(super) fn scan(arguments: &Arguments<'_>, kind: CollectionKind) -> Parsed {
     let mut options = arguments.options(3);
     while let Some(option) = options.next() {
         match upper(option).as_str() {
-            "COUNT" => {
-                let given = options.integer()?;
-                if given < 1 {
-                    return Err(CommandError::Syntax);
-                }
-                count = u32::try_from(given).unwrap_or(u32::MAX);
-            }
+            "COUNT" => count = options.scan_count()?,
             "MATCH" => pattern = Some(options.value()?.clone()),
             "NOVALUES" if kind == HASH => part = Part::Fields,
             _ => return Err(CommandError::Syntax),

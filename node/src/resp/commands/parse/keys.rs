@@ -63,19 +63,12 @@ pub(in super::super) fn keys(arguments: &Arguments<'_>) -> Parsed {
 }
 
 pub(in super::super) fn scan(arguments: &Arguments<'_>) -> Parsed {
-    let cursor = std::str::from_utf8(arguments.at(1)).ok().and_then(|text| text.parse().ok());
-    let cursor: u64 = cursor.ok_or(CommandError::Cursor)?;
+    let cursor = arguments.cursor(1)?;
     let (mut pattern, mut count, mut types) = (None, 10, TypeFilter::Any);
     let mut options = arguments.options(2);
     while let Some(option) = options.next() {
         match upper(option).as_str() {
-            "COUNT" => {
-                let given = options.integer()?;
-                if given < 1 {
-                    return Err(CommandError::Syntax);
-                }
-                count = u32::try_from(given).unwrap_or(u32::MAX);
-            }
+            "COUNT" => count = options.scan_count()?,
             "MATCH" => pattern = Some(options.value()?.clone()),
             "TYPE" => {
                 types = match upper(options.value()?).as_str() {

@@ -45,7 +45,7 @@ fn flush_until_ending(shared: &Shared) {
 }
 
 /// Brings what was sealed for this flush to the tables, and what was sealed before it.
-fn flush(shared: &Shared, through: FlushId) -> lsm_tree::Result<()> {
+pub(super) fn flush(shared: &Shared, through: FlushId) -> lsm_tree::Result<()> {
     let flushing = lock(&shared.flushing);
     let flushed = to_tables(shared, through)?;
     let writer = lock(&shared.writer);

@@ -5,32 +5,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::conformance_test::{Harness, LsmHarness, all, apply, delete_range, put, until};
 use super::*;
 
+/// Two threads that look again and again.
+struct Readers {
+    ending: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<u64>>,
+}
+
+impl Readers {
+    fn start(store: &Store, look: impl Fn(&Store) + Clone + Send + 'static) -> Self {
+        let ending = Arc::new(AtomicBool::new(false));
+        let threads = (0..2).map(|_| {
+            let (store, ending, look) = (store.clone(), Arc::clone(&ending), look.clone());
+            std::thread::spawn(move || {
+                let mut looks = 0;
+                while !ending.load(Ordering::Relaxed) {
+                    look(&store);
+                    looks += 1;
+                }
+                looks
+            })
+        });
+        let threads = threads.collect();
+        Self { ending, threads }
+    }
+
+    fn end(self) {
+        self.ending.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            assert!(thread.join().unwrap() > 0);
+        }
+    }
+}
+
 #[test]
 fn a_reader_never_sees_half_a_batch_while_flushes_and_compactions_run() {
     let harness = LsmHarness::new();
     let store = harness.store().clone();
-    let ending = Arc::new(AtomicBool::new(false));
-    let readers: Vec<_> = (0..2)
-        .map(|_| {
-            let (store, ending) = (store.clone(), Arc::clone(&ending));
-            std::thread::spawn(move || {
-                let mut views = 0_u64;
-                while !ending.load(Ordering::Relaxed) {
-                    let view = store.view();
-                    let rows = all(&view);
-                    let first = rows.first().map(|(_, value)| value.clone());
-                    assert!(
-                        rows.iter().all(|(_, value)| Some(value) == first.as_ref()),
-                        "{rows:?}"
-                    );
-                    assert!(rows.is_empty() || rows.len() == 20);
-                    assert_eq!(view.row(b"row-7").unwrap().is_some(), !rows.is_empty());
-                    views += 1;
-                }
-                views
-            })
-        })
-        .collect();
+    let readers = Readers::start(&store, |store| {
+        let view = store.view();
+        let rows = all(&view);
+        let first = rows.first().map(|(_, value)| value.clone());
+        assert!(rows.iter().all(|(_, value)| Some(value) == first.as_ref()), "{rows:?}");
+        assert!(rows.is_empty() || rows.len() == 20);
+        assert_eq!(view.row(b"row-7").unwrap().is_some(), !rows.is_empty());
+    });
     for round in 0..1500 {
         let value = round.to_string();
         let changes: Vec<Change> = (0..20).map(|row| put(&format!("row-{row}"), &value)).collect();
@@ -39,10 +57,7 @@ fn a_reader_never_sees_half_a_batch_while_flushes_and_compactions_run() {
             store.start_flush();
         }
     }
-    ending.store(true, Ordering::Relaxed);
-    for reader in readers {
-        assert!(reader.join().unwrap() > 0);
-    }
+    readers.end();
 }
 
 #[test]
@@ -118,22 +133,14 @@ fn copy_all(from: &Path, to: &Path) {
 fn a_row_that_others_read_at_the_same_time_is_never_kept_beyond_its_time() {
     let harness = LsmHarness::new();
     let store = harness.store().clone();
-    let ending = Arc::new(AtomicBool::new(false));
-    let readers: Vec<_> = (0..2)
-        .map(|_| {
-            let (store, ending) = (store.clone(), Arc::clone(&ending));
-            std::thread::spawn(move || {
-                while !ending.load(Ordering::Relaxed) {
-                    for row in 0..8 {
-                        store.row(format!("row-{row}").as_bytes()).unwrap();
-                    }
-                    // What is kept is forgotten, so that the next look fills it anew.
-                    let shared = &store.0.shared;
-                    shared.publish_rows(&lock(&shared.writer));
-                }
-            })
-        })
-        .collect();
+    let readers = Readers::start(&store, |store| {
+        for row in 0..8 {
+            store.row(format!("row-{row}").as_bytes()).unwrap();
+        }
+        // What is kept is forgotten, so that the next look fills it anew.
+        let shared = &store.0.shared;
+        shared.publish_rows(&lock(&shared.writer));
+    });
     let mut expected: [Option<Bytes>; 8] = Default::default();
     for round in 0..20_000 {
         let (row, value) = (format!("row-{}", round % 8), round.to_string());
@@ -149,6 +156,5 @@ fn a_row_that_others_read_at_the_same_time_is_never_kept_beyond_its_time() {
             assert_eq!(&store.row(format!("row-{row}").as_bytes()).unwrap(), expected);
         }
     }
-    ending.store(true, Ordering::Relaxed);
-    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    readers.end();
 }

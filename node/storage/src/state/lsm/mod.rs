@@ -21,6 +21,7 @@ mod lsm_test;
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
@@ -273,7 +274,7 @@ impl Rows for Store {
         }
         let moment = shared.recent.moment();
         let _reading = shared.reading();
-        let value = shared.row(row)?;
+        let value = shared.row(shared.now(), row)?;
         shared.recent.keep(row, value.as_ref(), moment);
         Ok(value.map(Bytes::from))
     }
@@ -293,7 +294,7 @@ impl Rows for Store {
 
 impl Rows for View {
     fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.now.row(&self.shared.tree, row)?.map(Bytes::from))
+        Ok(self.shared.row(&self.now, row)?.map(Bytes::from))
     }
 
     fn range(
@@ -318,17 +319,6 @@ impl Drop for View {
 }
 
 impl Now {
-    fn row(&self, tree: &AnyTree, row: &[u8]) -> Result<Option<Slice>, StateError> {
-        if row.is_empty() {
-            return Ok(None);
-        }
-        let row = Row::new(Slice::from(row));
-        match self.memtables.newest(&row) {
-            Some(newest) => Ok(newest.value.clone()),
-            None => tree.get(&row.row, self.visible).map_err(read_error),
-        }
-    }
-
     fn range(
         &self,
         tree: &AnyTree,
@@ -386,13 +376,12 @@ impl Now {
 }
 
 impl Shared {
-    /// Reads from the memtables under the lock and from the tables without it.
-    fn row(&self, row: &[u8]) -> Result<Option<Slice>, StateError> {
+    /// `now` is let go before the tables are read: it may be a lock.
+    fn row(&self, now: impl Deref<Target = Now>, row: &[u8]) -> Result<Option<Slice>, StateError> {
         if row.is_empty() {
             return Ok(None);
         }
         let row = Row::new(Slice::from(row));
-        let now = self.now();
         if let Some(newest) = now.memtables.newest(&row) {
             return Ok(newest.value.clone());
         }

@@ -231,10 +231,9 @@ fn write(
 /// the writer has to wait for the rest.
 fn join(store: &Store, ingestion: lsm_tree::AnyIngestion<'_>) -> lsm_tree::Result<()> {
     let shared = &store.0.shared;
-    let flushing = lock(&shared.flushing);
     let through = shared.seal(&lock(&shared.writer));
-    let flushed = background::to_tables(shared, through)?;
-    shared.flushed(&lock(&shared.writer), flushed);
+    background::flush(shared, through)?;
+    let flushing = lock(&shared.flushing);
     // A memtable is sealed between batches only.
     let writer = lock(&shared.writer);
     let flushed = background::to_tables(shared, shared.seal(&writer))?;
