@@ -1,4 +1,4 @@
-//! `sim`: the simulation, with its arguments passed through.
+//! `sim`: the simulation.
 
 use anyhow::Result;
 use quorate_e2e::cluster::command::visible;
@@ -16,13 +16,17 @@ pub(crate) struct Args {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// Further arguments of the simulator, after `--`: `--minutes 10` goes on for that long.
-    #[arg(last = true)]
-    more: Vec<String>,
+    /// Go on for so many minutes, instead of a number of seeds.
+    #[arg(long)]
+    minutes: Option<f64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    visible(command(&args.mode, args.seeds, args.from).args(&args.more))
+    let mut run = command(&args.mode, args.seeds, args.from);
+    if let Some(minutes) = args.minutes {
+        run.args(["--minutes", &minutes.to_string()]);
+    }
+    visible(&mut run)
 }
 
 /// Optimised: a seed is thousands of steps, and asserts stay on.
