@@ -1,7 +1,8 @@
 //! The source's part: a view of the rows at what is applied, streamed with a window of unanswered chunks.
 //!
 //! A stream ends when the receiver has installed it or says no. When the receiver is silent for too long the leader is
-//! told, and the stream is kept for a while: the next order may go on with it.
+//! told, and the stream is kept for a while: the next order may go on with it. A receiver that died in the midst may begin
+//! the stream once more, with a head that was sent twice, and lack what is no longer here: such a stream ends.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,6 +30,8 @@ const PAGE_POLL: Duration = Duration::from_millis(1);
 const RESEND: Duration = Duration::from_millis(500);
 /// After how long without an answer the leader is told, and how long the stream is kept then.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long the receiver may ask for what it said it has, as late answers do, before it is known to have lost it.
+const LOST_AFTER: Duration = Duration::from_secs(2);
 const KEPT: Duration = Duration::from_secs(60);
 
 pub(in crate::host) enum Outgoing<E> {
@@ -58,6 +61,8 @@ pub(in crate::host) struct Stream<E> {
     since: Time,
     last_answer: Time,
     last_sent: Time,
+    /// Since when every answer asked for a chunk that the receiver had.
+    behind_since: Option<Time>,
     /// Given up, and kept for the next order.
     kept: bool,
 }
@@ -108,6 +113,17 @@ impl<E: Export> Stream<E> {
 }
 
 impl<E> Stream<E> {
+    /// The receiver holds every chunk below `next`. Answers whether it can still get the others.
+    fn answered(&mut self, next: u64, now: Time) -> bool {
+        self.last_answer = now;
+        while self.unanswered.front().is_some_and(|chunk| chunk.number < next) {
+            self.unanswered.pop_front();
+        }
+        let oldest = self.unanswered.front().map_or(self.next, |chunk| chunk.number);
+        self.behind_since = (next < oldest).then(|| self.behind_since.unwrap_or(now));
+        self.behind_since.is_none_or(|since| now.since(since) < LOST_AFTER)
+    }
+
     /// A guess from the number of keys until everything is read.
     fn bytes_total(&self) -> u64 {
         if self.ended {
@@ -255,15 +271,15 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let now = self.shared.now;
         let Some(outgoing) = self.group.outgoing.get_mut(&from) else { return };
         let Some(stream) = outgoing.stream(number) else { return };
-        stream.last_answer = now;
-        while stream.unanswered.front().is_some_and(|chunk| chunk.number < next) {
-            stream.unanswered.pop_front();
-        }
+        let goes_on = stream.answered(next, now);
         if installed {
             let streamed = stream.streamed(StreamState::Installed(stream.position), now);
             let (by, order) = (stream.by, stream.order);
             self.drop_outgoing(from);
             self.tell(by, &order, streamed);
+        } else if !goes_on {
+            self.shared.send(from, self.group.id, PeerMessage::SnapshotAbort { stream: number });
+            self.snapshot_refused(from, number);
         } else if !stream.kept {
             self.fill_window(from);
         }
@@ -325,6 +341,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             since: now,
             last_answer: now,
             last_sent: now,
+            behind_since: None,
             kept: false,
         };
         let first = stream.chunk(rows::encode(&head), false);

@@ -6,7 +6,7 @@ use quorate_model::admin::CatchUpPhase;
 use quorate_model::{Datacenter, GroupId, NodeId};
 use quorate_replication::single_leader::Message;
 
-use super::super::PeerMessage;
+use super::super::{Input, PeerMessage};
 use super::cluster::{Cluster, SHARD, bulk, node, topology};
 
 const GROUP: GroupId = GroupId::Shard(SHARD);
@@ -218,6 +218,28 @@ fn the_receiver_restarts_at_any_chunk() {
 }
 
 #[test]
+fn a_head_that_comes_once_more_after_a_restart_of_the_receiver_ends_the_stream() {
+    let mut cluster = tight(65, 3);
+    let (leader, behind) = away(&mut cluster);
+    cluster.start(behind);
+    let source = streaming(&mut cluster, behind, 20);
+    assert_ne!(source, leader, "the leader is spared");
+    cluster.cut.insert((source, behind));
+    cluster.cut.insert((behind, source));
+    cluster.restart(behind);
+    cluster.until("it hears its leader", |cluster| {
+        cluster.replica(behind, GROUP).is_some_and(|one| one.leader == Some(leader))
+    });
+    // What begins with it lacks the chunks that were answered before.
+    let message = cluster.head.clone().unwrap();
+    cluster.step(behind, Input::Peer { from: source, group: GROUP, message });
+    cluster.heal();
+    let streams = cluster.streams.len();
+    caught_up(&mut cluster, behind);
+    assert!(cluster.streams.len() > streams, "another stream");
+}
+
+#[test]
 fn an_empty_disk_is_filled_and_the_log_after_it_is_still_there() {
     let mut cluster = tight_at(70, 3, 40_000);
     fill(&mut cluster, 0, 200);
@@ -289,6 +311,9 @@ impl Cluster {
     pub(super) fn see(&mut self, from: NodeId, to: NodeId, message: &mut PeerMessage) {
         if let PeerMessage::Replication(Message::Append { entries, .. }) = message {
             self.entry_bytes += entries.iter().map(|entry| entry.bytes() as u64).sum::<u64>();
+        }
+        if let PeerMessage::SnapshotChunk { number: 0, .. } = message {
+            self.head = Some(message.clone());
         }
         let PeerMessage::SnapshotChunk { stream, payload, checksum, last, .. } = message else {
             return;

@@ -59,6 +59,8 @@ pub(super) struct Cluster {
     /// Who sent the newest chunk to whom, and every stream that there was.
     pub(super) sources: BTreeMap<NodeId, NodeId>,
     pub(super) streams: BTreeSet<u64>,
+    /// The newest first chunk of a stream.
+    pub(super) head: Option<PeerMessage>,
     /// Falsifies one chunk once there were so many.
     pub(super) spoil: Option<u64>,
     /// Lost messages to one node, of 1000.
@@ -149,6 +151,7 @@ impl Cluster {
             entry_bytes: 0,
             sources: BTreeMap::new(),
             streams: BTreeSet::new(),
+            head: None,
             spoil: None,
             loss_to: BTreeMap::new(),
             network: BTreeMap::new(),
