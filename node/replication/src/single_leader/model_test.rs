@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use quorate_model::admin::Role;
 use quorate_model::planted::{self, Bug};
-use quorate_model::{LogIndex, NodeId, Position, Term, Time};
+use quorate_model::{LogIndex, NodeId, Position, Term, Time, majority};
 use stateright::{Checker, Model, Property};
 
 use super::{
@@ -55,6 +55,8 @@ struct Node {
     replica: Replica,
     hard_state: HardState,
     entries: Vec<Entry>,
+    /// What it acknowledged, or knows to be, through here.
+    acknowledged: LogIndex,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,6 +114,7 @@ impl World {
             replica: bounds.start(at, HardState::default(), Vec::new()),
             hard_state: HardState::default(),
             entries: Vec::new(),
+            acknowledged: LogIndex::ZERO,
         };
         let mut world = Self {
             nodes: (0..count).map(node).collect(),
@@ -144,6 +147,8 @@ impl World {
 
     /// Carries out what a replica wants until it wants nothing more.
     fn settle(&mut self, at: usize) {
+        let before = self.nodes[at].acknowledged;
+        let mut acknowledged = before;
         loop {
             let mut done: Option<PersistId> = None;
             let mut applied = None;
@@ -163,8 +168,8 @@ impl World {
                         link.push_back(message);
                     }
                     Output::Apply { entries } => applied = entries.last().map(Entry::index),
-                    Output::Acknowledged { .. }
-                    | Output::RolledBack { .. }
+                    Output::Acknowledged { through } => acknowledged = acknowledged.max(through),
+                    Output::RolledBack { .. }
                     | Output::RuleChanged { .. }
                     | Output::Proposed { .. }
                     | Output::ProposalDropped { .. }
@@ -183,6 +188,11 @@ impl World {
             }
         }
         self.look(at);
+        acknowledged = acknowledged.max(self.nodes[at].replica.committed());
+        self.nodes[at].acknowledged = acknowledged;
+        if acknowledged > before && !self.is_on_the_set(at, acknowledged) {
+            self.violation = Some("INV-60: a member of the in-sync set lacks what is acknowledged");
+        }
         let nodes = &self.nodes;
         self.network.retain(|(_, to), link| {
             let term = nodes.get(index_of(*to)).map(|node| node.replica.term());
@@ -223,6 +233,32 @@ impl World {
                 self.violation = Some("INV-18: two entries are committed at one index");
             }
         }
+    }
+
+    /// Whether all members of the sets by whose leave this leader acknowledges hold its log through `through`: of the set in
+    /// force and of every later one. Elections alone do not show it when one lacks something: a majority has it then.
+    fn is_on_the_set(&self, at: usize, through: LogIndex) -> bool {
+        let replica = &self.nodes[at].replica;
+        if replica.role() != Role::Leader {
+            return true;
+        }
+        let holds = |node: &NodeId, index: LogIndex| {
+            let log = &self.nodes[index_of(*node)].entries;
+            let position = replica.position_at(index);
+            index == LogIndex::ZERO || log.iter().any(|entry| Some(entry.position) == position)
+        };
+        let configurations = &replica.kernel.configurations;
+        // It was counted among the voters of any of the configurations since.
+        let counted = |index: &LogIndex| {
+            configurations.since(*index).any(|Configuration { voters, .. }| {
+                voters.iter().filter(|node| holds(node, *index)).count() >= majority(voters.len())
+            })
+        };
+        let in_force = (0..=replica.last().index.0).rev().map(LogIndex).find(counted);
+        configurations.since(in_force.unwrap_or_default()).all(|one| match &one.rule {
+            Rule::Quorum | Rule::Async => true,
+            Rule::InSync(set) => set.iter().all(|member| holds(member, through)),
+        })
     }
 
     fn logs_match(&self) -> bool {
@@ -332,6 +368,7 @@ impl Model for Bounds {
                 world.restarts += 1;
                 let Node { hard_state, entries, .. } = world.nodes[node].clone();
                 world.nodes[node].replica = self.start(node, hard_state, entries);
+                world.nodes[node].acknowledged = LogIndex::ZERO;
                 node
             }
         };
