@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_model::admin::Role;
 use quorate_model::{GroupId, LogIndex, NodeId, Term, majority};
 use quorate_replication::single_leader::{AppendResult, Configuration, Message};
 
@@ -80,12 +81,13 @@ impl Checker for DamagedReplicas {
         // What was decided before it was found, and waited for the disk since, is as good as it was where the log is whole.
         let since = self.since.get(&(at.node, at.incarnation, at.group));
         let kept = match message {
-            Message::VoteReply { term, .. } | Message::AppendReply { term, .. } => {
+            Message::Vote { term, .. }
+            | Message::VoteReply { term, .. }
+            | Message::AppendReply { term, .. } => {
                 at.replica.has_whole_log() && since.is_none_or(|since| term <= since)
             }
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
-            | Message::Vote { .. }
             | Message::Append { .. }
             | Message::SnapshotOffer { .. }
             | Message::TimeoutNow { .. } => false,
@@ -109,6 +111,11 @@ impl Checker for DamagedReplicas {
         let key = (at.node, at.incarnation, at.group);
         if at.replica.is_damaged() {
             self.since.entry(key).or_insert_with(|| at.replica.term());
+            // A request for a vote may be late, but its asker does not wait for the answers any more.
+            let role = at.replica.role();
+            if matches!(role, Role::Candidate | Role::Leader) {
+                return Err(format!("{}: the damaged {} is {role:?}", at.group, at.node));
+            }
         } else if !self.since.is_empty() {
             self.since.remove(&key);
         }
