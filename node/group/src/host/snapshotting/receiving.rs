@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
-use quorate_model::{NodeId, Position, Time};
+use quorate_model::{GroupId, NodeId, Position, Time};
 use quorate_replication::single_leader::Input;
 use quorate_storage::disk::Disk;
 use quorate_storage::state::bulk::Ingest;
@@ -272,8 +272,12 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         });
         let replica = &self.group.replica;
         let in_force = replica.leader().is_some() && replica.term() == chunk.order.term;
-        // A repaired group waits for the others of this node; another snapshot would make them wait for it.
-        let repaired = self.shared.damaged.is_some() && self.group.standing.health == Health::Sound;
+        // A repaired group waits for the others of this node; another snapshot would make them wait for it. Only what happens to the
+        // topology the node must hear: another group may have left it meanwhile, and nobody repairs a replica that is not wanted.
+        let news = self.group.id == GroupId::Meta
+            && chunk.position.index > self.group.standing.applied.index;
+        let repaired =
+            self.shared.damaged.is_some() && self.group.standing.health == Health::Sound && !news;
         if busy || repaired || !in_force || !self.is_useful(chunk.position) {
             return false;
         }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use quorate_model::{GroupId, NodeId};
 
+use super::super::rows::Health;
 use super::super::{Failure, ReadLevel};
-use super::cluster::{Cluster, SHARD, bulk, get, node};
+use super::cluster::{Cluster, SHARD, bulk, get, node, topology};
 
 const GROUP: GroupId = GroupId::Shard(SHARD);
 
@@ -67,6 +68,37 @@ pub(super) fn a_repair_that_dies_is_done_again() {
         cluster.write("after", "repair");
         assert_eq!(cluster.read("key-9"), bulk("value"));
     }
+}
+
+#[test]
+pub(super) fn a_repair_goes_on_when_a_group_has_left_for_other_nodes() {
+    let mut cluster = Cluster::new(40, 6);
+    cluster.bootstrap(topology(&[1, 2, 3, 4, 5, 6], 1, &[1, 2, 3]));
+    cluster.write("key", "value");
+    while cluster.await_leader(GROUP) == cluster.await_leader(GroupId::Meta) {
+        let leader = cluster.await_leader(GROUP);
+        cluster.restart(leader);
+    }
+    let leaders = [GROUP, GroupId::Meta].map(|group| cluster.await_leader(group));
+    let damaged = [1, 2, 3].map(node).into_iter().find(|id| !leaders.contains(id)).unwrap();
+    damage(&mut cluster, damaged);
+    cluster.cut.insert((leaders[0], damaged));
+    cluster.start(damaged);
+    cluster.until("one of its groups is repaired", |cluster| {
+        let groups = &cluster.host(damaged).groups;
+        groups[&GroupId::Meta].standing.health == Health::Sound
+    });
+    cluster.change(|topology| topology.shards[0].voters = [4, 5, 6].map(node).into());
+    cluster.until("the shard has moved", |cluster| {
+        [1, 2, 3].map(node).iter().all(|id| *id == damaged || cluster.replica(*id, GROUP).is_none())
+    });
+    // Nobody of whom it knew from that shard is there any more.
+    cluster.heal();
+    cluster.until("it is repaired", |cluster| {
+        let status = cluster.host(damaged).status();
+        status.damaged.is_none() && cluster.replica(damaged, GROUP).is_none()
+    });
+    assert_eq!(cluster.read("key"), bulk("value"));
 }
 
 #[test]
