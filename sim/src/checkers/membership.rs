@@ -18,6 +18,8 @@ pub(crate) struct Membership {
     acknowledged: BTreeMap<(GroupId, Term, NodeId), LogIndex>,
     /// Who was a member after its last step: what it sends in the next one may come before its removal does.
     members: BTreeSet<(NodeId, GroupId)>,
+    /// Whom a candidate with an older log asked, since a leader was last heard.
+    needed: BTreeSet<(NodeId, GroupId)>,
 }
 
 impl Membership {
@@ -89,7 +91,9 @@ impl Checker for Membership {
                 Ok(())
             }
             Message::PreVote { .. } | Message::Vote { .. }
-                if !at.replica.is_member() && !self.members.contains(&(at.node, at.group)) =>
+                if !at.replica.is_member()
+                    && !self.members.contains(&(at.node, at.group))
+                    && !self.needed.contains(&(at.node, at.group)) =>
             {
                 Err(format!("{}: {} stands for election and is no member", at.group, at.node))
             }
@@ -100,6 +104,28 @@ impl Checker for Membership {
             | Message::AppendReply { .. }
             | Message::SnapshotOffer { .. }
             | Message::TimeoutNow { .. } => Ok(()),
+        }
+    }
+
+    fn arrives(&mut self, at: Sight<'_>, _from: NodeId, message: &Message) {
+        let key = (at.node, at.group);
+        match message {
+            Message::PreVote { last, .. } if *last < at.replica.last() => {
+                self.needed.insert(key);
+            }
+            Message::Append { term, .. } | Message::SnapshotOffer { term, .. }
+                if *term >= at.replica.term() =>
+            {
+                self.needed.remove(&key);
+            }
+            Message::PreVote { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Vote { .. }
+            | Message::VoteReply { .. }
+            | Message::Append { .. }
+            | Message::AppendReply { .. }
+            | Message::SnapshotOffer { .. }
+            | Message::TimeoutNow { .. } => {}
         }
     }
 

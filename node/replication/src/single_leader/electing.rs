@@ -154,6 +154,8 @@ impl Replica {
             return;
         }
         let up_to_date = last >= self.kernel.log.last() || planted::is(Bug::VoteForShorterLog);
+        // INV-30: its refusal may be the one for want of which nobody wins.
+        self.kernel.needed |= !up_to_date;
         if term <= self.kernel.term() || !up_to_date {
             let message = Message::PreVoteReply { term: self.kernel.term(), granted: false };
             self.kernel.send(from, message, When::Now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_model::{Durability, InSyncPolicy, NodeId, Term, Time};
 
 use super::driving_test::{
-    Driven, FIRST, append, configuration, node, nodes, position, restored, sent,
+    Driven, FIRST, append, configuration, matched, node, nodes, position, restored, sent,
 };
 use super::{HardState, Input, Message, Output, PersistId, Restored, Settings, When};
 
@@ -87,6 +87,39 @@ fn the_votes_of_strangers_and_learners_do_not_count() {
     driven.receive(4, answer(1, true));
     driven.receive(9, answer(1, true));
     assert_eq!(driven.replica.leader(), None);
+}
+
+#[test]
+fn a_learner_stands_when_a_candidate_with_less_needs_its_vote() {
+    let learner = || Driven::new(4, restored(configuration([1, 2, 3], [4]), &[2, 3]));
+    let mut driven = learner();
+    assert_eq!(sent(&driven.expire()), []);
+    // As much as it has itself: it agrees.
+    driven.receive(1, pre_vote(4, position(3, 2)));
+    assert_eq!(sent(&driven.expire()), []);
+    let outputs = driven.receive(1, pre_vote(4, position(2, 3)));
+    assert_eq!(sent(&outputs), [(node(1), pre_answer(3, false))]);
+    let ask = pre_vote(4, position(3, 2));
+    assert_eq!(sent(&driven.expire()), [1, 2, 3].map(|id| (node(id), ask.clone())));
+    driven.receive(1, pre_answer(4, true));
+    assert_eq!(driven.replica.term(), Term(3));
+    driven.receive(2, pre_answer(4, true));
+    driven.persist();
+    // It does not count itself.
+    driven.receive(1, answer(4, true));
+    assert_eq!(driven.replica.leader(), None);
+    driven.receive(2, answer(4, true));
+    assert_eq!(driven.replica.leader(), Some(node(4)));
+    // When a majority has taken its first entry, it goes.
+    driven.persist();
+    driven.receive(1, matched(4, 1, 3));
+    let outputs = driven.receive(2, matched(4, 1, 3));
+    assert!(sent(&outputs).iter().any(|(_, one)| matches!(one, Message::TimeoutNow { .. })));
+    // A leader is heard: nobody needs it any more.
+    let mut driven = learner();
+    driven.receive(1, pre_vote(4, position(2, 3)));
+    driven.receive(2, append(4, position(3, 2), [], 0));
+    assert_eq!(sent(&driven.expire()), []);
 }
 
 #[test]

@@ -34,6 +34,9 @@ pub(super) struct Kernel {
     pub(super) leader: Option<NodeId>,
     /// When the leader was last heard.
     pub(super) heard: Option<Time>,
+    /// A candidate whose log ends before this one asked for this replica's agreement, and no leader was heard since. Somewhere it
+    /// is a voter, then, and nobody wins there with less than it holds.
+    pub(super) needed: bool,
     pub(super) reign: Reign,
     /// The newest term that this replica led. After a restart: that it voted for itself in, if that is its newest.
     led_term: Term,
@@ -130,6 +133,7 @@ impl Kernel {
             target: None,
             leader: None,
             heard: None,
+            needed: false,
             reign: Reign::default(),
             led_term,
             round: 0,
@@ -158,6 +162,7 @@ impl Kernel {
     /// Follows `leader` of this term, or is it.
     pub(super) fn follow(&mut self, leader: NodeId) {
         self.leader = Some(leader);
+        self.needed = false;
         if leader == self.id {
             self.led_term = self.hard_state.term;
         }
@@ -357,12 +362,13 @@ impl Kernel {
     }
 
     /// May stand for election: a voter, or one whose removal is not known to be committed and who may therefore be the
-    /// only one that can still commit it (Raft dissertation, section 4.2.2).
+    /// only one that can still commit it (Raft dissertation, section 4.2.2), or one that is needed.
     pub(super) fn may_campaign(&self) -> bool {
         let at_committed = self.configurations.at(self.committed.max(self.log.base().index));
         let being_removed = at_committed.voters.contains(&self.id);
+        let needed = self.needed && !self.configuration().voters.is_empty();
         // INV-10, INV-30.
-        self.damage.is_none() && (self.is_voter() || being_removed)
+        self.damage.is_none() && (self.is_voter() || being_removed || needed)
     }
 
     /// Whether these votes, or agreements to a pre-vote, make a leader: a majority of the voters of the newest

@@ -307,7 +307,13 @@ impl Model for Bounds {
             let replica = &node.replica;
             let leads = replica.role() == Role::Leader;
             let room = replica.last().index.0 < self.log_max;
-            if !leads && highest < self.terms_max && replica.kernel.may_campaign() {
+            // INV-30: a candidate with less may ask for its agreement first.
+            let asked = world.nodes.iter().any(|other| {
+                other.replica.last() < replica.last()
+                    && other.replica.configuration().voters.contains(&replica.id())
+            });
+            let may_stand = replica.kernel.may_campaign() || asked;
+            if !leads && highest < self.terms_max && may_stand {
                 actions.push(Action::Campaign(at));
             }
             if leads && room && world.writes < self.writes_max {

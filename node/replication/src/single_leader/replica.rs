@@ -453,7 +453,9 @@ impl Replica {
 impl Replica {
     /// Stands for election at once, whatever the time, as when a leader hands over.
     pub(super) fn stand(&mut self) {
+        let needed = std::mem::replace(&mut self.kernel.needed, true);
         self.stand_at_once();
+        self.kernel.needed = needed;
         self.kernel.finish_step();
         self.announce();
     }
