@@ -274,8 +274,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let in_force = replica.leader().is_some() && replica.term() == chunk.order.term;
         // A repaired group waits for the others of this node; another snapshot would make them wait for it. Only what happens to the
         // topology the node must hear: another group may have left it meanwhile, and nobody repairs a replica that is not wanted.
+        // INV-42: but not when all of them are repaired, for what the new log starts after is being flushed by then.
         let news = self.group.id == GroupId::Meta
-            && chunk.position.index > self.group.standing.applied.index;
+            && chunk.position.index > self.group.standing.applied.index
+            && !self.shared.starting_over;
         let repaired =
             self.shared.damaged.is_some() && self.group.standing.health == Health::Sound && !news;
         if busy || repaired || !in_force || !self.is_useful(chunk.position) {
