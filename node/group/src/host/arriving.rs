@@ -64,6 +64,16 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     fn peer_refused(&mut self, peer: NodeId) {
         self.end_pacts(peer);
+        self.shared.heard.remove(&peer);
+        let supplied: Vec<GroupId> = self
+            .groups
+            .values()
+            .filter(|group| group.supplies.has_source(peer))
+            .map(|group| group.id)
+            .collect();
+        for group in supplied {
+            self.with_group(group, |turn| turn.source_died(peer));
+        }
         // Only its followers care.
         let groups: Vec<GroupId> = self
             .groups

@@ -22,8 +22,9 @@ use super::{Held, Order, OrderId, StreamState, Streamed};
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How often a source is told to go on, which it answers with how far it is.
 const ORDER_AGAIN: Duration = Duration::from_millis(500);
-/// After how long without a word the source is given up.
+/// After how long without a word the source is given up; one that never said a word may be dead since before it was chosen.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(3);
+const FIRST_WORD_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(in crate::host) struct Supplies {
@@ -62,6 +63,10 @@ impl Supplies {
         self.under_way.values().filter_map(Supply::position).min()
     }
 
+    pub(in crate::host) fn has_source(&self, node: NodeId) -> bool {
+        self.under_way.values().any(|supply| supply.source() == Some(node))
+    }
+
     /// The log no longer goes on from the snapshot that this follower gets: it will need another.
     pub(in crate::host) fn is_outrun(&self, to: NodeId, base: LogIndex) -> bool {
         let position = self.under_way.get(&to).and_then(Supply::position);
@@ -70,6 +75,13 @@ impl Supplies {
 }
 
 impl Supply {
+    const fn source(&self) -> Option<NodeId> {
+        match &self.stage {
+            Stage::Ordered { source, .. } => Some(*source),
+            Stage::Asking => None,
+        }
+    }
+
     /// What the snapshot holds at least.
     const fn position(&self) -> Option<LogIndex> {
         let Stage::Ordered { order, told, .. } = &self.stage else { return None };
@@ -145,8 +157,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 self.timer(timer, now.after(ASK_AGAIN));
             }
             Stage::Ordered { source, .. } if *source == node => {}
-            Stage::Ordered { source, order, heard, .. } => {
-                if now.since(*heard) >= SOURCE_PATIENCE {
+            Stage::Ordered { source, order, heard, told } => {
+                let patience = told.map_or(FIRST_WORD_PATIENCE, |_| SOURCE_PATIENCE);
+                if now.since(*heard) >= patience {
                     let source = *source;
                     return self.source_failed(to, source);
                 }
@@ -252,6 +265,16 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let patience = self.shared.settings.replication.election_timeout;
         let heard = self.shared.heard.get(&node);
         heard.is_some_and(|heard| self.shared.now.since(*heard) <= patience)
+    }
+
+    /// The process of a source is dead.
+    pub(in crate::host) fn source_died(&mut self, source: NodeId) {
+        let supplies = self.group.supplies.under_way.iter();
+        let supplied = supplies.filter(|(_, supply)| supply.source() == Some(source));
+        let supplied: Vec<NodeId> = supplied.map(|(to, _)| *to).collect();
+        for to in supplied {
+            self.source_failed(to, source);
+        }
     }
 
     fn source_failed(&mut self, to: NodeId, source: NodeId) {

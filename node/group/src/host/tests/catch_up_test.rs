@@ -195,6 +195,26 @@ fn another_takes_over_from_a_source_that_dies() {
 }
 
 #[test]
+fn a_source_whose_process_is_dead_is_given_up_at_once() {
+    for refused in [true, false] {
+        let mut cluster = tight(45, 4);
+        let (leader, behind) = away(&mut cluster);
+        cluster.start(behind);
+        let dead = streaming(&mut cluster, behind, 1);
+        assert_ne!(dead, leader);
+        cluster.crash(dead);
+        if refused {
+            cluster.step(leader, Input::PeerRefused { peer: dead });
+        }
+        let other = |cluster: &Cluster| source(cluster, behind) != Some(dead);
+        cluster.run_for(Duration::from_millis(200));
+        assert_eq!(other(&cluster), refused);
+        cluster.until("another source", other);
+        caught_up(&mut cluster, behind);
+    }
+}
+
+#[test]
 fn a_source_that_does_not_reach_the_follower_is_replaced() {
     let mut cluster = tight(50, 3);
     let (leader, behind) = away(&mut cluster);
