@@ -10,14 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::{Completion, Disk, FileName, Operation, OperationId};
 
-/// Preallocation writes zeros in steps of this size and makes each durable before the next, so that it never fills the
-/// device's queue in front of a batch.
-const PREALLOCATION_STEP_BYTES: u64 = 2 << 20;
+/// Preallocation makes so many zeros durable, then leaves the device to others for as long as that took: a batch never waits
+/// for more than a few milliseconds.
+const PREALLOCATION_STEP_BYTES: u64 = 1 << 20;
+/// What is written at once. The page cache keeps it in one piece, and a sync of a later batch walks all blocks of each piece that
+/// the batch touched: with pieces of 2 MiB a sync took 100 us of processor, with these 75 us, and counted as 2 MiB dirtied.
+const PREALLOCATION_PIECE_BYTES: usize = 4 << 10;
 
 /// A removed file that the next one is made of: mostly its pages are still in memory, where fresh ones were most of what
 /// filling a file with zeros cost, and its blocks are on the disk.
@@ -207,13 +211,22 @@ impl OpenFiles {
 }
 
 fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
-    let step = vec![0; usize::try_from(PREALLOCATION_STEP_BYTES.min(bytes)).unwrap_or(0)];
+    const PIECE: [u8; PREALLOCATION_PIECE_BYTES] = [0; PREALLOCATION_PIECE_BYTES];
     let mut left = bytes;
     while left > 0 {
-        let now = usize::try_from(left).unwrap_or(usize::MAX).min(step.len());
-        file.write_all(&step[..now])?;
+        let began = Instant::now();
+        let step = left.min(PREALLOCATION_STEP_BYTES);
+        let mut unwritten = usize::try_from(step).expect("a step is small");
+        while unwritten > 0 {
+            let now = unwritten.min(PIECE.len());
+            file.write_all(&PIECE[..now])?;
+            unwritten -= now;
+        }
         file.sync_data()?;
-        left -= now as u64;
+        left -= step;
+        if left > 0 {
+            thread::sleep(began.elapsed());
+        }
     }
     Ok(())
 }

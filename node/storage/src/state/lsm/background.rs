@@ -1,6 +1,6 @@
-//! The threads behind the store: one flushes, one deletes ranges and compacts.
+//! The threads behind the store: one flushes, one deletes ranges and compacts; see `writeback` for the third.
 //!
-//! A failure of either ends both for good; the next [`flushed`](super::StateStore::flushed) says so.
+//! A failure of either ends all for good; the next [`flushed`](super::StateStore::flushed) says so.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -9,14 +9,18 @@ use std::thread::{self, JoinHandle};
 use lsm_tree::{AbstractTree, compaction::Leveled};
 
 use super::super::FlushId;
+use super::writeback::{self, Writing};
 use super::{Shared, Work, deletion, lock};
 
 /// What a thread does until the store is closed.
 type Run = fn(&Shared);
 
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
-    let work: [(&str, Run); 2] =
-        [("state-flush", flush_until_ending), ("state-compact", tidy_until_ending)];
+    let work: [(&str, Run); 3] = [
+        ("state-flush", flush_until_ending),
+        ("state-compact", tidy_until_ending),
+        ("state-writeback", writeback::sync_until_ending),
+    ];
     work.into_iter()
         .map(|(name, run)| {
             let shared = Arc::clone(shared);
@@ -56,6 +60,7 @@ pub(super) fn flush(shared: &Shared, through: FlushId) -> lsm_tree::Result<()> {
 
 /// The caller holds `flushing`. Answers how many of the oldest memtables are in the tables now: it lets them go.
 pub(super) fn to_tables(shared: &Shared, through: FlushId) -> lsm_tree::Result<usize> {
+    let _writing = Writing::begin(shared);
     let memtables = shared.now().memtables.clone();
     let oldest = shared.oldest_in_use();
     let mut count = 0;
@@ -93,6 +98,7 @@ enum Tidying {
 
 /// Until nothing is left to compact, or a range is to be deleted first.
 fn compact(shared: &Shared) -> lsm_tree::Result<()> {
+    let _writing = Writing::begin(shared);
     let strategy = Arc::new(Leveled::default());
     loop {
         let before = shared.tree.current_version().id();
@@ -114,7 +120,7 @@ fn compact(shared: &Shared) -> lsm_tree::Result<()> {
 
 impl Shared {
     /// Waits for work. `None`: the store is closed or has failed.
-    fn next_work<T>(&self, find: impl Fn(&mut Work) -> Option<T>) -> Option<T> {
+    pub(super) fn next_work<T>(&self, find: impl Fn(&mut Work) -> Option<T>) -> Option<T> {
         let mut work = lock(&self.work);
         loop {
             if work.ending || work.failed.is_some() {

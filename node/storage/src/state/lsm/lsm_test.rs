@@ -74,6 +74,16 @@ fn a_range_of_flushed_tables_is_dropped_without_a_tombstone_for_each_row() {
 }
 
 #[test]
+fn tables_are_where_they_are_synced_while_they_are_written() {
+    let mut harness = LsmHarness::new();
+    apply(harness.store(), [put("row", "value")]);
+    harness.flush();
+    let shared = &harness.store().0.shared;
+    let mut numbers = 0..shared.tree.get_next_table_id();
+    assert!(numbers.any(|number| writeback::table_file(&shared.directory, number).exists()));
+}
+
+#[test]
 fn a_copy_of_a_directory_taken_while_it_is_open_opens_at_the_last_flush() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path(), Settings::default()).unwrap();

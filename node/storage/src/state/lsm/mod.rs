@@ -2,8 +2,8 @@
 //!
 //! The tree has the tables, their compaction and their cache; what is not flushed stands in memtables of our own, see
 //! `memtable`. One writer at a time; readers beside it never wait for the disk of a flush. A batch has one sequence number
-//! and a memtable is sealed between batches only, so what a flush leaves behind is always whole batches. Two threads: one
-//! flushes, one compacts and carries out range deletions.
+//! and a memtable is sealed between batches only, so what a flush leaves behind is always whole batches. Three threads: one
+//! flushes, one compacts and carries out range deletions, one brings tables to the disk while they are written.
 //!
 //! What a reader sees is not the engine's own "visible" number: the engine raises that for its own bookkeeping in the
 //! middle of our batches. `Now::visible` moves between batches only.
@@ -15,6 +15,7 @@ mod deletion;
 mod memtable;
 mod recent;
 mod transfer;
+mod writeback;
 
 #[cfg(test)]
 mod lsm_test;
@@ -22,7 +23,7 @@ mod lsm_test;
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -79,6 +80,7 @@ struct Owner {
 }
 
 struct Shared {
+    directory: PathBuf,
     tree: AnyTree,
     seqno: SequenceNumberCounter,
     now: RwLock<Now>,
@@ -117,6 +119,8 @@ struct Work {
     flushed: Option<FlushId>,
     deletions: VecDeque<Deletion>,
     compaction_due: bool,
+    /// How many write tables at present.
+    writing: usize,
     /// What stopped the background for good.
     failed: Option<Arc<lsm_tree::Error>>,
     ending: bool,
@@ -142,6 +146,7 @@ impl Store {
         seqno.set(next);
         let deletions = deletion::pending(&tree, next).map_err(|error| failed(error.into()))?;
         let shared = Arc::new(Shared {
+            directory: directory.to_owned(),
             tree,
             seqno,
             now: RwLock::new(Now { memtables: Memtables::default(), visible: next }),

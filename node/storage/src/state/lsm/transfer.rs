@@ -13,12 +13,21 @@ use lsm_tree::Slice;
 
 use super::super::bulk::{self, Export, Exported, Ingest, IngestError, Page};
 use super::super::{Batch, Change, ROW_BYTES_MAX, StateError, StateStore, below_reserved};
+use super::writeback::Writing;
 use super::{Store, View, background, lock, read_error};
 
+/// Of threads that move rows in bulk, as `nice` counts.
+const NICENESS: i32 = 10;
 /// How many pages are made ahead of their use.
 const PAGES_AHEAD: usize = 4;
 /// About how large a row is with its value: room is made for so many.
 const PART_BYTES: usize = 128;
+
+/// This thread gets what processor time the others leave: clients do not wait for a core on which rows are packed.
+fn stand_back() {
+    // Where the system refuses, all are equal as before.
+    rustix::process::nice(NICENESS).ok();
+}
 
 /// A range of a view's rows, without the prefix that they share.
 #[derive(Clone, Debug)]
@@ -39,7 +48,11 @@ impl Exporting {
         let (sender, pages) = sync_channel(PAGES_AHEAD);
         let failed = sender.clone();
         let thread = thread::Builder::new().name("state-export".to_owned());
-        if let Err(error) = thread.spawn(move || export(&view, &extent, &sender)) {
+        let run = move || {
+            stand_back();
+            export(&view, &extent, &sender);
+        };
+        if let Err(error) = thread.spawn(run) {
             // There is room: nothing was sent yet, and the only receiver is here.
             drop(failed.send(Err(StateError::Read(error.into()))));
         }
@@ -118,6 +131,7 @@ impl Ingesting {
         let told = Arc::clone(&progress);
         let thread = thread::Builder::new().name("state-ingest".to_owned());
         let spawned = thread.spawn(move || {
+            stand_back();
             let ended = ingest(&store, &prefix, &received, &told);
             if !matches!(ended, Some(Ok(_))) {
                 let changes = vec![Change::DeleteRange { from: prefix, to: end }];
@@ -167,6 +181,7 @@ fn ingest(
     progress: &Progress,
 ) -> Option<Result<u64, Failed>> {
     let shared = &store.0.shared;
+    let _writing = Writing::begin(shared);
     let mut ingestion = match shared.tree.ingestion() {
         Ok(ingestion) => ingestion,
         Err(error) => return Some(Err(error.into())),
