@@ -137,7 +137,7 @@ fn quorate(bench: &Bench, (name, rate): (&str, &str), count: u64, bytes: u64) ->
     let mut staying = target;
     let last = store.cluster_address_of_last();
     staying.places.retain(|place| Some(&place.address) != last.as_ref());
-    watch(name, &staying, bytes, || store.replace_last())
+    watch(name, &staying, bytes, |begun| store.replace_last(begun))
 }
 
 fn redis(bench: &Bench, binary: &Path, count: u64, bytes: u64) -> Result<CaughtUp> {
@@ -146,7 +146,7 @@ fn redis(bench: &Bench, binary: &Path, count: u64, bytes: u64) -> Result<CaughtU
     let target = redis.target(keys::keys(count));
     fill("Redis", &target)?;
     redis.set_appendfsync("always")?;
-    watch("Redis", &target, bytes, || redis.replace_replica())
+    watch("Redis", &target, bytes, |begun| redis.replace_replica(begun))
 }
 
 fn etcd(bench: &Bench, binary: &Path, count: u64, bytes: u64) -> Result<CaughtUp> {
@@ -154,7 +154,7 @@ fn etcd(bench: &Bench, binary: &Path, count: u64, bytes: u64) -> Result<CaughtUp
     let target = etcd.target(keys::keys(count))?;
     fill("etcd", &target)?;
     let known = keys::key(count - 1);
-    watch("etcd", &target, bytes, || etcd.replace_follower(&known))
+    watch("etcd", &target, bytes, |begun| etcd.replace_follower(&known, begun))
 }
 
 fn fill(system: &str, target: &Target) -> Result<()> {
@@ -164,12 +164,12 @@ fn fill(system: &str, target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// The clients' p99 before and while the follower catches up.
+/// The clients' p99 before a follower is replaced, and while the empty one catches up.
 fn watch(
     system: &str,
     target: &Target,
     bytes: u64,
-    catch_up: impl FnOnce() -> Result<Duration>,
+    catch_up: impl FnOnce(&dyn Fn()) -> Result<Duration>,
 ) -> Result<CaughtUp> {
     const BEFORE: Duration = Duration::from_secs(5);
     let load = Load::start(target, FOREGROUND)?;
@@ -177,7 +177,10 @@ fn watch(
     load.record();
     std::thread::sleep(BEFORE);
     let before = load.take();
-    let took = catch_up()?.as_secs_f64();
+    let took = catch_up(&|| {
+        load.take();
+    })?
+    .as_secs_f64();
     let meanwhile = load.finish()?;
     #[expect(clippy::cast_precision_loss, reason = "megabytes for people")]
     let megabytes = bytes as f64 / 1e6;

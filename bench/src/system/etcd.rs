@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 
 use super::process::{Server, Signal};
-use super::{await_condition, http, ports};
+use super::{await_condition, http, ports, put_aside};
 use crate::load::{Place, Protocol, Target, serializable_get};
 
 pub(crate) const VERSION: &str = "v3.6.16";
@@ -172,7 +172,11 @@ impl Etcd {
     }
 
     /// Replaces a follower by an empty member; returns how long it took until it answers for `known`.
-    pub(crate) fn replace_follower(&mut self, known: &Bytes) -> Result<Duration> {
+    pub(crate) fn replace_follower(
+        &mut self,
+        known: &Bytes,
+        begun: impl FnOnce(),
+    ) -> Result<Duration> {
         let leader = self.leader()?;
         let at = (leader + 1) % self.members.len();
         let admin = self.members[leader].client.clone();
@@ -186,8 +190,9 @@ impl Etcd {
             .and_then(|member| member["ID"].as_str())
             .context("the follower is a member")?;
         self.kill(at)?;
-        std::fs::remove_dir_all(self.directory.join(&name))?;
+        put_aside(&self.directory.join(&name))?;
         http::post(&admin, "/v3/cluster/member/remove", &format!("{{\"ID\":\"{old}\"}}"))?;
+        begun();
         let begin = Instant::now();
         let peer = format!("{{\"peerURLs\":[\"http://{}\"]}}", self.members[at].peer);
         await_condition("that the member is added", READY_TIMEOUT, || {

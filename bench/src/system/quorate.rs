@@ -17,7 +17,7 @@ use quorate_model::{
 };
 
 use super::process::{Server, Signal};
-use super::{await_condition, http, namespaces, ports};
+use super::{await_condition, http, namespaces, ports, put_aside};
 use crate::load::{Place, Protocol, Target, keys};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -315,15 +315,17 @@ impl Quorate {
         Ok(keys)
     }
 
-    /// Replaces the last node by an empty one, and returns once it follows every shard closely: how long it took.
-    pub(crate) fn replace_last(&mut self) -> Result<Duration> {
+    /// Replaces the last node by an empty one, and returns once it follows every shard closely: how long it took since `begun`
+    /// was called.
+    pub(crate) fn replace_last(&mut self, begun: impl FnOnce()) -> Result<Duration> {
         let at = self.nodes.len() - 1;
         let old = self.nodes[at].id;
         self.kill(at)?;
-        std::fs::remove_dir_all(self.data(self.nodes[at].number))?;
+        put_aside(&self.data(self.nodes[at].number))?;
         self.start_again(at)?;
         let new = self.nodes[at].id;
         let member = member(&self.nodes[at])?;
+        begun();
         let begin = std::time::Instant::now();
         self.propose(|topology| replace(topology, old, member))?;
         await_condition("that the empty node has caught up", Duration::from_secs(1200), || {

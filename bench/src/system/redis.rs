@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 
 use super::process::Server;
-use super::{await_condition, ports};
+use super::{await_condition, ports, put_aside};
 use crate::load::{Place, Protocol, Reply, Resp, Target};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -121,10 +121,11 @@ impl Redis {
     }
 
     /// Replaces the last replica by an empty one; returns how long it took until it follows.
-    pub(crate) fn replace_replica(&mut self) -> Result<Duration> {
+    pub(crate) fn replace_replica(&mut self, begun: impl FnOnce()) -> Result<Duration> {
         let at = self.servers.len() - 1;
         self.servers[at].end();
-        std::fs::remove_dir_all(self.directory.join(format!("r{}", at + 1)))?;
+        put_aside(&self.directory.join(format!("r{}", at + 1)))?;
+        begun();
         let begin = Instant::now();
         self.servers[at] = self.start_server(at)?;
         await_condition("that the empty replica follows", Duration::from_secs(1200), || {
