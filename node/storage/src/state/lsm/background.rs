@@ -53,8 +53,9 @@ pub(super) fn flush(shared: &Shared, through: FlushId) -> lsm_tree::Result<()> {
     let flushing = lock(&shared.flushing);
     let flushed = to_tables(shared, through)?;
     let writer = lock(&shared.writer);
-    shared.flushed(&writer, flushed);
+    let forgotten = shared.flushed(&writer, flushed);
     drop((writer, flushing));
+    drop(forgotten);
     Ok(())
 }
 

@@ -89,10 +89,14 @@ impl Memtables {
         &self.sealed
     }
 
-    /// The tables have what so many of the oldest held.
-    pub(super) fn forget_oldest(&mut self, count: usize) {
-        let left = self.sealed.len() - count;
+    /// The tables have what so many of the oldest held. Answers what there was: to free a memtable takes tens of milliseconds,
+    /// which is for the caller to do where nobody waits.
+    #[must_use]
+    pub(super) fn forget_oldest(&mut self, count: usize) -> Arc<Vec<Sealed>> {
+        let before = Arc::clone(&self.sealed);
+        let left = before.len() - count;
         Arc::make_mut(&mut self.sealed).truncate(left);
+        before
     }
 
     fn parts(&self) -> impl Iterator<Item = &Rows> {

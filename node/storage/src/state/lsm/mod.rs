@@ -35,7 +35,7 @@ use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumbe
 
 use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
 use deletion::{Deletion, Origin};
-use memtable::{Memtables, Newest, Row};
+use memtable::{Memtables, Newest, Row, Sealed};
 use recent::Recent;
 use transfer::Extent;
 pub use transfer::{Exporting, Ingesting};
@@ -448,11 +448,12 @@ impl Shared {
         flush
     }
 
-    /// The tables have what so many of the oldest memtables hold: readers see the ones instead of the others.
-    fn flushed(&self, _writer: &MutexGuard<'_, Writer>, oldest: usize) {
+    /// The tables have what so many of the oldest memtables hold: readers see the ones instead of the others. Let what this answers
+    /// go when no lock is held.
+    fn flushed(&self, _writer: &MutexGuard<'_, Writer>, oldest: usize) -> Arc<Vec<Sealed>> {
         let mut now = self.now_mut();
-        now.memtables.forget_oldest(oldest);
         now.raise(self.seqno.get());
+        now.memtables.forget_oldest(oldest)
     }
 
     /// As `publish`, when rows came or went with it.

@@ -252,10 +252,11 @@ fn join(store: &Store, ingestion: lsm_tree::AnyIngestion<'_>) -> lsm_tree::Resul
     // A memtable is sealed between batches only.
     let writer = lock(&shared.writer);
     let flushed = background::to_tables(shared, shared.seal(&writer))?;
-    shared.flushed(&writer, flushed);
+    let forgotten = shared.flushed(&writer, flushed);
     ingestion.finish()?;
     shared.publish_rows(&writer);
     drop((writer, flushing));
+    drop(forgotten);
     lock(&shared.work).compaction_due = true;
     shared.measure_pressure();
     shared.changed.notify_all();
