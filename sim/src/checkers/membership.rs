@@ -29,6 +29,7 @@ impl Membership {
         at: Sight<'_>,
         position: Position,
         configuration: &Configuration,
+        ledger: &Ledger,
     ) -> Result<(), String> {
         let before = at.replica.configuration_at(position.index.previous());
         if before.voters == configuration.voters {
@@ -36,7 +37,7 @@ impl Membership {
         }
         let newest = self.sent.get(&at.group).and_then(|sent| {
             let mut earlier = sent.range(..position).rev();
-            earlier.find(|(earlier, _)| at.replica.position_at(earlier.index) == Some(**earlier))
+            earlier.find(|(earlier, _)| term_at(at, earlier.index, ledger) == Some(earlier.term))
         });
         let ground = newest.map(|(position, _)| *position);
         // Of its own term, and at or behind the configuration before.
@@ -47,8 +48,7 @@ impl Membership {
                 let key = (at.group, position.term, **node);
                 self.acknowledged.get(&key).copied().unwrap_or_default()
             };
-            let own_term =
-                at.replica.position_at(held).is_some_and(|held| held.term == position.term);
+            let own_term = term_at(at, held, ledger) == Some(position.term);
             own_term && ground.is_none_or(|ground| held >= ground.index)
         };
         let holding = before.voters.iter().filter(holds).count();
@@ -78,7 +78,7 @@ impl Checker for Membership {
                         if known.insert(entry.position, configuration.clone()).is_none()
                             && entry.term() == at.replica.term()
                         {
-                            self.check_ground(at, entry.position, configuration)?;
+                            self.check_ground(at, entry.position, configuration, ledger)?;
                         }
                         check_steps(at.group, &self.sent[&at.group], ledger)?;
                     }
@@ -138,6 +138,12 @@ impl Checker for Membership {
         }
         Ok(())
     }
+}
+
+/// The term of an entry of this log, also where the log does not reach back to it any more: it is committed then.
+fn term_at(at: Sight<'_>, index: LogIndex, ledger: &Ledger) -> Option<Term> {
+    let position = at.replica.position_at(index).map(|position| position.term);
+    position.or_else(|| ledger.get(&(at.group, index)).copied())
 }
 
 /// Between committed configurations that follow each other, at most one voter comes or goes.
