@@ -15,8 +15,8 @@ pub(crate) struct Beats {
     /// What was so at the sender, by sender and receiver.
     sent: BTreeMap<(NodeId, NodeId, BeatId), Sent>,
     order: VecDeque<(NodeId, NodeId, BeatId)>,
-    /// The commit indexes of the receiver before it took the beat that it is taking.
-    before: Vec<(GroupId, LogIndex)>,
+    /// The receiver's replicas before it took the beat that it is taking.
+    before: Vec<Commit>,
     /// The newest process of a sender whose beats counted for a process of a receiver.
     counted: BTreeMap<(NodeId, u64, NodeId), u64>,
     /// How often a beat stood for the heartbeat of a group, and for an answer to one.
@@ -28,6 +28,12 @@ struct Sent {
     incarnation: u64,
     offered: Vec<(GroupId, Position)>,
     followed: Vec<(GroupId, Position)>,
+}
+
+struct Commit {
+    group: GroupId,
+    committed: LogIndex,
+    installing: bool,
 }
 
 /// For which groups a beat counted.
@@ -83,7 +89,12 @@ impl Beats {
 
     /// Before the receiver takes it.
     pub(crate) fn arrives(&mut self, machine: &Machine) {
-        self.before = commits(machine);
+        let replicas = machine.groups().into_iter();
+        let commit = |group| {
+            let committed = machine.replica(group)?.committed();
+            Some(Commit { group, committed, installing: machine.is_installing(group) })
+        };
+        self.before = replicas.filter_map(commit).collect();
     }
 
     /// After the receiver took it.
@@ -93,7 +104,9 @@ impl Beats {
         from: NodeId,
         beat: &Beat,
     ) -> Result<Counted, String> {
-        if self.before != commits(machine) {
+        if self.before.len() != machine.groups().len()
+            || self.before.iter().any(|before| commits(machine, before))
+        {
             return Err(format!("{} commits something for a beat of {from}", machine.node));
         }
         let vouched = machine.vouched(from);
@@ -131,7 +144,12 @@ impl Beats {
     }
 }
 
-fn commits(machine: &Machine) -> Vec<(GroupId, LogIndex)> {
-    let replicas = machine.groups().into_iter();
-    replicas.filter_map(|group| Some((group, machine.replica(group)?.committed()))).collect()
+/// Whether the replica has committed something since, but for a snapshot: its flush may have ended while the machine stood
+/// still, and the first step after that tells the replica, whatever it is for.
+fn commits(machine: &Machine, before: &Commit) -> bool {
+    machine.replica(before.group).is_none_or(|replica| {
+        let committed = replica.committed();
+        let installed = before.installing && !machine.is_installing(before.group);
+        committed != before.committed && !(installed && committed == replica.base().index)
+    })
 }
