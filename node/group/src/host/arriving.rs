@@ -68,7 +68,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let supplied: Vec<GroupId> = self
             .groups
             .values()
-            .filter(|group| group.supplies.has_source(peer))
+            .filter(|group| group.supplies.supplied_by(peer).next().is_some())
             .map(|group| group.id)
             .collect();
         for group in supplied {

@@ -211,19 +211,16 @@ impl OpenFiles {
 }
 
 fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
-    const PIECE: [u8; PREALLOCATION_PIECE_BYTES] = [0; PREALLOCATION_PIECE_BYTES];
+    let step = vec![0; usize::try_from(PREALLOCATION_STEP_BYTES.min(bytes)).unwrap_or(0)];
     let mut left = bytes;
     while left > 0 {
         let began = Instant::now();
-        let step = left.min(PREALLOCATION_STEP_BYTES);
-        let mut unwritten = usize::try_from(step).expect("a step is small");
-        while unwritten > 0 {
-            let now = unwritten.min(PIECE.len());
-            file.write_all(&PIECE[..now])?;
-            unwritten -= now;
+        let now = usize::try_from(left).unwrap_or(usize::MAX).min(step.len());
+        for piece in step[..now].chunks(PREALLOCATION_PIECE_BYTES) {
+            file.write_all(piece)?;
         }
         file.sync_data()?;
-        left -= step;
+        left -= now as u64;
         if left > 0 {
             thread::sleep(began.elapsed());
         }

@@ -63,8 +63,13 @@ impl Supplies {
         self.under_way.values().filter_map(Supply::position).min()
     }
 
-    pub(in crate::host) fn has_source(&self, node: NodeId) -> bool {
-        self.under_way.values().any(|supply| supply.source() == Some(node))
+    /// Who gets a snapshot from this node.
+    pub(in crate::host) fn supplied_by(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let supplied = move |(to, supply): (&NodeId, &Supply)| match &supply.stage {
+            Stage::Ordered { source, .. } if *source == node => Some(*to),
+            Stage::Ordered { .. } | Stage::Asking => None,
+        };
+        self.under_way.iter().filter_map(supplied)
     }
 
     /// The log no longer goes on from the snapshot that this follower gets: it will need another.
@@ -75,13 +80,6 @@ impl Supplies {
 }
 
 impl Supply {
-    const fn source(&self) -> Option<NodeId> {
-        match &self.stage {
-            Stage::Ordered { source, .. } => Some(*source),
-            Stage::Asking => None,
-        }
-    }
-
     /// What the snapshot holds at least.
     const fn position(&self) -> Option<LogIndex> {
         let Stage::Ordered { order, told, .. } = &self.stage else { return None };
@@ -269,9 +267,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// The process of a source is dead.
     pub(in crate::host) fn source_died(&mut self, source: NodeId) {
-        let supplies = self.group.supplies.under_way.iter();
-        let supplied = supplies.filter(|(_, supply)| supply.source() == Some(source));
-        let supplied: Vec<NodeId> = supplied.map(|(to, _)| *to).collect();
+        let supplied: Vec<NodeId> = self.group.supplies.supplied_by(source).collect();
         for to in supplied {
             self.source_failed(to, source);
         }

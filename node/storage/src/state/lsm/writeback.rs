@@ -53,11 +53,7 @@ struct Tables {
 
 pub(super) fn sync_until_ending(shared: &Shared) {
     let mut tables = Tables::new(&shared.directory, shared.tree.get_next_table_id());
-    loop {
-        let begun = shared.next_work(|work| (work.writing > 0).then_some(()));
-        if begun.is_none() {
-            return;
-        }
+    while shared.next_work(|work| (work.writing > 0).then_some(())).is_some() {
         tables.look(shared.tree.get_next_table_id());
         thread::sleep(LOOK);
     }
@@ -87,7 +83,7 @@ impl Tables {
             };
             table.still = if bytes == table.bytes { table.still + 1 } else { 0 };
             table.bytes = bytes;
-            if bytes - table.synced.min(bytes) >= STEP_BYTES {
+            if bytes.saturating_sub(table.synced) >= STEP_BYTES {
                 // A failure is the engine's to find: it syncs the table once more.
                 if let Ok(file) = File::open(&path) {
                     drop(file.sync_data());
