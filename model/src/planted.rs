@@ -30,6 +30,8 @@ pub enum Bug {
     DamagedVotes,
     /// A damaged replica is repaired before a majority without it holds an entry from after the damage (INV-35).
     RepairUnproved,
+    /// A leader whose state is wrong goes on evaluating (INV-36).
+    LeadWithoutState,
     /// Entries are taken without the one before them (INV-13).
     IgnoreHole,
     /// An entry of an earlier term is committed by counting its copies (INV-16).

@@ -95,7 +95,7 @@ impl Cluster {
         if self.checkers.divergence.is_spoiled() {
             return false;
         }
-        let mut seen = 0;
+        let (mut seen, mut led) = (BTreeSet::new(), BTreeSet::new());
         for machine in &self.machines {
             let Some(status) = machine.status() else { return false };
             if status.damaged.is_some() {
@@ -103,7 +103,7 @@ impl Cluster {
             }
             for replica in &status.replicas {
                 // Its node's log may be whole again before it is.
-                if replica.damaged {
+                if replica.damaged || replica.quarantined.is_some() {
                     return false;
                 }
                 if !replica.configuration.voters.is_empty() && !whole(&replica.configuration.voters)
@@ -117,10 +117,15 @@ impl Cluster {
                 {
                     return false;
                 }
-                seen += 1;
+                seen.insert(replica.group);
+                if replica.leading {
+                    led.insert(replica.group);
+                }
             }
         }
-        seen > 0 && self.machines[id.0].paused_until.is_none() && self.every_follower_is_close()
+        // Without a leader nobody knows how close the others are.
+        let close = !seen.is_empty() && seen == led && self.every_follower_is_close();
+        close && self.machines[id.0].paused_until.is_none()
     }
 
     /// The topology that the operator wants after `topology`; `None` when nothing is to be done.

@@ -32,6 +32,7 @@ pub const BUGS: &[(Bug, &str, Expectation)] = &[
     (Bug::LeadWithoutMajority, "lead-without-majority", Found(&["stickiness"])),
     (Bug::DamagedVotes, "damaged-votes", Found(&["damaged_replicas"])),
     (Bug::RepairUnproved, "repair-unproved", Found(&["damaged_replicas"])),
+    (Bug::LeadWithoutState, "lead-without-state", Found(&["damaged_replicas"])),
     (Bug::IgnoreHole, "ignore-hole", Found(&["log_matching"])),
     (Bug::CommitEarlierTerm, "commit-earlier-term", Found(&["commit_rule"])),
     (

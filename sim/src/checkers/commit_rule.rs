@@ -52,7 +52,12 @@ impl Checker for CommitRule {
         message: &Message,
         _: &Ledger,
     ) -> Result<(), String> {
-        if let Message::AppendReply { term, result: AppendResult::Matched(index), .. } = message {
+        if let Message::AppendReply {
+            term,
+            result: AppendResult::Matched(index) | AppendResult::NeedsState { matched: index },
+            ..
+        } = message
+        {
             let most = self.acknowledged.entry((at.group, *term, at.node)).or_default();
             *most = (*most).max(*index);
         }

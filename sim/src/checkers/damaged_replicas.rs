@@ -1,5 +1,6 @@
 //! A replica whose log is damaged neither votes, nor stands, nor counts. INV-10, INV-34. It is repaired only when a majority holds
-//! what its leader appended after it learnt of the damage. INV-35.
+//! what its leader appended after it learnt of the damage. INV-35. One whose state alone is wrong applies nothing and evaluates
+//! nothing. INV-36.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,8 @@ use super::{Checker, Ledger, Sight};
 
 #[derive(Default)]
 pub(crate) struct DamagedReplicas {
-    /// The term in which a replica was found to be damaged, by this process of it.
-    since: BTreeMap<(NodeId, u64, GroupId), Term>,
+    /// How far a replica whose state is wrong had applied when that was found.
+    stale: BTreeMap<(NodeId, u64, GroupId), LogIndex>,
     /// The most that a replica acknowledged to the leader of a term.
     acknowledged: BTreeMap<(GroupId, Term, NodeId), LogIndex>,
     /// Where a leader's log ended when it first heard of a damage.
@@ -55,6 +56,26 @@ impl DamagedReplicas {
     }
 }
 
+impl DamagedReplicas {
+    fn check_state(&mut self, at: Sight<'_>) -> Result<(), String> {
+        let (group, node, applied) = (at.group, at.node, at.replica.applied());
+        let key = (node, at.incarnation, group);
+        if !at.replica.needs_state() {
+            if !self.stale.is_empty() {
+                self.stale.remove(&key);
+            }
+            return Ok(());
+        }
+        let found = *self.stale.entry(key).or_insert(applied);
+        if at.replica.is_leading() || applied != found {
+            return Err(format!(
+                "{group}: {node}, whose state is wrong, leads or applies: {applied} after {found}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Checker for DamagedReplicas {
     fn sent(
         &mut self,
@@ -66,7 +87,12 @@ impl Checker for DamagedReplicas {
         if let Message::SnapshotOffer { repairs: Some(token), .. } = message {
             self.check_proof(at, to, *token)?;
         }
-        if let Message::AppendReply { term, result: AppendResult::Matched(index), .. } = message {
+        if let Message::AppendReply {
+            term,
+            result: AppendResult::Matched(index) | AppendResult::NeedsState { matched: index },
+            ..
+        } = message
+        {
             let most = self.acknowledged.entry((at.group, *term, at.node)).or_default();
             *most = (*most).max(*index);
         }
@@ -78,21 +104,7 @@ impl Checker for DamagedReplicas {
             Message::AppendReply { result, .. } => !matches!(result, AppendResult::Damaged { .. }),
             Message::SnapshotOffer { .. } | Message::TimeoutNow { .. } => true,
         };
-        // What was decided before it was found, and waited for the disk since, is as good as it was where the log is whole.
-        let since = self.since.get(&(at.node, at.incarnation, at.group));
-        let kept = match message {
-            Message::Vote { term, .. }
-            | Message::VoteReply { term, .. }
-            | Message::AppendReply { term, .. } => {
-                at.replica.has_whole_log() && since.is_none_or(|since| term <= since)
-            }
-            Message::PreVote { .. }
-            | Message::PreVoteReply { .. }
-            | Message::Append { .. }
-            | Message::SnapshotOffer { .. }
-            | Message::TimeoutNow { .. } => false,
-        };
-        if at.replica.is_damaged() && takes_part && !kept {
+        if at.replica.is_damaged() && takes_part {
             return Err(format!("{}: the damaged {} sends {message:?}", at.group, at.node));
         }
         Ok(())
@@ -108,17 +120,15 @@ impl Checker for DamagedReplicas {
     }
 
     fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
-        let key = (at.node, at.incarnation, at.group);
-        if at.replica.is_damaged() {
-            self.since.entry(key).or_insert_with(|| at.replica.term());
-            // A request for a vote may be late, but its asker does not wait for the answers any more.
-            let role = at.replica.role();
-            if matches!(role, Role::Candidate | Role::Leader) {
-                return Err(format!("{}: the damaged {} is {role:?}", at.group, at.node));
-            }
-        } else if !self.since.is_empty() {
-            self.since.remove(&key);
+        let (group, node, role) = (at.group, at.node, at.replica.role());
+        // A request for a vote may be late, but its asker does not wait for the answers any more.
+        if at.replica.is_damaged() && matches!(role, Role::Candidate | Role::Leader) {
+            return Err(format!("{group}: the damaged {node} is {role:?}"));
         }
-        Ok(())
+        self.check_state(at)
+    }
+
+    fn forgotten(&mut self, node: NodeId, group: GroupId) {
+        self.stale.retain(|(owner, _, of), _| *owner != node || *of != group);
     }
 }

@@ -25,7 +25,11 @@ impl Checker for DurableAcknowledgements {
         message: &Message,
         _: &Ledger,
     ) -> Result<(), String> {
-        let Message::AppendReply { result: AppendResult::Matched(index), .. } = message else {
+        let Message::AppendReply {
+            result: AppendResult::Matched(index) | AppendResult::NeedsState { matched: index },
+            ..
+        } = message
+        else {
             return Ok(());
         };
         let key = (at.node, at.group);
@@ -42,7 +46,7 @@ impl Checker for DurableAcknowledgements {
 
     fn stepped(&mut self, at: Sight<'_>, ledger: &Ledger) -> Result<(), String> {
         let key = (at.node, at.group);
-        if !at.replica.has_whole_log() {
+        if at.replica.is_damaged() {
             if let Some(counted) = self.counted.remove(&key) {
                 let mut committed =
                     ledger.range((at.group, LogIndex::ZERO)..=(at.group, counted)).rev();
@@ -66,7 +70,7 @@ impl Checker for DurableAcknowledgements {
     }
 
     fn started(&mut self, at: Sight<'_>) -> Result<(), String> {
-        if !at.replica.has_whole_log() {
+        if at.replica.is_damaged() {
             return Ok(());
         }
         let Some(acknowledged) = self.acknowledged.get(&(at.node, at.group)) else { return Ok(()) };

@@ -114,7 +114,7 @@ impl Checker for DurableVotes {
 
     fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
         let key = (at.node, at.group);
-        if at.replica.has_whole_log() {
+        if !at.replica.is_damaged() {
             self.damaged.remove(&key);
         } else if self.damaged.insert(key) {
             let from = (at.node, at.group, Term::ZERO);
@@ -130,7 +130,7 @@ impl Checker for DurableVotes {
 
     fn started(&mut self, at: Sight<'_>) -> Result<(), String> {
         // What it told may be lost with its log, and the leader that repairs it may lead an earlier term.
-        if !at.replica.has_whole_log() {
+        if at.replica.is_damaged() {
             self.told.remove(&(at.node, at.group));
             return Ok(());
         }

@@ -141,7 +141,11 @@ impl Checker for InSyncSet {
         _: &Ledger,
     ) -> Result<(), String> {
         match message {
-            Message::AppendReply { term, result: AppendResult::Matched(index), .. } => {
+            Message::AppendReply {
+                term,
+                result: AppendResult::Matched(index) | AppendResult::NeedsState { matched: index },
+                ..
+            } => {
                 let most = self.acknowledged.entry((at.group, *term, at.node)).or_default();
                 *most = (*most).max(*index);
                 Ok(())

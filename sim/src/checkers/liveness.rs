@@ -95,7 +95,11 @@ pub(crate) fn describe(cluster: &Cluster) -> String {
                 machine.node,
                 replica.group,
                 replica.role,
-                if known.is_damaged() { ", damaged," } else { "" },
+                match (known.is_damaged(), known.needs_state()) {
+                    (true, _) => ", damaged,",
+                    (false, true) => ", without state,",
+                    (false, false) => "",
+                },
                 replica.term,
                 replica.leader,
                 known.base().index,

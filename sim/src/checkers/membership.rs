@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_model::admin::Role;
 use quorate_model::{GroupId, LogIndex, NodeId, Position, Term, majority};
 use quorate_replication::single_leader::{AppendResult, Configuration, Message, Payload};
 
@@ -12,8 +13,8 @@ use super::{Checker, Ledger, Sight};
 
 #[derive(Default)]
 pub(crate) struct Membership {
-    /// Every configuration that a leader sent, by its position.
-    sent: BTreeMap<GroupId, BTreeMap<Position, Configuration>>,
+    /// Every configuration that a leader appended, by its position. Some leave it in snapshots only.
+    appended: BTreeMap<GroupId, BTreeMap<Position, Configuration>>,
     /// The most that a replica acknowledged to the leader of a term.
     acknowledged: BTreeMap<(GroupId, Term, NodeId), LogIndex>,
     /// Who was a member after its last step: what it sends in the next one may come before its removal does.
@@ -23,7 +24,23 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// The leader sends this configuration of its own term for the first time: whether it might append it.
+    fn note(
+        &mut self,
+        at: Sight<'_>,
+        position: Position,
+        configuration: &Configuration,
+        ledger: &Ledger,
+    ) -> Result<(), String> {
+        let known = self.appended.entry(at.group).or_default();
+        if known.insert(position, configuration.clone()).is_none()
+            && position.term == at.replica.term()
+        {
+            self.check_ground(at, position, configuration, ledger)?;
+        }
+        check_steps(at.group, &self.appended[&at.group], ledger)
+    }
+
+    /// The leader appended this configuration in its own term: whether it might.
     fn check_ground(
         &self,
         at: Sight<'_>,
@@ -35,8 +52,8 @@ impl Membership {
         if before.voters == configuration.voters {
             return Ok(());
         }
-        let newest = self.sent.get(&at.group).and_then(|sent| {
-            let mut earlier = sent.range(..position).rev();
+        let newest = self.appended.get(&at.group).and_then(|appended| {
+            let mut earlier = appended.range(..position).rev();
             earlier.find(|(earlier, _)| term_at(at, earlier.index, ledger) == Some(earlier.term))
         });
         let ground = newest.map(|(position, _)| *position);
@@ -74,18 +91,16 @@ impl Checker for Membership {
             Message::Append { entries, .. } => {
                 for entry in entries {
                     if let Payload::Configuration(configuration) = &entry.payload {
-                        let known = self.sent.entry(at.group).or_default();
-                        if known.insert(entry.position, configuration.clone()).is_none()
-                            && entry.term() == at.replica.term()
-                        {
-                            self.check_ground(at, entry.position, configuration, ledger)?;
-                        }
-                        check_steps(at.group, &self.sent[&at.group], ledger)?;
+                        self.note(at, entry.position, configuration, ledger)?;
                     }
                 }
                 Ok(())
             }
-            Message::AppendReply { term, result: AppendResult::Matched(index), .. } => {
+            Message::AppendReply {
+                term,
+                result: AppendResult::Matched(index) | AppendResult::NeedsState { matched: index },
+                ..
+            } => {
                 let most = self.acknowledged.entry((at.group, *term, at.node)).or_default();
                 *most = (*most).max(*index);
                 Ok(())
@@ -129,7 +144,15 @@ impl Checker for Membership {
         }
     }
 
-    fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
+    fn stepped(&mut self, at: Sight<'_>, ledger: &Ledger) -> Result<(), String> {
+        let newest = at.replica.configuration_position();
+        if newest > at.replica.base()
+            && at.replica.role() == Role::Leader
+            && newest.term == at.replica.term()
+            && !self.appended.get(&at.group).is_some_and(|known| known.contains_key(&newest))
+        {
+            self.note(at, newest, at.replica.configuration(), ledger)?;
+        }
         let key = (at.node, at.group);
         if at.replica.is_member() {
             self.members.insert(key);
@@ -149,11 +172,11 @@ fn term_at(at: Sight<'_>, index: LogIndex, ledger: &Ledger) -> Option<Term> {
 /// Between committed configurations that follow each other, at most one voter comes or goes.
 fn check_steps(
     group: GroupId,
-    sent: &BTreeMap<Position, Configuration>,
+    appended: &BTreeMap<Position, Configuration>,
     ledger: &Ledger,
 ) -> Result<(), String> {
     let mut committed: BTreeMap<_, _> = BTreeMap::new();
-    for (position, configuration) in sent {
+    for (position, configuration) in appended {
         if ledger.get(&(group, position.index)) == Some(&position.term) {
             committed.insert(position.index, configuration);
         }

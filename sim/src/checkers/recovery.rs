@@ -26,7 +26,7 @@ pub(crate) struct Recovery {
 impl Checker for Recovery {
     fn stepped(&mut self, at: Sight<'_>, _: &Ledger) -> Result<(), String> {
         let (key, replica) = ((at.node, at.group), at.replica);
-        if !replica.has_whole_log() {
+        if replica.is_damaged() {
             self.whole.remove(&key);
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl Checker for Recovery {
                 replica.applied()
             ));
         }
-        if !replica.has_whole_log() {
+        if replica.is_damaged() {
             if self.whole.contains(&key) && !self.rotten.contains(&at.node) {
                 return Err(format!(
                     "{}: {} finds its log damaged, in which nothing has flipped",

@@ -44,7 +44,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return self.beat_received(from, beat);
         }
         let hosted = self.groups.contains_key(&group);
-        if !hosted && (!is_call(&message) || !self.called(group)) {
+        if !hosted {
+            if is_call(&message) {
+                self.called(group);
+            }
             return;
         }
         if let PeerMessage::NotMember { nonce, term } = message {

@@ -9,6 +9,7 @@ use quorate_replication::single_leader::Configuration;
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
+use super::following::Settling;
 use super::requests::Work;
 use super::topology::SetTopology;
 use super::{Failure, Host, RequestId};
@@ -18,13 +19,19 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if let Err(failure) = self.may_bootstrap(&topology) {
             return self.refuse(id, failure);
         }
-        if !self.groups.contains_key(&GroupId::Meta) {
+        let meta = GroupId::Meta;
+        let settles = self.shared.following.settling.contains_key(&meta);
+        if !self.groups.contains_key(&meta) && !settles {
             let voters = BTreeSet::from([self.shared.node()]);
-            let configuration = Configuration::of(voters);
-            self.begin_group(GroupId::Meta, configuration);
+            self.begin_group(meta, Configuration::of(voters));
         }
         let work = Work::SetTopology { expected: Epoch::ZERO, topology: Box::new(topology) };
-        self.with_group(GroupId::Meta, |turn| turn.accept(id, work));
+        let settling = self.shared.following.settling.get_mut(&meta);
+        if let Some(Settling::Beginning { queued, .. }) = settling {
+            queued.push(id);
+            return self.shared.queue(id, meta, work);
+        }
+        self.with_group(meta, |turn| turn.accept(id, work));
     }
 
     fn may_bootstrap(&self, topology: &Topology) -> Result<(), Failure> {
@@ -32,8 +39,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if self.shared.following.topology().is_some() {
             return Err(Failure::AlreadyBootstrapped);
         }
-        if let Some(meta) = self.groups.get(&GroupId::Meta) {
-            let voters = &meta.replica.configuration().voters;
+        let hosted = self.groups.get(&GroupId::Meta).map(|meta| meta.replica.configuration());
+        let begins = match self.shared.following.settling.get(&GroupId::Meta) {
+            Some(Settling::Beginning { standing, .. }) => Some(&standing.configuration),
+            Some(Settling::Retiring | Settling::Reviving(_)) | None => None,
+        };
+        if let Some(Configuration { voters, .. }) = hosted.or(begins) {
             // A blank replica, or another node's group: this node was reached from elsewhere.
             if voters.len() != 1 || !voters.contains(&node) {
                 return Err(Failure::AlreadyBootstrapped);

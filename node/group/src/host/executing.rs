@@ -15,7 +15,7 @@ use quorate_storage::state::StateStore;
 
 use super::group::{Proposal, Readiness, Task};
 use super::persisting::COMMAND_BYTES_MAX;
-use super::requests::{Answer, Stage, Then, Waiting, Work};
+use super::requests::{Answer, Stage, Then, Work};
 use super::timers::Timer;
 use super::topology::SetTopology;
 use super::{Failure, Reply, RequestId, Turn};
@@ -29,9 +29,7 @@ const QUEUE_RETRY: Duration = Duration::from_millis(10);
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// Takes a request that this group's leader must do.
     pub(super) fn accept(&mut self, id: RequestId, work: Work) {
-        let deadline = self.shared.now.after(self.shared.settings.request_timeout);
-        let waiting = Waiting { group: self.group.id, deadline, stage: Stage::Queued(work) };
-        self.shared.requests.insert(id, waiting);
+        self.shared.queue(id, self.group.id, work);
         self.group.tasks.push_back(Task::Run(id));
     }
 

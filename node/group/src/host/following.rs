@@ -21,7 +21,7 @@ use super::retiring::Doubt;
 use super::rows::{Health, Standing, empty_generation};
 use super::timers::Timer;
 use super::topology::{self, SetTopology};
-use super::{Host, Output, Turn};
+use super::{Host, Output, RequestId, Turn};
 
 /// How many peers' addresses are remembered that the topology may not know yet.
 const ADDRESSES_MAX: usize = 4096;
@@ -37,7 +37,7 @@ pub(super) struct Following {
     fresh: bool,
     /// Groups that this node hosted and forgot, and the term in which it did.
     pub(super) retired: BTreeMap<GroupId, Term>,
-    /// Groups on their way into or out of `retired`, until it is durable.
+    /// Groups that begin here, or are on their way into or out of `retired`, until that is durable.
     pub(super) settling: BTreeMap<GroupId, Settling>,
     /// What peers said of themselves when they connected last.
     addresses: BTreeMap<NodeId, Addresses>,
@@ -45,6 +45,11 @@ pub(super) struct Following {
 
 #[derive(Debug)]
 pub(super) enum Settling {
+    Beginning {
+        standing: Standing,
+        /// Requests that wait for it.
+        queued: Vec<RequestId>,
+    },
     Retiring,
     Reviving(Standing),
 }
@@ -189,15 +194,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             || following.settling.contains_key(&group)
     }
 
-    /// A leader calls a group that this node does not host. Answers whether it hosts the group from here on.
-    pub(super) fn called(&mut self, group: GroupId) -> bool {
+    /// A leader calls a group that this node does not host. Its message is lost; it calls again.
+    pub(super) fn called(&mut self, group: GroupId) {
         let following = &self.shared.following;
         if self.shared.damaged.is_some() || following.settling.contains_key(&group) {
-            return false;
+            return;
         }
         if let Some(term) = following.retired.get(&group).copied() {
-            self.revive(group, term);
-            return false;
+            return self.revive(group, term);
         }
         let blank = match group {
             GroupId::Meta => true,
@@ -211,23 +215,35 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if blank {
             self.begin_group(group, Configuration::default());
         }
-        blank
     }
 
-    /// A replica with an empty log: the genesis voters', or a blank one.
+    /// A replica with an empty log: the genesis voters', or a blank one. It begins when it is durable in the state store that this
+    /// node hosts the group (INV-41): what it promises then cannot be forgotten with the log.
     pub(super) fn begin_group(&mut self, id: GroupId, configuration: Configuration) {
-        assert!(!self.groups.contains_key(&id), "a group is hosted once");
+        assert!(!self.hosted_ever(id), "a group is hosted once");
+        let Some(generation) = self.fresh_generation(id) else { return };
+        let standing = Standing::begin(generation, configuration);
+        self.shared.state.apply(Batch { changes: vec![standing.put(id)] });
+        let beginning = Settling::Beginning { standing, queued: Vec::new() };
+        self.shared.following.settling.insert(id, beginning);
+        self.shared.flush_for(Purpose::Begin(id));
+    }
+
+    /// It is durable that the group is hosted.
+    pub(super) fn begun(&mut self, id: GroupId) {
+        let settling = self.shared.following.settling.remove(&id);
+        let Some(Settling::Beginning { standing, queued }) = settling else {
+            unreachable!("only what begins waits for that")
+        };
+        let configuration = standing.configuration.clone();
         if !configuration.voters.is_empty() {
             // It goes to the log before anything that the replica makes durable.
             self.shared.persisting.start_log(id, Position::ZERO, &configuration);
         }
-        let Some(generation) = self.fresh_generation(id) else { return };
-        let standing = Standing::begin(generation, configuration.clone());
-        // What says, also after a damage of the log, that the group is hosted.
-        self.shared.state.apply(Batch { changes: vec![standing.put(id)] });
-        self.shared.flush();
         let restored = Restored { base_configuration: configuration, ..Restored::default() };
         self.host_group(id, restored, standing, Points::default());
+        let runs = queued.into_iter().map(Task::Run);
+        self.with_group(id, |turn| turn.group.tasks.extend(runs));
     }
 
     /// A generation without rows for a group that begins. `None` when the host stops.

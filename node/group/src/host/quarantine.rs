@@ -1,8 +1,8 @@
 //! A replica whose state is wrong, or cannot be read, or which cannot take what the log holds: it is taken out and rebuilt.
 //!
-//! Its log is whole, so the protocol treats it as damaged (INV-10, INV-34) with one difference: what its log holds goes on where the
-//! snapshot allows it. A leader hands over first, and serves nothing meanwhile. That a replica is out is stored, so that a
-//! restart does not bring it back before its snapshot. The only replica of a group cannot be rebuilt: its node stops and says why.
+//! Keeps INV-36. Its log is whole and goes on: it votes and acknowledges, and applies, answers and streams nothing until a snapshot has
+//! replaced its rows. A leader hands over. That a replica is out is stored, so that a restart does not bring it back before its
+//! snapshot. The only replica of a group cannot be rebuilt: its node stops and says why.
 
 use quorate_model::GroupId;
 use quorate_replication::single_leader::Input;
@@ -53,33 +53,17 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.shared.status_changed = true;
         // Nobody is given these rows.
         self.abort_outgoing();
-        if self.group.leadership.leader == Some(node) {
-            self.group.tasks.push_back(Task::Step(Input::DiskStalled));
-        } else {
-            self.take_out();
-        }
-    }
-
-    /// The leadership changed: a quarantined leader need not hand over any more.
-    pub(super) fn continue_quarantine(&mut self) {
-        let leads = self.group.leadership.leader == Some(self.shared.node());
-        if self.group.is_quarantined() && self.group.standing.health == Health::Sound && !leads {
-            self.take_out();
-        }
-    }
-
-    /// It was taken out before the process started.
-    pub(super) fn resume_quarantine(&mut self) {
-        self.group.quarantined = Some("its state was found wrong before a restart".to_owned());
-        self.group.tasks.push_back(Task::Step(Input::StateDamaged));
-    }
-
-    fn take_out(&mut self) {
         // The standing goes alone: the rows below it are of no use.
         self.group.standing.health = Health::Quarantined;
         let changes = vec![self.group.standing.put(self.group.id)];
         self.shared.state.apply(Batch { changes });
         self.shared.note_unflushed(self.group.id);
+        self.group.tasks.push_back(Task::Step(Input::StateDamaged));
+    }
+
+    /// It was taken out before the process started.
+    pub(super) fn resume_quarantine(&mut self) {
+        self.group.quarantined = Some("its state was found wrong before a restart".to_owned());
         self.group.tasks.push_back(Task::Step(Input::StateDamaged));
     }
 }

@@ -29,6 +29,8 @@ const MARK_SHARE: u64 = 8;
 pub(super) enum Purpose {
     /// An installed snapshot's rows take the log's place.
     Install(GroupId),
+    /// A replica begins.
+    Begin(GroupId),
     /// A replica is gone.
     Retire(GroupId),
     /// A replica that was gone may come again.
@@ -239,6 +241,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         for purpose in flight.purposes {
             match purpose {
                 Purpose::Install(group) => self.with_group(group, |turn| turn.snapshot_durable()),
+                Purpose::Begin(group) => self.begun(group),
                 Purpose::Retire(group) => self.retired(group),
                 Purpose::Revive(group) => self.revived(group),
                 Purpose::Announce => self.announce(),

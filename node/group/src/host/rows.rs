@@ -54,7 +54,7 @@ pub(super) enum Health {
     Damaged,
     /// The replica is gone from this node; the row stays so that it never starts from its genesis again.
     Retired,
-    /// These rows were found wrong; the log above them is whole. No vote before a snapshot replaced them.
+    /// These rows were found wrong; the log above them is whole. Nothing is read from them before a snapshot replaced them.
     Quarantined,
 }
 

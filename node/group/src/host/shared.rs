@@ -11,7 +11,7 @@ use quorate_storage::state::StateStore;
 use super::beating::Beats;
 use super::following::Following;
 use super::persisting::Persisting;
-use super::requests::Requests;
+use super::requests::{Requests, Stage, Waiting, Work};
 use super::retention::Retention;
 use super::snapshotting::Rate;
 use super::timers::Timers;
@@ -122,6 +122,12 @@ impl<D: Disk, S: StateStore> Shared<D, S> {
             self.heard.clear();
         }
         self.heard.insert(from, self.now);
+    }
+
+    /// A request waits to be run.
+    pub(super) fn queue(&mut self, id: RequestId, group: GroupId, work: Work) {
+        let deadline = self.now.after(self.settings.request_timeout);
+        self.requests.insert(id, Waiting { group, deadline, stage: Stage::Queued(work) });
     }
 
     /// Answers a request that is still waiting; one that was cancelled or timed out is not answered again.

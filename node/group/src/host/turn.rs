@@ -150,7 +150,6 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if leadership.leading {
             self.start_leading();
         }
-        self.continue_quarantine();
         self.tell_leader_engine();
         self.wake_queue();
     }

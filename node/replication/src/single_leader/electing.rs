@@ -214,8 +214,8 @@ impl Replica {
 
     /// The old leader hands over: an election at once, without a pre-vote.
     pub(super) fn told_to_time_out(&mut self, from: NodeId) {
-        let leads = matches!(self.role, Role::Leader(_));
-        if !leads && self.kernel.leader == Some(from) && self.kernel.may_campaign() {
+        let fit = !matches!(self.role, Role::Leader(_)) && !self.kernel.needs_state;
+        if fit && self.kernel.leader == Some(from) && self.kernel.may_campaign() {
             self.campaign(self.kernel.term().next(), Transferred::Yes);
         }
     }

@@ -27,6 +27,10 @@ impl Replica {
             return self.answer(from, round, AppendResult::Damaged { token });
         }
         let heartbeat = entries.is_empty();
+        if self.kernel.is_full() && !heartbeat {
+            // As if they were lost on the way: an answer would bring them again at once.
+            return;
+        }
         let (previous, entries) = self.beyond_base(previous, entries);
         let overlooked = planted::is(Bug::IgnoreHole) && previous.index <= self.last().index;
         if !self.kernel.log.contains(previous) && !overlooked {
@@ -43,7 +47,7 @@ impl Replica {
         } else {
             matched
         };
-        self.answer(from, round, AppendResult::Matched(matched));
+        self.acknowledge(from, round, matched);
     }
 
     /// The leader is about to send a snapshot: there is nothing to do but to keep waiting for it.
@@ -55,7 +59,7 @@ impl Replica {
         repairs: Option<u64>,
     ) {
         self.hear(from);
-        let result = match &mut self.kernel.damage {
+        match &mut self.kernel.damage {
             Some(damage) => {
                 if repairs == Some(damage.token) {
                     // It has counted for nothing since, so what was enough before is enough still.
@@ -63,15 +67,15 @@ impl Replica {
                         damage.whole_from.map_or(position.index, |least| least.min(position.index));
                     damage.whole_from = Some(least);
                 }
-                AppendResult::Damaged { token: damage.token }
+                let token = damage.token;
+                self.answer(from, round, AppendResult::Damaged { token });
             }
             None => {
                 // INV-15: what is committed here is in the leader's log too.
                 let durable = self.kernel.durability.durable();
-                AppendResult::Matched(self.kernel.committed().min(durable))
+                self.acknowledge(from, round, self.kernel.committed().min(durable));
             }
-        };
-        self.answer(from, round, result);
+        }
     }
 
     pub(super) fn snapshot_installed(&mut self, position: Position, configuration: Configuration) {
@@ -147,11 +151,23 @@ impl Replica {
         hint
     }
 
+    /// INV-36: what its log holds counts, whatever its state is; the leader hears of that too.
+    fn acknowledge(&mut self, to: NodeId, round: u64, matched: LogIndex) {
+        let result = if self.kernel.needs_state {
+            AppendResult::NeedsState { matched }
+        } else {
+            AppendResult::Matched(matched)
+        };
+        self.answer(to, round, result);
+    }
+
     fn answer(&mut self, to: NodeId, round: u64, result: AppendResult) {
         let when = match result {
             // INV-12: acknowledged when durable, under a durable term.
             AppendResult::Matched(_) if planted::is(Bug::AcknowledgeBeforeDisk) => When::Now,
-            AppendResult::Matched(index) => self.kernel.when_durable(index),
+            AppendResult::Matched(matched) | AppendResult::NeedsState { matched } => {
+                self.kernel.when_durable(matched)
+            }
             AppendResult::Mismatch { .. } | AppendResult::Damaged { .. } => {
                 self.kernel.when_hard_state()
             }

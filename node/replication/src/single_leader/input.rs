@@ -90,8 +90,8 @@ pub enum Input {
     },
     /// No durable write has completed for too long: a leader hands over.
     DiskStalled,
-    /// The caller's state is not what the log says, or cannot be read: from here on the replica is damaged (INV-10) until a
-    /// snapshot repairs it. Its log is whole and goes on where the snapshot allows it.
+    /// The caller's state is not what the log says, or cannot be read: until a snapshot replaces it the replica takes part with
+    /// its log alone (INV-36). Entries that were handed out and not confirmed as applied are handed out again after that.
     StateDamaged,
 }
 

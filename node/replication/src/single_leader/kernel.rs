@@ -29,6 +29,8 @@ pub(super) struct Kernel {
     pub(super) durability: Durability,
     pub(super) configurations: Configurations,
     pub(super) damage: Option<Damage>,
+    /// What the log led to is wrong at the caller's, or cannot be read: INV-36.
+    pub(super) needs_state: bool,
     pub(super) target: Option<Target>,
     /// Whom this replica believes to lead its term.
     pub(super) leader: Option<NodeId>,
@@ -59,8 +61,6 @@ pub(super) struct Kernel {
 pub(super) struct Damage {
     /// Names this damage at the leader.
     pub(super) token: u64,
-    /// Only the state above the log is wrong.
-    pub(super) log_is_whole: bool,
     /// A snapshot from here on holds everything that this replica may have counted for: its leader said so.
     pub(super) whole_from: Option<LogIndex>,
 }
@@ -109,8 +109,7 @@ impl Kernel {
             log.append(entry);
         }
         let mut random = Random::new(seed);
-        let damage =
-            damaged.then(|| Damage { token: random.next(), log_is_whole: false, whole_from: None });
+        let damage = damaged.then(|| Damage { token: random.next(), whole_from: None });
         let last = log.last();
         // INV-42: the state never holds what the log does not.
         assert!(damaged || applied <= last.index, "applied {applied}, log through {last:?}");
@@ -130,6 +129,7 @@ impl Kernel {
             durability: Durability::new(last.index),
             configurations,
             damage,
+            needs_state: false,
             target: None,
             leader: None,
             heard: None,
@@ -210,10 +210,16 @@ impl Kernel {
         later(self.when_hard_state(), self.durability.when_durable(index))
     }
 
-    /// The state above the log is wrong: nothing more is applied, and nobody may count on this replica (INV-10).
-    pub(super) fn damage_state(&mut self) {
-        let token = self.random.next();
-        self.damage = Some(Damage { token, log_is_whole: true, whole_from: None });
+    /// The state above the log is wrong. What was handed out and is not applied never will be: it is handed out again, to the
+    /// state that takes this one's place.
+    pub(super) fn lose_state(&mut self) {
+        self.needs_state = true;
+        self.applying = self.applied;
+    }
+
+    /// Takes no more entries before it has a state that they can be applied to: all of them are in memory.
+    pub(super) fn is_full(&self) -> bool {
+        self.needs_state && self.log.unapplied_bytes() >= self.settings.uncommitted_bytes_max
     }
 
     // The log.
@@ -302,14 +308,12 @@ impl Kernel {
     pub(super) fn install(&mut self, base: Position, configuration: Configuration) {
         // INV-4: nothing of a later term comes into the log before the term itself.
         assert!(base.term <= self.hard_state.term);
-        let log_is_whole = self.damage.as_ref().is_none_or(|damage| damage.log_is_whole);
+        self.needs_state = false;
         if let Some(damage) = &self.damage {
             // INV-34: only a snapshot that the leader chose for this repair makes whole.
             if damage.whole_from.is_some_and(|least| base.index >= least) {
                 self.damage = None;
             }
-        }
-        if !log_is_whole {
             // Of the damaged log nothing goes on. Its disk may hold more than is known here.
             self.replace_log(base, configuration);
             self.unsaved.truncate_from = Some(base.index.next());
@@ -398,6 +402,10 @@ impl Kernel {
     /// How much longer this replica waits, for the sake of the preferred leader. Nobody waits for `lost`, the leader
     /// that is being replaced.
     pub(super) fn preference_delay(&self, lost: Option<NodeId>) -> Duration {
+        // INV-36: whoever has a state would have to be handed over to.
+        if self.needs_state {
+            return self.settings.preference_delay;
+        }
         let preferred = self.target.as_ref().and_then(|target| target.preferred_leader);
         match preferred {
             Some(node)
@@ -458,7 +466,8 @@ impl Kernel {
         let through = self.committed.min(self.durability.durable());
         let unheld = self.leader == Some(self.id) && planted::is(Bug::ApplyUncommitted);
         let through = if unheld { self.durability.durable() } else { through };
-        if through > self.applying && self.damage.is_none() {
+        let may_apply = self.damage.is_none() && !self.needs_state;
+        if through > self.applying && may_apply {
             let mut entries: Vec<Entry> =
                 self.log.cached(self.applying.next(), through).cloned().collect();
             // INV-20: in order, without a gap, each once.

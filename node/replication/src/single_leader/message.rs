@@ -68,6 +68,8 @@ pub enum AppendResult {
     /// The sender's log is damaged: only a snapshot repairs it, and until then it counts for nothing. The token is
     /// drawn anew at every start, so that nothing sent before can be taken for the repair.
     Damaged { token: u64 },
+    /// As `Matched`, of a replica whose log is whole and whose state is not: it needs a snapshot for that.
+    NeedsState { matched: LogIndex },
 }
 
 impl Message {

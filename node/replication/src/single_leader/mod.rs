@@ -17,7 +17,8 @@
 //!    index.
 //! 8. After a damaged replica is repaired it persists a cut after the snapshot's index, where there may be nothing.
 //!
-//! A follower whose log is damaged answers [`AppendResult::Damaged`]: see INV-34 and INV-35.
+//! A follower whose log is damaged answers [`AppendResult::Damaged`]: see INV-34 and INV-35. One whose state alone is wrong takes
+//! part with its log, and answers [`AppendResult::NeedsState`]: see INV-36.
 //!
 //! Invariants kept here: see `docs/protocol.md`.
 
@@ -54,6 +55,8 @@ mod resting;
 #[cfg(test)]
 mod resting_test;
 mod settings;
+#[cfg(test)]
+mod state_test;
 mod succession;
 
 pub use entry::{Configuration, Entry, HardState, Payload, Rule};

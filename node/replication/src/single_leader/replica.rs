@@ -140,11 +140,16 @@ impl Replica {
         self.kernel.leader
     }
 
-    /// Leads and has applied an entry of its own term: it may evaluate commands.
+    /// Leads, has applied an entry of its own term, and its state is right: it may evaluate commands.
     #[must_use]
     pub fn is_leading(&self) -> bool {
         match &self.role {
+            // INV-36.
+            Role::Leader(_) if self.kernel.needs_state && !planted::is(Bug::LeadWithoutState) => {
+                false
+            }
             Role::Leader(_) if planted::is(Bug::EvaluateEarly) => true,
+            // INV-25.
             Role::Leader(leader) => self.kernel.applied() >= leader.first_own,
             Role::Follower { .. } | Role::PreVoting(_) | Role::Candidate(_) => false,
         }
@@ -204,6 +209,13 @@ impl Replica {
         self.kernel.configuration()
     }
 
+    /// Where the configuration in force stands: at the base, where the log holds none.
+    #[must_use]
+    pub fn configuration_position(&self) -> Position {
+        let index = self.kernel.configurations.current_index();
+        self.position_at(index).unwrap_or_else(|| self.base())
+    }
+
     /// The configuration in force at `index`, which is not before the base: what goes with a snapshot at `index`.
     #[must_use]
     pub fn configuration_at(&self, index: LogIndex) -> &Configuration {
@@ -224,8 +236,14 @@ impl Replica {
         self.kernel.damage.is_some()
     }
 
+    /// Whether the caller's state waits for a snapshot to replace it.
+    #[must_use]
+    pub const fn needs_state(&self) -> bool {
+        self.kernel.needs_state
+    }
+
     /// A snapshot at `position` would take this replica forward, or repair it: a damaged one takes only what its leader
-    /// chose for the repair (INV-34). Ask right before an install begins; from then on until `Input::SnapshotInstalled`
+    /// chose for the repair (INV-34), one whose state is wrong whatever does not take that back (INV-36). Ask right before an install begins; from then on until `Input::SnapshotInstalled`
     /// the replica is given no message.
     #[must_use]
     pub fn accepts_snapshot(&self, position: Position) -> bool {
@@ -238,6 +256,7 @@ impl Replica {
             Some(damage) => damage
                 .whole_from
                 .is_some_and(|least| position.index >= least.max(self.kernel.applied())),
+            None if self.kernel.needs_state => position.index >= self.kernel.applied(),
             None => position.index > self.kernel.committed(),
         }
     }
@@ -281,18 +300,12 @@ impl Replica {
     #[must_use]
     pub fn at_risk(&self) -> (Vec<Entry>, bool) {
         let kernel = &self.kernel;
-        if kernel.damage.as_ref().is_some_and(|damage| !damage.log_is_whole) {
+        if kernel.damage.is_some() {
             return (Vec::new(), false);
         }
         let lost = kernel.at_risk(kernel.committed().next());
         let led = kernel.led(&lost);
         (lost, led)
-    }
-
-    /// Whether its log holds what it said: a replica that is damaged for its rows alone keeps what it promised before.
-    #[must_use]
-    pub fn has_whole_log(&self) -> bool {
-        self.kernel.damage.as_ref().is_none_or(|damage| damage.log_is_whole)
     }
 
     fn take(&mut self, input: Input) {
@@ -335,11 +348,8 @@ impl Replica {
     }
 
     fn state_damaged(&mut self) {
-        if self.kernel.damage.is_none() {
-            // INV-10: whatever role it has ends.
-            self.follow_nobody();
-            self.kernel.damage_state();
-        }
+        self.kernel.lose_state();
+        self.with_leader(|leading| leading.steer());
     }
 
     fn take_request(&mut self, input: Input) {

@@ -30,6 +30,7 @@ impl Replica {
             && kernel.log.last() == last
             && kernel.applied() == last.index
             && kernel.damage.is_none()
+            && !kernel.needs_state
     }
 
     /// `peer` was alive at `at`, and led this replica or followed it then, as it does in this replica's present term. To be

@@ -315,7 +315,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     fn is_useful(&self, position: Position) -> bool {
         let applied = self.group.standing.applied.index;
         let replica = &self.group.replica;
-        let enough = position.index > applied || replica.is_damaged() && position.index == applied;
+        let rebuilds = replica.is_damaged() || replica.needs_state();
+        let enough = position.index > applied || rebuilds && position.index == applied;
         enough && replica.accepts_snapshot(position)
     }
 

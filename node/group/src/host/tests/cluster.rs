@@ -279,6 +279,13 @@ impl Cluster {
         }
     }
 
+    /// A read met a row that is wrong.
+    pub(super) fn quarantine(&mut self, id: NodeId, group: GroupId) {
+        let host = self.machines.get_mut(&id).unwrap().host.as_mut().unwrap();
+        host.with_group(group, |turn| turn.quarantine("a row is wrong".to_owned()));
+        self.drain(id);
+    }
+
     pub(super) fn request(&mut self, id: NodeId, request: Request) -> RequestId {
         self.numbers += 1;
         let request_id = RequestId(self.numbers);

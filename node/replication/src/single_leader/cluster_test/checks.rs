@@ -104,7 +104,11 @@ impl Checks {
                     || (disk.hard_state.term == *term && disk.hard_state.vote == Some(node.id));
                 assert!(stands, "INV-2: {} asks before its own vote is durable", node.id);
             }
-            Message::AppendReply { term, result: AppendResult::Matched(index), .. } => {
+            Message::AppendReply {
+                term,
+                result: AppendResult::Matched(index) | AppendResult::NeedsState { matched: index },
+                ..
+            } => {
                 let held = stands_on.is_none_or(|position| disk.holds(position));
                 assert!(held && disk.last() >= *index, "INV-12: {} acknowledges {index}", node.id);
                 assert!(disk.hard_state.term >= *term, "INV-4");

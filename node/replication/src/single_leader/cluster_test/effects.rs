@@ -102,6 +102,9 @@ impl World {
     }
 
     fn apply(&mut self, id: NodeId, entries: &[Entry]) {
+        if self.nodes[&id].spoiled {
+            return;
+        }
         for entry in entries {
             self.checks.applies(&self.nodes[&id], entry);
             let node = self.node(id);
@@ -135,7 +138,10 @@ impl World {
     fn hold_or_send(&mut self, id: NodeId, to: NodeId, message: Message, when: When) {
         let node = self.nodes.get_mut(&id).unwrap();
         let acknowledged = match &message {
-            Message::AppendReply { result: AppendResult::Matched(index), .. } => Some(*index),
+            Message::AppendReply {
+                result: AppendResult::Matched(index) | AppendResult::NeedsState { matched: index },
+                ..
+            } => Some(*index),
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Vote { .. }
@@ -183,7 +189,11 @@ impl World {
         let replica = node.replica.as_ref().unwrap();
         let position = replica.position_at(state.applied).expect("what is applied is in the log");
         let configuration = replica.configuration_at(state.applied).clone();
+        let spoiled = node.spoiled;
         let snapshot = Snapshot { from, from_incarnation, to, position, configuration, state };
+        if spoiled {
+            return self.snapshot_over(&snapshot, None);
+        }
         let after = ms(5 + self.random.next() % 400);
         self.schedule(after, Event::Snapshot(snapshot));
     }
@@ -193,10 +203,10 @@ impl World {
         let lost = self.random.next() % 1_000 < 5 * self.faults.loss;
         let cut = self.cuts.contains(&(from, to)) || lost;
         let node = self.nodes.get_mut(&to).unwrap();
-        let accepted = node
-            .replica
-            .as_ref()
-            .is_some_and(|replica| !node.installing && replica.accepts_snapshot(snapshot.position));
+        let accepted =
+            node.replica.as_ref().is_some_and(|replica| {
+                !node.installing && replica.accepts_snapshot(snapshot.position)
+            }) && snapshot.position.index >= node.state.applied;
         if cut || !accepted {
             return self.snapshot_over(&snapshot, None);
         }
@@ -222,6 +232,7 @@ impl World {
         node.disk.start(snapshot.position, snapshot.configuration.clone());
         node.disk.flushed = snapshot.state;
         node.state = snapshot.state;
+        node.spoiled = false;
         let (position, configuration) = (snapshot.position, snapshot.configuration.clone());
         self.give(id, Input::SnapshotInstalled { position, configuration });
         self.snapshot_over(&snapshot, Some(position));

@@ -25,6 +25,9 @@ impl World {
             let duration = ms(100 + self.random.next() % 4_000);
             self.pause(node, duration);
         }
+        if self.draws(self.faults.spoil) {
+            self.spoil();
+        }
         if self.draws(self.faults.compact) {
             self.compact();
         }
@@ -95,7 +98,7 @@ impl World {
             let node = self.node(node);
             // INV-42.
             assert!(node.state.applied <= node.disk.last() || node.disk.damaged);
-            if !node.installing && node.replica.is_some() {
+            if !node.installing && !node.spoiled && node.replica.is_some() {
                 node.disk.flushed = node.state;
             }
         }
@@ -135,7 +138,7 @@ impl World {
         let kept = usize::try_from(self.random.next() % 4).unwrap();
         let damage = self.random.next() % 100 < self.faults.damage;
         let place = usize::try_from(self.random.next() % 1_000).unwrap();
-        let others_whole = self.nodes.values().all(|node| !node.disk.damaged);
+        let others_whole = self.all_whole();
         let enough = self.nodes[&id]
             .replica
             .as_ref()
@@ -156,6 +159,21 @@ impl World {
                 self.give_later(peer, after, Input::PeerRefused { peer: id });
             }
         }
+    }
+
+    fn spoil(&mut self) {
+        let id = self.any_node();
+        let whole = self.all_whole();
+        let node = self.node(id);
+        let enough = node.replica.as_ref().is_some_and(|one| one.configuration().voters.len() >= 3);
+        if whole && enough && !node.installing {
+            node.spoiled = true;
+            self.give(id, Input::StateDamaged);
+        }
+    }
+
+    fn all_whole(&self) -> bool {
+        self.nodes.values().all(|node| !node.disk.damaged && !node.spoiled)
     }
 
     fn compact(&mut self) {

@@ -1,7 +1,7 @@
 //! A small cluster of replicas in one thread, from a seed: what one file of the protocol cannot show alone.
 //!
 //! The network loses, repeats, delays, reorders and cuts; disks complete late and lose what was under way at a crash; one
-//! replica at a time may come back damaged; the target membership changes. Checked all the while: see `checks`. After a
+//! replica at a time may come back damaged, or its state go wrong; the target membership changes. Checked all the while: see `checks`. After a
 //! while everything is healed, and the group must answer and agree (INV-57). The whole product is simulated elsewhere.
 
 mod checks;
@@ -76,6 +76,7 @@ fn everything_at_once() {
         compact: 40,
         damage: 30,
         handover: 10,
+        spoil: 10,
         ..Faults::network()
     };
     run_seeds(30_000, &all, 6);
@@ -90,6 +91,7 @@ fn every_durability_survives_every_fault() {
         damage: 20,
         handover: 6,
         policy: 15,
+        spoil: 10,
         ..Faults::network()
     };
     run_seeds(40_000, &all, 5);

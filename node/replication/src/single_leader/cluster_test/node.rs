@@ -16,6 +16,8 @@ pub(super) struct Node {
     pub(super) replica: Option<Replica>,
     pub(super) disk: Disk,
     pub(super) state: State,
+    /// The state is wrong, over restarts too: nothing is done with it until a snapshot replaces it.
+    pub(super) spoiled: bool,
     /// Counts its processes: what belongs to an earlier one is void.
     pub(super) incarnation: u64,
     pub(super) held: Vec<Held>,
@@ -48,6 +50,7 @@ impl Node {
             replica: None,
             disk,
             state: State::default(),
+            spoiled: false,
             incarnation: 0,
             held: Vec::new(),
             wake_at: None,

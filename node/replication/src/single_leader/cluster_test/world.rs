@@ -25,6 +25,8 @@ pub(super) struct Faults {
     pub(super) retarget: u64,
     pub(super) compact: u64,
     pub(super) damage: u64,
+    /// A state goes wrong, and that is found.
+    pub(super) spoil: u64,
     pub(super) pause: u64,
     pub(super) handover: u64,
     /// The declared durability changes.
@@ -340,6 +342,9 @@ impl World {
         let node = self.node(id);
         if node.replica.is_none() {
             node.start(settings, seed, now);
+            if node.spoiled {
+                self.give(id, Input::StateDamaged);
+            }
             self.give_target(id);
             self.schedule_wake(id);
         }
@@ -392,6 +397,9 @@ impl World {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Some(replica) = &mut node.replica else { return };
+        if node.spoiled && matches!(input, Input::Applied { .. }) {
+            return;
+        }
         let (term, committed) = (replica.term(), replica.committed());
         let led = replica.role() == Role::Leader;
         let configuration =

@@ -24,6 +24,9 @@ const FAREWELL_MAX: u32 = 16;
 impl Leading<'_> {
     /// Takes the next step towards the target, if there is one and it is safe.
     pub(in crate::single_leader) fn steer(&mut self) {
+        if self.kernel.needs_state {
+            self.hand_over_for_state();
+        }
         // INV-26: one change at a time, and none before a majority holds an entry of the own term.
         let safe = self.is_settled() || planted::is(Bug::ChangeUnsettled);
         if !safe || self.leader.ending {

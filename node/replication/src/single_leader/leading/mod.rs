@@ -27,7 +27,7 @@ use super::{
     Configuration, Dropped, Entry, Message, Output, Payload, ProposalId, Succession, When,
 };
 pub use progress::{FollowerPhase, FollowerView};
-use progress::{Phase, Progress};
+use progress::{Phase, Progress, Rebuild};
 use reading::Reads;
 use timeline::Timeline;
 use transferring::Transfer;
@@ -150,6 +150,7 @@ impl Leader {
             .map(|(node, progress)| {
                 let behind = last.0 - progress.matched.0;
                 let phase = match &progress.phase {
+                    _ if progress.rebuild != Rebuild::No => FollowerPhase::Snapshot,
                     Phase::Probe { .. } => FollowerPhase::Probing,
                     Phase::Snapshot(_) => FollowerPhase::Snapshot,
                     Phase::Replicate { .. } if behind <= kernel.settings.caught_up_entries => {
@@ -208,8 +209,9 @@ impl Leading<'_> {
             && self.leader.uncommitted_bytes + command.len()
                 > self.kernel.settings.uncommitted_bytes_max;
         let why = match (&self.leader.transfer, overloaded) {
-            // INV-31.
+            // INV-31, INV-36.
             (Some(_), _) => Dropped::Transferring,
+            (None, _) if self.kernel.needs_state => Dropped::Transferring,
             (None, true) => Dropped::Overloaded,
             (None, false) if self.holds_back() => Dropped::SetNotHeld,
             (None, false) => {

@@ -21,6 +21,7 @@ pub(super) struct Progress {
     /// The newest commit index that was sent.
     pub(super) told_committed: LogIndex,
     pub(super) repair: Option<Repair>,
+    pub(super) rebuild: Rebuild,
     /// Removed from the configuration; still told of it, for a while.
     pub(super) leaving: Option<Leaving>,
 }
@@ -65,6 +66,17 @@ pub(super) struct Repair {
     pub(super) streams_from: Option<Position>,
 }
 
+/// The snapshot for a follower whose state is wrong, and whose log goes on meanwhile (INV-36).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rebuild {
+    No,
+    /// The last one failed, or arrived, and the follower has not said yet that its state is right: none before this time.
+    Waiting {
+        until: Time,
+    },
+    Streaming,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaving {
     /// The entry that removed it.
@@ -107,6 +119,7 @@ impl Progress {
             loading: None,
             told_committed: LogIndex::ZERO,
             repair: None,
+            rebuild: Rebuild::No,
             leaving: None,
         }
     }

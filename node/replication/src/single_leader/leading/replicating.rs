@@ -86,11 +86,12 @@ impl Leading<'_> {
         }
         match result {
             AppendResult::Damaged { token } => return self.follower_damaged(from, token),
-            AppendResult::Matched(index) => {
+            AppendResult::Matched(matched) | AppendResult::NeedsState { matched } => {
                 // INV-13: no follower holds more of this log than the leader.
-                assert!(index <= self.kernel.log.last().index, "{from:?} matched {index}");
+                assert!(matched <= self.kernel.log.last().index, "{from:?} matched {matched}");
                 progress.repair = None;
-                progress.acknowledge(index, now);
+                progress.acknowledge(matched, now);
+                self.state_told(from, matches!(result, AppendResult::Matched(_)));
             }
             AppendResult::Mismatch { hint } => self.mismatched(from, hint),
         }

@@ -2,7 +2,7 @@
 
 use quorate_model::{NodeId, Position, Time};
 
-use super::progress::Progress;
+use super::progress::{Progress, Rebuild};
 use super::{Leader, Leading};
 use crate::single_leader::Configuration;
 
@@ -24,6 +24,7 @@ impl Leading<'_> {
             && kernel.applied() == last.index
             && kernel.durability.durable() == last.index
             && leader.reads.is_empty()
+            && !kernel.needs_state
             && leader.transfer.is_none()
             && !leader.ending
             && leader.commit_notice_due.is_none()
@@ -45,6 +46,7 @@ impl Leading<'_> {
             && progress.told_committed == last
             && progress.is_idle(last)
             && progress.leaving.is_none()
+            && progress.rebuild == Rebuild::No
             && progress.answered_at.is_some()
             && self.answers(progress)
     }

@@ -8,7 +8,7 @@ use quorate_model::planted::{self, Bug};
 use quorate_model::{LogIndex, NodeId, Position};
 
 use super::Leading;
-use super::progress::{Phase, Repair, Snapshot};
+use super::progress::{Phase, Rebuild, Repair, Snapshot};
 use crate::single_leader::{Message, Output, Payload};
 
 impl Leading<'_> {
@@ -18,6 +18,11 @@ impl Leading<'_> {
         let Some(progress) = self.leader.followers.get_mut(&to) else { return };
         match (&progress.phase, progress.repair) {
             (Phase::Snapshot(Snapshot::Streaming), _) => return,
+            (_, None) if progress.rebuild == Rebuild::Streaming => {
+                // The one that is under way does for both, as far as it reaches.
+                progress.rebuild = Rebuild::No;
+                progress.snapshot(Snapshot::Streaming);
+            }
             (_, Some(_)) => progress.snapshot(Snapshot::Waiting { until: now }),
             (_, None) => {
                 progress.snapshot(Snapshot::Streaming);
@@ -36,6 +41,11 @@ impl Leading<'_> {
         let (now, last) = (self.kernel.now, self.kernel.log.last().index);
         let retry_at = now.after(self.kernel.settings.election_timeout);
         let Some(progress) = self.leader.followers.get_mut(&to) else { return };
+        if progress.rebuild == Rebuild::Streaming {
+            // Its next answer says whether it is right now.
+            progress.rebuild = Rebuild::Waiting { until: retry_at };
+            return;
+        }
         match (&progress.phase, position) {
             (Phase::Snapshot(Snapshot::Streaming), Some(position)) => {
                 // What it holds is known when it has answered: what others say of it counts for nothing.
@@ -52,6 +62,23 @@ impl Leading<'_> {
             }
             // Of an earlier leadership of this replica.
             (Phase::Snapshot(_) | Phase::Probe { .. } | Phase::Replicate { .. }, _) => {}
+        }
+    }
+
+    /// A follower said whether its state is right. If it is not, it gets another one, while its log goes on.
+    pub(super) fn state_told(&mut self, of: NodeId, right: bool) {
+        let now = self.kernel.now;
+        let Some(progress) = self.leader.followers.get_mut(&of) else { return };
+        let due = match progress.rebuild {
+            Rebuild::Streaming => return,
+            Rebuild::No => true,
+            Rebuild::Waiting { until } => until <= now,
+        };
+        if right {
+            progress.rebuild = Rebuild::No;
+        } else if due && !matches!(progress.phase, Phase::Snapshot(_)) {
+            progress.rebuild = Rebuild::Streaming;
+            self.kernel.output(Output::SendSnapshot { to: of });
         }
     }
 
@@ -95,6 +122,7 @@ impl Leading<'_> {
             progress.answered_at = None;
             progress.repair = Some(Repair { round, floor, proof, token, streams_from: None });
             progress.snapshot(Snapshot::Waiting { until: now });
+            progress.rebuild = Rebuild::No;
             self.replicate_to_all();
         }
         self.start_repairs();

@@ -7,7 +7,7 @@ use quorate_model::planted::{self, Bug};
 use quorate_model::{NodeId, Time};
 
 use super::Leading;
-use super::progress::Progress;
+use super::progress::{Progress, Rebuild};
 use crate::single_leader::Message;
 
 #[derive(Clone, Debug)]
@@ -41,6 +41,15 @@ impl Leading<'_> {
     /// No durable write completes on this replica's disk.
     pub(in crate::single_leader) fn disk_stalled(&mut self) {
         self.leave_office();
+    }
+
+    /// This leader's state is wrong (INV-36): it hands over to whoever has one, and leads on until somebody does.
+    pub(super) fn hand_over_for_state(&mut self) {
+        if self.leader.transfer.is_none()
+            && let Some(successor) = self.successor(|_| true)
+        {
+            self.begin_transfer(successor, GiveUp::LeadOn);
+        }
     }
 
     /// Hands over to whoever is most advanced, or else stops leading.
@@ -110,12 +119,13 @@ impl Leading<'_> {
         fit.max_by_key(|(_, progress)| progress.matched).map(|(node, _)| *node)
     }
 
-    /// Answers, and follows the log.
+    /// Answers, follows the log, and has the state that it leads to.
     pub(super) fn is_fit(&self, progress: &Progress) -> bool {
         progress.answered_at.is_some()
             && self.answers(progress)
             && progress.is_replicating()
             && progress.repair.is_none()
+            && progress.rebuild == Rebuild::No
     }
 
     fn may_succeed(&self, node: NodeId) -> bool {

@@ -19,8 +19,9 @@ pub(super) struct Log {
     cache: VecDeque<Entry>,
     /// Entries through here may leave the cache.
     applied: LogIndex,
-    /// The size of what is in the cache and applied.
+    /// The size of what is in the cache and applied, and of what is in it and not applied.
     applied_bytes: usize,
+    unapplied_bytes: usize,
     cache_bytes_max: usize,
 }
 
@@ -41,6 +42,7 @@ impl Log {
             cache: VecDeque::new(),
             applied,
             applied_bytes: 0,
+            unapplied_bytes: 0,
             cache_bytes_max,
         }
     }
@@ -49,6 +51,8 @@ impl Log {
         self.terms.append(entry.position);
         if entry.index() <= self.applied {
             self.applied_bytes += entry.bytes();
+        } else {
+            self.unapplied_bytes += entry.bytes();
         }
         self.cache.push_back(entry);
         self.evict();
@@ -59,8 +63,8 @@ impl Log {
         // INV-18: what is applied is committed, and what is committed stays.
         assert!(from > self.applied, "cannot cut {from}: applied through {}", self.applied);
         self.terms.cut(from);
-        while self.cache.back().is_some_and(|entry| entry.index() >= from) {
-            self.cache.pop_back();
+        while let Some(entry) = self.cache.pop_back_if(|entry| entry.index() >= from) {
+            self.unapplied_bytes -= entry.bytes();
         }
     }
 
@@ -78,6 +82,7 @@ impl Log {
         self.cache.clear();
         self.applied = base.index;
         self.applied_bytes = 0;
+        self.unapplied_bytes = 0;
     }
 
     /// Entries through `index` are applied and need not stay in memory.
@@ -85,8 +90,14 @@ impl Log {
         assert!(index <= self.last().index, "{index} is not in the log");
         let newly: usize = self.cached(self.applied.next(), index).map(Entry::bytes).sum();
         self.applied_bytes += newly;
+        self.unapplied_bytes -= newly;
         self.applied = self.applied.max(index);
         self.evict();
+    }
+
+    /// The size of what is in memory for as long as it is not applied.
+    pub(super) const fn unapplied_bytes(&self) -> usize {
+        self.unapplied_bytes
     }
 
     pub(super) const fn base(&self) -> Position {
