@@ -261,6 +261,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.group.points = self.shared.retention.points(applied, configuration.clone());
         let installed = Input::SnapshotInstalled { position: applied, configuration };
         self.group.tasks.push_back(Task::Step(installed));
+        if self.group.is_quarantined() {
+            // These very rows were found wrong before they were durable.
+            self.group.tasks.push_back(Task::Step(Input::StateDamaged));
+        }
         self.shared.status_changed = true;
     }
 

@@ -138,6 +138,24 @@ fn two_of_three_go_on_with_the_thirds_rows() {
 }
 
 #[test]
+fn rows_found_wrong_before_they_are_durable_are_replaced_again() {
+    let mut cluster = written(67, 3);
+    let (_, followers) = followers(&mut cluster);
+    let id = followers[0];
+    cluster.quarantine(id, GROUP);
+    cluster.until("the rows are switched to", |cluster| {
+        let incoming = cluster.host(id).groups[&GROUP].incoming.as_ref();
+        incoming.is_some_and(|incoming| incoming.is_switched())
+    });
+    cluster.quarantine(id, GROUP);
+    cluster.until("it is rebuilt", |cluster| {
+        cluster.replica(id, GROUP).is_some_and(|replica| replica.quarantined.is_none())
+    });
+    assert_eq!(cluster.host(id).status().quarantines, 2);
+    assert_whole(&mut cluster);
+}
+
+#[test]
 fn where_no_majority_agrees_nobody_is_taken_out_and_it_is_said() {
     let mut cluster = written(65, 3);
     let (leader, followers) = followers(&mut cluster);
