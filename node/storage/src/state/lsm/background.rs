@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use lsm_tree::{AbstractTree, compaction::Leveled};
 
 use super::super::FlushId;
+use super::version::Version;
 use super::writeback::{self, Writing};
 use super::{Shared, Work, deletion, lock};
 
@@ -52,8 +53,9 @@ fn flush_until_ending(shared: &Shared) {
 pub(super) fn flush(shared: &Shared, through: FlushId) -> lsm_tree::Result<()> {
     let flushing = lock(&shared.flushing);
     let flushed = to_tables(shared, through)?;
+    let tables = Version::newest(&shared.tree);
     let writer = lock(&shared.writer);
-    let forgotten = shared.flushed(&writer, flushed);
+    let forgotten = shared.flushed(&writer, tables, flushed);
     drop((writer, flushing));
     drop(forgotten);
     Ok(())

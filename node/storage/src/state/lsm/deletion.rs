@@ -16,6 +16,7 @@ use lsm_tree::{AbstractTree, AnyTree, Guard, SeqNo, Slice};
 
 use super::super::{FlushId, RESERVED, below_reserved};
 use super::memtable::Row;
+use super::version::Version;
 use super::{Shared, lock};
 
 /// How many rows are deleted under one hold of the writer's lock.
@@ -139,8 +140,9 @@ fn drop_tables(shared: &Shared, deletion: &Deletion) -> lsm_tree::Result<()> {
     if inside.peek().is_some() && inside.all(|table| table.get_highest_seqno() < deletion.before) {
         shared.tree.drop_range(deletion.from.as_ref()..deletion.to.as_ref())?;
     }
+    let tables = Version::newest(&shared.tree);
     let writer = lock(&shared.writer);
-    shared.publish_rows(&writer);
+    shared.publish_rows(&writer, tables);
     drop((writer, flushing));
     Ok(())
 }
@@ -155,7 +157,7 @@ fn delete_some(
     let rows = {
         let _reading = shared.reading();
         let now = shared.now().clone();
-        now.rows(&shared.tree, from, &deletion.to)
+        now.rows(from, &deletion.to)
             .take(ROWS_PER_STEP)
             .map(|item| item.map(|(row, _)| row))
             .collect::<lsm_tree::Result<Vec<Slice>>>()?
@@ -179,11 +181,12 @@ fn delete_some(
 
 /// When the row was changed last.
 fn newest(shared: &Shared, row: &Slice) -> lsm_tree::Result<Option<SeqNo>> {
-    let at = shared.now().memtables.newest(&Row::new(row.clone())).map(|newest| newest.at);
+    let now = shared.now().clone();
+    let at = now.memtables.newest(&Row::new(row.clone())).map(|newest| newest.at);
     if at.is_some() {
         return Ok(at);
     }
-    let entry = shared.tree.get_internal_entry(row, SeqNo::MAX)?;
+    let entry = now.tables.find(row, SeqNo::MAX)?;
     Ok(entry.map(|entry| entry.key.seqno))
 }
 

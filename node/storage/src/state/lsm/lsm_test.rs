@@ -149,7 +149,7 @@ fn a_row_that_others_read_at_the_same_time_is_never_kept_beyond_its_time() {
         }
         // What is kept is forgotten, so that the next look fills it anew.
         let shared = &store.0.shared;
-        shared.publish_rows(&lock(&shared.writer));
+        shared.publish_rows(&lock(&shared.writer), Version::newest(&shared.tree));
     });
     let mut expected: [Option<Bytes>; 8] = Default::default();
     for round in 0..20_000 {
@@ -167,4 +167,30 @@ fn a_row_that_others_read_at_the_same_time_is_never_kept_beyond_its_time() {
         }
     }
     readers.end();
+}
+
+#[test]
+fn a_new_version_on_its_way_to_the_disk_keeps_nobody_waiting() {
+    let harness = LsmHarness::new();
+    let store = harness.store().clone();
+    let changes: Vec<Change> = (0..9).map(|row| put(&format!("row-{row}"), "flushed")).collect();
+    apply(&store, changes);
+    let flush = store.start_flush();
+    until(|| store.flushed().unwrap() >= Some(flush));
+    let shared = Arc::clone(&store.0.shared);
+    // As the engine does while it syncs.
+    let version = shared.tree.get_version_history_lock();
+    let (done, ended) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let row = store.row(b"row-7").unwrap();
+        let (view, rows) = (store.view().row(b"row-6").unwrap(), all(&store).len());
+        apply(&store, [put("row-9", "new")]);
+        store.start_flush();
+        done.send((row, view, rows)).unwrap();
+    });
+    let seen = ended.recv_timeout(std::time::Duration::from_secs(60));
+    drop(version);
+    thread.join().unwrap();
+    let flushed = Some(Bytes::from("flushed"));
+    assert_eq!(seen, Ok((flushed.clone(), flushed, 9)));
 }

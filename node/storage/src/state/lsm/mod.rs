@@ -15,6 +15,7 @@ mod deletion;
 mod memtable;
 mod recent;
 mod transfer;
+mod version;
 mod writeback;
 
 #[cfg(test)]
@@ -31,7 +32,7 @@ use std::sync::{
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SeqNo, SequenceNumberCounter, Slice};
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, SeqNo, SequenceNumberCounter, Slice};
 
 use super::{Batch, Change, FlushId, Rows, StateError, StateStore, below_reserved};
 use deletion::{Deletion, Origin};
@@ -39,6 +40,7 @@ use memtable::{Memtables, Newest, Row, Sealed};
 use recent::Recent;
 use transfer::Extent;
 pub use transfer::{Exporting, Ingesting};
+use version::Version;
 
 /// A value of this size and more is kept as the slice that it came in; smaller ones are copied, so that no row keeps a whole
 /// network buffer in memory.
@@ -103,6 +105,7 @@ struct Shared {
 #[derive(Clone)]
 struct Now {
     memtables: Memtables,
+    tables: Version,
     /// Of the tables, what has a lower sequence number.
     visible: SeqNo,
 }
@@ -145,11 +148,12 @@ impl Store {
         let next = tree.get_highest_persisted_seqno().map_or(1, |highest| highest + 1);
         seqno.set(next);
         let deletions = deletion::pending(&tree, next).map_err(|error| failed(error.into()))?;
+        let tables = Version::newest(&tree);
         let shared = Arc::new(Shared {
             directory: directory.to_owned(),
             tree,
             seqno,
-            now: RwLock::new(Now { memtables: Memtables::default(), visible: next }),
+            now: RwLock::new(Now { memtables: Memtables::default(), tables, visible: next }),
             recent: Recent::new(settings.row_cache_bytes),
             writer: Mutex::default(),
             flushing: Mutex::default(),
@@ -293,7 +297,7 @@ impl Rows for Store {
         let shared = &self.0.shared;
         let _reading = shared.reading();
         let now = shared.now().clone();
-        now.range(&shared.tree, from, to, count_max)
+        now.range(from, to, count_max)
     }
 }
 
@@ -308,7 +312,7 @@ impl Rows for View {
         to: &[u8],
         count_max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        self.now.range(&self.shared.tree, from, to, count_max)
+        self.now.range(from, to, count_max)
     }
 }
 
@@ -326,36 +330,37 @@ impl Drop for View {
 impl Now {
     fn range(
         &self,
-        tree: &AnyTree,
         from: &[u8],
         to: &[u8],
         count_max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
         let to = below_reserved(to);
         let mut rows = Vec::new();
-        for item in self.rows(tree, from, to).take(count_max) {
+        for item in self.rows(from, to).take(count_max) {
             let (row, value) = item.map_err(read_error)?;
             rows.push((row.into(), value.into()));
         }
         Ok(rows)
     }
 
-    fn raise(&mut self, number: SeqNo) {
+    /// Tables that two threads looked up may come in the wrong order.
+    fn replace(&mut self, tables: Version, number: SeqNo) {
+        if tables.is_after(&self.tables) {
+            self.tables = tables;
+        }
         self.visible = self.visible.max(number);
     }
 
     /// The rows from `from` on and below `to`, in order.
     fn rows<'a>(
         &'a self,
-        tree: &AnyTree,
         from: &[u8],
         to: &[u8],
     ) -> impl Iterator<Item = lsm_tree::Result<(Slice, Slice)>> + use<'a> {
         let to = to.max(from);
         let bounds = [from, to].map(|row| Row::new(Slice::from(row)));
         let mut fresh = self.memtables.range(&bounds[0], &bounds[1]).peekable();
-        let flushed = tree.range(from.to_vec()..to.to_vec(), self.visible, None);
-        let mut flushed = flushed.map(Guard::into_inner).peekable();
+        let mut flushed = self.tables.range(from, to, self.visible).peekable();
         std::iter::from_fn(move || {
             loop {
                 let order = match (fresh.peek(), flushed.peek()) {
@@ -390,9 +395,10 @@ impl Shared {
         if let Some(newest) = now.memtables.newest(&row) {
             return Ok(newest.value.clone());
         }
-        let visible = now.visible;
+        let (tables, visible) = (now.tables.clone(), now.visible);
         drop(now);
-        self.tree.get(&row.row, visible).map_err(read_error)
+        let found = tables.find(&row.row, visible).map_err(read_error)?;
+        Ok(found.map(|found| found.value))
     }
 
     /// Changes of one batch become visible together.
@@ -436,8 +442,9 @@ impl Shared {
     /// Lets readers see the tables of a compaction instead of what they replace: the numbers that it took are used up, and no
     /// batch is half applied.
     fn publish(&self) {
+        let tables = Version::newest(&self.tree);
         let writer = lock(&self.writer);
-        self.now_mut().raise(self.seqno.get());
+        self.now_mut().replace(tables, self.seqno.get());
         drop(writer);
     }
 
@@ -450,22 +457,29 @@ impl Shared {
 
     /// The tables have what so many of the oldest memtables hold: readers see the ones instead of the others. Let what this answers
     /// go when no lock is held.
-    fn flushed(&self, _writer: &MutexGuard<'_, Writer>, oldest: usize) -> Arc<Vec<Sealed>> {
+    fn flushed(
+        &self,
+        _writer: &MutexGuard<'_, Writer>,
+        tables: Version,
+        oldest: usize,
+    ) -> Arc<Vec<Sealed>> {
         let mut now = self.now_mut();
-        now.raise(self.seqno.get());
+        now.replace(tables, self.seqno.get());
         now.memtables.forget_oldest(oldest)
     }
 
     /// As `publish`, when rows came or went with it.
-    fn publish_rows(&self, _writer: &MutexGuard<'_, Writer>) {
+    fn publish_rows(&self, _writer: &MutexGuard<'_, Writer>, tables: Version) {
         let mut now = self.now_mut();
         self.recent.change().forget_all();
-        now.raise(self.seqno.get());
+        now.replace(tables, self.seqno.get());
     }
 
     fn measure_pressure(&self) {
-        let pressed = self.now().memtables.sealed().len() >= SEALED_MEMTABLES_MAX
-            || self.tree.l0_run_count() >= NEWEST_LEVEL_RUNS_MAX;
+        let now = self.now();
+        let pressed = now.memtables.sealed().len() >= SEALED_MEMTABLES_MAX
+            || now.tables.newest_level_runs() >= NEWEST_LEVEL_RUNS_MAX;
+        drop(now);
         // Under the lock, so that who waits sees it or is woken.
         let work = lock(&self.work);
         self.pressed.store(pressed, Ordering::Release);

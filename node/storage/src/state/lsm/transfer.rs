@@ -13,6 +13,7 @@ use lsm_tree::Slice;
 
 use super::super::bulk::{self, Export, Exported, Ingest, IngestError, Page};
 use super::super::{Batch, Change, ROW_BYTES_MAX, StateError, StateStore, below_reserved};
+use super::version::Version;
 use super::writeback::Writing;
 use super::{Store, View, background, lock, read_error};
 
@@ -78,7 +79,7 @@ fn export(view: &View, extent: &Extent, pages: &SyncSender<Result<Page, StateErr
     }
     let mut page = BytesMut::with_capacity(extent.page_bytes + 1024);
     let mut rows = 0;
-    for item in view.now.rows(&view.shared.tree, &extent.from, to) {
+    for item in view.now.rows(&extent.from, to) {
         let (row, value) = match item {
             Ok(item) => item,
             Err(error) => return drop(pages.send(Err(read_error(error)))),
@@ -252,9 +253,9 @@ fn join(store: &Store, ingestion: lsm_tree::AnyIngestion<'_>) -> lsm_tree::Resul
     // A memtable is sealed between batches only.
     let writer = lock(&shared.writer);
     let flushed = background::to_tables(shared, shared.seal(&writer))?;
-    let forgotten = shared.flushed(&writer, flushed);
+    let forgotten = shared.flushed(&writer, Version::newest(&shared.tree), flushed);
     ingestion.finish()?;
-    shared.publish_rows(&writer);
+    shared.publish_rows(&writer, Version::newest(&shared.tree));
     drop((writer, flushing));
     drop(forgotten);
     lock(&shared.work).compaction_due = true;
