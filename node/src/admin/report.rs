@@ -122,6 +122,7 @@ fn is_caught_up(replica: &ReplicaStatus, me: NodeId) -> bool {
     replica.configuration.voters.contains(&me)
         && replica.leader.is_some()
         && replica.applied >= replica.committed
+        && replica.quarantined.is_none()
 }
 
 /// Names the first few.

@@ -34,7 +34,7 @@ fn warn_of_changes(before: &Status, now: &Status) {
         if let Some(why) = &replica.quarantined
             && old.is_none_or(|old| old.quarantined.is_none())
         {
-            tracing::warn!(%group, why, "a replica is taken out until a snapshot has replaced its rows");
+            tracing::warn!(%group, why, "a replica serves nothing until a snapshot has replaced its rows");
         }
         if let Some(why) = &replica.undecided
             && old.is_none_or(|old| old.undecided.is_none())

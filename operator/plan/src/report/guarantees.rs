@@ -79,7 +79,7 @@ pub(super) fn durability_changing(facts: &Facts<'_>) -> Finding {
     finding(State::True, "Changing", message)
 }
 
-/// Whether a replica differs from its leader's and takes part in nothing.
+/// Whether a replica differs from the majority and answers nothing until its rows are replaced.
 pub(super) fn quarantined(facts: &Facts<'_>) -> Finding {
     let mut each = vec![];
     for (pod, node) in &facts.pods {
