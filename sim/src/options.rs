@@ -79,7 +79,8 @@ impl Options {
             } else {
                 random.random_range(3..=12)
             }),
-            settle: Duration::from_secs(60),
+            // After a long storm there may be so much that two snapshots at the lowest rate take most of a minute.
+            settle: Duration::from_secs(if long { 120 } else { 60 }),
             fault_every: if absence.is_some() { fault_every * 60 } else { fault_every },
             menu: Menu::draw(random),
             pause_max: Duration::from_secs(if long { 60 } else { 3 }),

@@ -36,10 +36,21 @@ impl Cluster {
     }
 
     pub(crate) fn bootstrap(&mut self) -> Verdict {
-        let topology = self.first_topology();
         for machine in 0..self.machines.len() {
             self.restart(MachineId(machine))?;
         }
+        let topology = self.first_topology();
+        self.ask(MachineId(0), Request::Bootstrap { topology })
+    }
+
+    /// The machine may have lost its power before anything of it was durable.
+    fn bootstrap_again(&mut self) -> Verdict {
+        let first = &self.machines[0];
+        let seen_before = self.outdated.is_some();
+        if seen_before || !first.is_running() || first.paused_until.is_some() {
+            return Ok(());
+        }
+        let topology = self.first_topology();
         self.ask(MachineId(0), Request::Bootstrap { topology })
     }
 
@@ -47,7 +58,7 @@ impl Cluster {
     pub(crate) fn change_topology(&mut self) -> Verdict {
         let pause = self.options.topology_every.unwrap_or(std::time::Duration::from_secs(1));
         self.schedule_in(pause, Event::ChangeTopology);
-        let Some(newest) = self.newest_topology() else { return Ok(()) };
+        let Some(newest) = self.newest_topology() else { return self.bootstrap_again() };
         // Another operator may act at the same moment, on this or on what was in force a while ago. INV-50.
         let outdated = self.outdated.replace(newest.clone());
         self.propose_after(newest.clone())?;

@@ -17,11 +17,19 @@ pub(crate) struct Beats {
     order: VecDeque<(NodeId, NodeId, BeatId)>,
     /// The receiver's replicas before it took the beat that it is taking.
     before: Vec<Commit>,
-    /// The newest process of a sender whose beats counted for a process of a receiver.
-    counted: BTreeMap<(NodeId, u64, NodeId), u64>,
+    /// For each process of a receiver and each sender, what counted last.
+    newest: BTreeMap<(NodeId, u64, NodeId), Newest>,
     /// How often a beat stood for the heartbeat of a group, and for an answer to one.
     pub(crate) heartbeats: u64,
     pub(crate) answers: u64,
+}
+
+#[derive(Default)]
+struct Newest {
+    /// Of the sender's process.
+    incarnation: u64,
+    heard: Option<BeatId>,
+    answered: Option<BeatId>,
 }
 
 struct Sent {
@@ -111,17 +119,20 @@ impl Beats {
         }
         let vouched = machine.vouched(from);
         let node = machine.node;
-        let heard = vouched.heard == Some(beat.id);
-        let answered = vouched.answered == Some(beat.id);
         let Some(sent) = self.sent.get(&(from, node, beat.id)) else {
             return Ok(Counted::default());
         };
+        // A beat that the network repeats still is the newest one that counted, and does not count again.
+        let newest = self.newest.entry((node, machine.incarnation, from)).or_default();
+        let heard = vouched.heard == Some(beat.id) && newest.heard != vouched.heard;
+        let answered = vouched.answered == Some(beat.id) && newest.answered != vouched.answered;
         if heard || answered {
-            let newest = self.counted.entry((node, machine.incarnation, from)).or_default();
-            if sent.incarnation < *newest {
+            if sent.incarnation < newest.incarnation {
                 return Err(format!("{node} counts a beat of a process of {from} that is gone"));
             }
-            *newest = sent.incarnation;
+            newest.incarnation = sent.incarnation;
+            newest.heard = vouched.heard;
+            newest.answered = vouched.answered;
         }
         let mut counted = Counted::default();
         for (group, last) in vouched.followed.iter().filter(|_| heard) {

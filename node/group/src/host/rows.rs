@@ -130,20 +130,26 @@ pub(super) fn clear_others(rows: &impl Rows, group: GroupId, kept: u32) -> Vec<C
 }
 
 /// The first generation from `from` on without rows. Rows are removed in the background, so a generation that
-/// was left may still show some.
+/// was left may still show some. One that cannot be read has some, too: a bad block that nobody needs must not keep a group from
+/// beginning, or from being repaired.
 ///
 /// # Errors
-/// [`StateError::Read`].
+/// [`StateError::Read`]: so many in a row cannot be read that it is not them.
 pub(super) fn empty_generation(
     rows: &impl Rows,
     group: GroupId,
     from: u32,
 ) -> Result<u32, StateError> {
+    const UNREADABLE_MAX: u32 = 64;
     let mut generation = from;
+    let mut unreadable = 0;
     loop {
         let prefix = Prefix::new(group, generation);
-        if rows.range(&prefix.row(&[]), &prefix.end(), 1)?.is_empty() {
-            return Ok(generation);
+        match rows.range(&prefix.row(&[]), &prefix.end(), 1) {
+            Ok(rows) if rows.is_empty() => return Ok(generation),
+            Ok(_) => unreadable = 0,
+            Err(_) if unreadable < UNREADABLE_MAX => unreadable += 1,
+            Err(error) => return Err(error),
         }
         generation = generation.checked_add(1).expect("far fewer generations than numbers");
     }
@@ -190,6 +196,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use quorate_model::ShardId;
+    use quorate_storage::state::model::Store;
+    use quorate_storage::state::{Batch, StateStore};
 
     use super::*;
 
@@ -204,6 +212,23 @@ mod tests {
         assert!(
             Prefix::new(GroupId::Shard(ShardId(u16::MAX)), u32::MAX).end() < standings_range().0
         );
+    }
+
+    #[test]
+    fn a_generation_that_cannot_be_read_is_not_empty() {
+        let group = GroupId::Shard(ShardId(3));
+        let store = Store::default();
+        let row = Prefix::new(group, 1).row(b"r");
+        store.apply(Batch { changes: vec![Change::Put { row: row.clone(), value: row.clone() }] });
+        store.fail_row(row);
+        assert_eq!(empty_generation(&store, group, 1).unwrap(), 2);
+        for generation in 1..=65 {
+            let row = Prefix::new(group, generation).row(b"r");
+            let put = Change::Put { row: row.clone(), value: row.clone() };
+            store.apply(Batch { changes: vec![put] });
+            store.fail_row(row);
+        }
+        assert!(empty_generation(&store, group, 1).is_err(), "then it is the store");
     }
 
     #[test]
