@@ -4,7 +4,9 @@
 //! belongs here when the data plane (`node`) and the control plane (`operator`) both name it.
 
 pub mod admin;
+mod causality;
 mod identity;
+mod leaderless;
 pub mod planted;
 mod policy;
 mod position;
@@ -13,7 +15,9 @@ mod slot;
 mod time;
 mod topology;
 
+pub use causality::{ActorId, AheadOfTime, Dot, Hlc, HybridClock, VersionVector};
 pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
+pub use leaderless::{ConflictPolicy, LeaderlessPolicy, Level, LevelError, Need};
 pub use policy::{
     Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,
     SessionPolicy,

@@ -104,6 +104,18 @@ pub enum Bug {
     CompareCountsOnly,
     /// A leader whose disk stands still goes on leading the groups that rest (INV-83).
     BeatWhileStalled,
+    /// Without a leader: a replica that starts goes on as the actor that it was, after the last of its dots that it remembers (INV-90).
+    KeepActor,
+    /// A replica tells of cells that its disk does not hold yet (INV-91).
+    TellBeforeDisk,
+    /// A coordinator counts itself before its disk holds the write (INV-95).
+    CountOwnCellEarly,
+    /// A read that promises not to be gone back behind is answered before those behind are told (INV-96).
+    RepairLater,
+    /// A replica that is being filled counts for quorums (INV-98).
+    CountFilling,
+    /// Replicas are compared by the keys that they have, whatever they know of them (INV-97).
+    HashKeysOnly,
 }
 
 #[cfg(feature = "planted")]

@@ -13,7 +13,7 @@ use quorate_model::{InSyncPolicy, LogIndex, NodeId, Position, Term, Time, majori
 use super::configurations::Configurations;
 use super::durability::{Durability, later};
 use super::log::Log;
-use super::random::Random;
+use crate::random::Random;
 use super::succession::Reign;
 use super::{
     Configuration, Entry, HardState, Message, Output, Payload, PersistId, Restored, Settings, When,

@@ -47,7 +47,6 @@ mod message;
 #[cfg(test)]
 mod model_test;
 mod output;
-mod random;
 #[cfg(test)]
 mod repairing_test;
 mod replica;

@@ -9,7 +9,7 @@ use quorate_model::{Durability, InSyncPolicy, NodeId, OnLoss, Term, Time};
 use super::checks::Checks;
 use super::effects::Snapshot;
 use super::node::Node;
-use crate::single_leader::random::Random;
+use crate::random::Random;
 use crate::single_leader::{Configuration, Input, Message, PersistId, Rule, Settings};
 
 /// How often what goes wrong: the first three in a thousand messages, damage in a hundred

@@ -1,0 +1,220 @@
+//! How a store of mode leaderless reads and writes: what the resource declares, and what a connection or a request asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Datacenter, NodeId, majority};
+
+/// The store's declared quorums. Part of the topology, so that a change has an epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct LeaderlessPolicy {
+    pub read: Level,
+    pub write: Level,
+    pub conflicts: ConflictPolicy,
+}
+
+/// How many replicas must answer before the client is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Level {
+    /// So many of all.
+    Count(u16),
+    /// A majority of all.
+    #[default]
+    Quorum,
+    All,
+    /// One of the coordinator's datacenter.
+    LocalOne,
+    /// A majority of those in the coordinator's datacenter.
+    LocalQuorum,
+    /// A majority in every datacenter.
+    EachQuorum,
+}
+
+/// How a plain GET and SET treat concurrent values of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum ConflictPolicy {
+    /// The highest write id wins; the others are discarded, and counted.
+    #[default]
+    LastWriterWins,
+    /// All values are kept and read as one, joined in order.
+    Merge,
+    /// All values are kept; GET of several is an error that names VGET.
+    Siblings,
+}
+
+/// Of each of these sets of replicas so many.
+///
+/// One set for a level of the whole, one for each datacenter for `EachQuorum`, and those of two placements while a shard moves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Need {
+    parts: Vec<(BTreeSet<NodeId>, usize)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM")]
+pub struct LevelError(pub String);
+
+impl Default for LeaderlessPolicy {
+    fn default() -> Self {
+        Self {
+            read: Level::Quorum,
+            write: Level::Quorum,
+            conflicts: ConflictPolicy::default(),
+        }
+    }
+}
+
+impl Level {
+    /// What this level needs of `owners` for a coordinator in `local`.
+    #[must_use]
+    pub fn need(self, owners: &BTreeMap<NodeId, Datacenter>, local: &Datacenter) -> Need {
+        let everybody: BTreeSet<NodeId> = owners.keys().copied().collect();
+        let within = |datacenter: &Datacenter| -> BTreeSet<NodeId> {
+            let there = owners.iter().filter(|(_, place)| *place == datacenter);
+            there.map(|(node, _)| *node).collect()
+        };
+        let most = |nodes: BTreeSet<NodeId>| {
+            let count = majority(nodes.len());
+            (nodes, count)
+        };
+        let parts = match self {
+            Self::Count(count) => vec![(everybody, usize::from(count))],
+            Self::Quorum => vec![most(everybody)],
+            Self::All => {
+                let count = everybody.len().max(1);
+                vec![(everybody, count)]
+            }
+            Self::LocalOne => vec![(within(local), 1)],
+            Self::LocalQuorum => vec![most(within(local))],
+            Self::EachQuorum => {
+                let datacenters: BTreeSet<&Datacenter> = owners.values().collect();
+                datacenters.into_iter().map(|datacenter| most(within(datacenter))).collect()
+            }
+        };
+        Need { parts }
+    }
+}
+
+impl Need {
+    /// Both must be met.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.parts.extend(other.parts);
+        self
+    }
+
+    #[must_use]
+    pub fn is_met(&self, answered: &BTreeSet<NodeId>) -> bool {
+        let met = |(nodes, count): &(BTreeSet<NodeId>, usize)| {
+            answered.iter().filter(|node| nodes.contains(node)).count() >= *count
+        };
+        self.parts.iter().all(met)
+    }
+
+    /// Whether there are enough replicas at all.
+    #[must_use]
+    pub fn can_be_met(&self) -> bool {
+        self.parts.iter().all(|(nodes, count)| nodes.len() >= *count)
+    }
+
+    /// How many answers it takes, over all parts.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.parts.iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(1) => f.write_str("ONE"),
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Quorum => f.write_str("QUORUM"),
+            Self::All => f.write_str("ALL"),
+            Self::LocalOne => f.write_str("LOCAL_ONE"),
+            Self::LocalQuorum => f.write_str("LOCAL_QUORUM"),
+            Self::EachQuorum => f.write_str("EACH_QUORUM"),
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = LevelError;
+
+    fn from_str(text: &str) -> Result<Self, LevelError> {
+        let upper = text.to_ascii_uppercase();
+        Ok(match upper.as_str() {
+            "ONE" => Self::Count(1),
+            "QUORUM" => Self::Quorum,
+            "ALL" => Self::All,
+            "LOCAL_ONE" => Self::LocalOne,
+            "LOCAL_QUORUM" => Self::LocalQuorum,
+            "EACH_QUORUM" => Self::EachQuorum,
+            number => match number.parse() {
+                Ok(count) if count > 0 => Self::Count(count),
+                Ok(_) | Err(_) => return Err(LevelError(text.to_owned())),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owners() -> BTreeMap<NodeId, Datacenter> {
+        let place = |name: &str| Datacenter::new(name).unwrap();
+        (1..=3)
+            .map(|id| (NodeId(id), place("dc-a")))
+            .chain((4..=5).map(|id| (NodeId(id), place("dc-b"))))
+            .collect()
+    }
+
+    fn met(level: Level, answered: &[u128]) -> bool {
+        let answered = answered.iter().map(|id| NodeId(*id)).collect();
+        level.need(&owners(), &Datacenter::new("dc-a").unwrap()).is_met(&answered)
+    }
+
+    #[test]
+    fn levels_count_whom_they_name() {
+        assert!(met(Level::Quorum, &[1, 4, 5]) && !met(Level::Quorum, &[1, 4]));
+        assert!(met(Level::LocalQuorum, &[1, 2]) && !met(Level::LocalQuorum, &[1, 4, 5]));
+        assert!(met(Level::LocalOne, &[3]) && !met(Level::LocalOne, &[4]));
+        assert!(met(Level::EachQuorum, &[1, 2, 4, 5]) && !met(Level::EachQuorum, &[1, 2, 3, 4]));
+        assert!(met(Level::All, &[1, 2, 3, 4, 5]) && !met(Level::All, &[1, 2, 3, 4]));
+        assert!(met(Level::Count(1), &[5]) && !met(Level::Count(1), &[9]), "9 is no owner");
+    }
+
+    #[test]
+    fn more_than_there_are_can_never_be_met() {
+        let here = Datacenter::new("dc-a").unwrap();
+        assert!(!Level::Count(6).need(&owners(), &here).can_be_met());
+        assert!(Level::Count(5).need(&owners(), &here).can_be_met());
+        let elsewhere = Datacenter::new("dc-c").unwrap();
+        assert!(!Level::LocalOne.need(&owners(), &elsewhere).can_be_met());
+        assert!(!Level::All.need(&BTreeMap::new(), &here).can_be_met());
+    }
+
+    #[test]
+    fn levels_are_read_as_they_are_written() {
+        let all = [
+            Level::Count(1),
+            Level::Count(7),
+            Level::Quorum,
+            Level::All,
+            Level::LocalOne,
+            Level::LocalQuorum,
+            Level::EachQuorum,
+        ];
+        for level in all {
+            assert_eq!(level.to_string().to_lowercase().parse(), Ok(level));
+        }
+        for wrong in ["", "0", "-1", "TWO", "QUORUMS"] {
+            assert_eq!(wrong.parse::<Level>(), Err(LevelError(wrong.to_owned())));
+        }
+    }
+}

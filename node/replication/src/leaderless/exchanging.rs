@@ -1,0 +1,321 @@
+//! Anti-entropy: every so often this replica compares its tree with another one's and mends what differs, so that all come to
+//! the same without any read.
+//!
+//! The asker goes down its tree where hashes differ and lists the cells of the leaves that do. One message is under way at a
+//! time, and the next one waits as long as the rate says; an exchange that gets no answer is given up, and nothing is lost
+//! with it: whoever answers keeps no state. Everything goes over a digest shortened under the exchange's number, so that
+//! a difference which one exchange misses is found by the next. Keeps INV-97.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_model::planted::{self, Bug};
+use quorate_model::{NodeId, Time};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::kernel::Kernel;
+use super::message::Listed;
+use super::{CellKey, Cells, Message, NodeAt, Settings};
+use crate::causal::{Cell, CellDigest};
+
+/// Nodes of which one message tells the hashes, and leaves of which one lists the cells.
+const NODES_MAX: usize = 1024;
+const LEAVES_MAX: usize = 64;
+/// Cells of one leaf that are looked at. A leaf with more is compared as far as this.
+const LEAF_CELLS_MAX: usize = 4096;
+/// Bytes of cells in one answer; the rest is found by the next exchange.
+const CELLS_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Exchanging {
+    /// Whom this replica compared itself with last.
+    last: Option<NodeId>,
+    numbers: u64,
+    next_at: Time,
+    under_way: Option<Exchange>,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    peer: NodeId,
+    number: u64,
+    /// Parts that differ, deeper ones last.
+    open: Vec<NodeAt>,
+    /// Something was brought or sent.
+    found: bool,
+    /// Not all of it.
+    more: bool,
+    /// What was sent and received since the last message waited for the rate.
+    bytes: usize,
+    step: Step,
+}
+
+/// What a leaf's lists came to.
+pub(super) struct Difference<'a> {
+    pub(super) told: &'a [(CellKey, Cell)],
+    pub(super) wanted: &'a [(NodeAt, u32)],
+    pub(super) more: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// The next message goes out then.
+    Sending(Time),
+    /// An answer is waited for until then.
+    Waiting(Time),
+}
+
+impl Exchanging {
+    pub(super) fn new(kernel: &mut Kernel) -> Self {
+        let next_at = kernel.now.after(kernel.random.up_to(kernel.settings.exchange_interval));
+        let numbers = kernel.random.next();
+        Self { last: None, numbers, next_at, under_way: None }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        self.under_way.as_ref().map_or(self.next_at, |exchange| match exchange.step {
+            Step::Sending(at) | Step::Waiting(at) => at,
+        })
+    }
+
+    pub(super) fn tick(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
+        if self.deadline() > kernel.now {
+            return;
+        }
+        match self.under_way.as_ref().map(|exchange| exchange.step) {
+            None => self.begin(kernel),
+            Some(Step::Waiting(_)) => self.end(kernel),
+            Some(Step::Sending(_)) => self.ask(kernel, cells),
+        }
+    }
+
+    fn begin(&mut self, kernel: &mut Kernel) {
+        self.next_at = kernel.now.after(kernel.settings.exchange_interval);
+        let others = kernel.others();
+        let wanted = |node: &&NodeId| kernel.filling.as_ref().is_none_or(|one| one.lacks(**node));
+        let after = |node: &&NodeId| wanted(node) && self.last.is_none_or(|last| **node > last);
+        let first = others.iter().find(wanted).or(others.first());
+        let Some(peer) = others.iter().find(after).or(first).copied() else { return };
+        if !kernel.owners.contains_key(&kernel.id) {
+            return;
+        }
+        self.last = Some(peer);
+        self.numbers = self.numbers.wrapping_add(1);
+        let number = self.numbers;
+        let root = (NodeAt::ROOT, short(kernel.tree.hash(NodeAt::ROOT), number));
+        let message = Message::Compare { number, nodes: vec![root] };
+        let step = Step::Waiting(kernel.now.after(kernel.settings.exchange_timeout));
+        let (open, bytes) = (Vec::new(), message.bytes());
+        let (found, more) = (false, false);
+        self.under_way = Some(Exchange { peer, number, open, found, more, bytes, step });
+        kernel.send(peer, message);
+    }
+
+    fn end(&mut self, kernel: &Kernel) {
+        // Where something was found there may be more: what was too much, what was in flight.
+        let found = self.under_way.take().is_some_and(|exchange| exchange.found);
+        if found || kernel.filling.is_some() {
+            self.next_at = kernel.now.after(kernel.settings.exchange_interval / 8);
+        }
+    }
+
+    /// All that differed was looked at.
+    fn complete(&mut self, kernel: &mut Kernel) {
+        kernel.counts.exchanges += 1;
+        if let Some(exchange) = &self.under_way
+            && !exchange.more
+        {
+            kernel.compared(exchange.peer);
+        }
+        self.end(kernel);
+    }
+
+    // The asker.
+
+    /// The next message of the exchange.
+    fn ask(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
+        let Some(exchange) = &mut self.under_way else { return };
+        let Some(deepest) = exchange.open.last().copied() else {
+            return self.complete(kernel);
+        };
+        let number = exchange.number;
+        let leaf = kernel.tree.is_leaf(deepest);
+        let alike = |at: &NodeAt| kernel.tree.is_leaf(*at) == leaf;
+        let count_max = if leaf { LEAVES_MAX } else { NODES_MAX >> 4 };
+        let begin = exchange.open.len().saturating_sub(count_max);
+        let begin = begin + exchange.open[begin..].iter().rposition(|at| !alike(at)).map_or(0, |at| at + 1);
+        let parts = exchange.open.split_off(begin);
+        let message = if leaf {
+            let list = |at: NodeAt| {
+                let here = leaf_cells(kernel, cells, at);
+                (at, here.iter().map(|(key, cell)| Listed::of(key, cell, number)).collect())
+            };
+            Message::List { number, leaves: parts.into_iter().map(list).collect() }
+        } else {
+            let children = parts.into_iter().flat_map(|at| kernel.tree.children(at));
+            let nodes = children.map(|at| (at, short(kernel.tree.hash(at), number)));
+            Message::Compare { number, nodes: nodes.collect() }
+        };
+        exchange.bytes += message.bytes();
+        exchange.step = Step::Waiting(kernel.now.after(kernel.settings.exchange_timeout));
+        kernel.counts.exchanged_bytes += message.bytes() as u64;
+        kernel.send(exchange.peer, message);
+    }
+
+    /// These parts differ.
+    pub(super) fn differing(
+        &mut self,
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        from: NodeId,
+        number: u64,
+        nodes: &[NodeAt],
+    ) {
+        let Some(exchange) = self.answered(from, number) else { return };
+        exchange.open.extend(nodes.iter().take(NODES_MAX));
+        exchange.pause(kernel);
+        self.tick(kernel, cells);
+    }
+
+    /// These cells differ.
+    pub(super) fn different(
+        &mut self,
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        from: NodeId,
+        number: u64,
+        Difference { told, wanted, more }: Difference<'_>,
+    ) {
+        let Some(exchange) = self.answered(from, number) else { return };
+        let mut wanting = BTreeSet::new();
+        for (leaf, key) in wanted.iter().take(LEAVES_MAX * LEAF_CELLS_MAX) {
+            wanting.insert((*leaf, *key));
+        }
+        let leaves: BTreeSet<NodeAt> = wanting.iter().map(|(leaf, _)| *leaf).collect();
+        let mut sent: Vec<(CellKey, Cell)> = Vec::new();
+        for leaf in leaves {
+            let here = leaf_cells(kernel, cells, leaf);
+            let here = here.into_iter();
+            sent.extend(here.filter(|(key, _)| wanting.contains(&(leaf, short_key(key, number)))));
+        }
+        // INV-97: what is known on both sides goes to both, never the one in place of the other.
+        let taken = kernel.merge(cells, told).is_some();
+        exchange.more |= more || !taken;
+        if taken {
+            let news = told.iter().filter_map(|(key, theirs)| {
+                let cell = kernel.cell(cells, key)?;
+                (!theirs.knows(&cell)).then(|| (key.clone(), cell))
+            });
+            sent.extend(news);
+        }
+        exchange.found |= !told.is_empty() || !sent.is_empty();
+        kernel.counts.exchanged_cells += (told.len() + sent.len()) as u64;
+        if !sent.is_empty() {
+            let until = kernel.durable_through(sent.iter().map(|(key, _)| key));
+            // The acknowledgement belongs to no request.
+            let message = Message::Store { number, cells: sent };
+            exchange.bytes += message.bytes();
+            kernel.counts.exchanged_bytes += message.bytes() as u64;
+            kernel.send_when(until, from, message);
+        }
+        exchange.pause(kernel);
+        self.tick(kernel, cells);
+    }
+
+    fn answered(&mut self, from: NodeId, number: u64) -> Option<&mut Exchange> {
+        self.under_way.as_mut().filter(|exchange| {
+            let waits = matches!(exchange.step, Step::Waiting(_));
+            exchange.peer == from && exchange.number == number && waits
+        })
+    }
+}
+
+impl Exchange {
+    /// What was sent keeps the next message waiting.
+    fn pause(&mut self, kernel: &Kernel) {
+        let Settings { exchange_bytes_per_second, .. } = kernel.settings;
+        let bytes = std::mem::take(&mut self.bytes) as u64;
+        let nanos = bytes.saturating_mul(1_000_000_000) / exchange_bytes_per_second.max(1);
+        self.step = Step::Sending(kernel.now.after(Duration::from_nanos(nanos)));
+    }
+}
+
+// The one who is asked.
+
+pub(super) fn compare(kernel: &mut Kernel, from: NodeId, number: u64, nodes: &[(NodeAt, u32)]) {
+    let differ = |(at, theirs): &&(NodeAt, u32)| short(kernel.tree.hash(*at), number) != *theirs;
+    let nodes = nodes.iter().take(NODES_MAX).filter(differ).map(|(at, _)| *at).collect();
+    let message = Message::Differing { number, nodes };
+    kernel.counts.exchanged_bytes += message.bytes() as u64;
+    kernel.send(from, message);
+}
+
+pub(super) fn list(
+    kernel: &mut Kernel,
+    cells: &dyn Cells,
+    from: NodeId,
+    number: u64,
+    leaves: &[(NodeAt, Vec<Listed>)],
+) {
+    let mut told = Vec::new();
+    let mut bytes = 0;
+    let mut wanted = Vec::new();
+    let mut more = false;
+    for (leaf, theirs) in leaves.iter().take(LEAVES_MAX) {
+        let theirs: BTreeSet<Listed> = theirs.iter().copied().collect();
+        let mut keys = BTreeSet::new();
+        let here = leaf_cells(kernel, cells, *leaf);
+        more |= here.len() == LEAF_CELLS_MAX || theirs.len() >= LEAF_CELLS_MAX;
+        for (key, cell) in here {
+            let listed = Listed::of(&key, &cell, number);
+            keys.insert(listed.key);
+            if theirs.contains(&listed) {
+                continue;
+            }
+            if bytes >= CELLS_BYTES_MAX {
+                more = true;
+                break;
+            }
+            bytes += key.bytes().len() + cell.bytes();
+            told.push((key, cell));
+        }
+        let lacking = theirs.iter().filter(|listed| !keys.contains(&listed.key));
+        wanted.extend(lacking.map(|listed| (*leaf, listed.key)));
+    }
+    let message = Message::Different { number, cells: told, wanted, more };
+    kernel.counts.exchanged_bytes += message.bytes() as u64;
+    kernel.send(from, message);
+}
+
+impl Listed {
+    fn of(key: &CellKey, cell: &Cell, number: u64) -> Self {
+        Self { key: short_key(key, number), digest: short_digest(cell.digest(), number) }
+    }
+}
+
+/// The cells that are applied in a leaf: those that its hash is of.
+fn leaf_cells(kernel: &Kernel, cells: &dyn Cells, leaf: NodeAt) -> Vec<(CellKey, Cell)> {
+    let Some(span) = kernel.tree.span_of(leaf) else { return Vec::new() };
+    let bounds: [Bytes; 2] = [span.from.first_key(), span.to.first_key()];
+    cells.range(&bounds[0], &bounds[1], LEAF_CELLS_MAX)
+}
+
+fn short(hash: u64, number: u64) -> u32 {
+    high(xxh3_64_with_seed(&hash.to_be_bytes(), number))
+}
+
+fn short_key(key: &CellKey, number: u64) -> u32 {
+    high(xxh3_64_with_seed(key.bytes(), number))
+}
+
+fn short_digest(digest: CellDigest, number: u64) -> u32 {
+    if planted::is(Bug::HashKeysOnly) {
+        return 0;
+    }
+    short(digest.0, number)
+}
+
+const fn high(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}

@@ -1,0 +1,68 @@
+//! What a replica is told.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_model::{Datacenter, LeaderlessPolicy, Level, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::{CellKey, Message, PersistId};
+use crate::causal::{Cell, Change};
+
+/// The caller's number of a request: unique while it is open.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct RequestId(pub u64);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    Tick,
+    Message {
+        from: NodeId,
+        message: Message,
+    },
+    Persisted {
+        id: PersistId,
+    },
+    /// Who has a replica of the shard, this one included if it is one, and where each is; and what the store declares.
+    Owners {
+        owners: BTreeMap<NodeId, Datacenter>,
+        policy: LeaderlessPolicy,
+    },
+    /// Changes this replica's cells, all or none, and has the others take them over. The answer is what then stands here.
+    Write {
+        id: RequestId,
+        changes: Vec<(CellKey, Change)>,
+        level: Level,
+    },
+    /// What is known of these cells by as many replicas as the level says.
+    Read {
+        id: RequestId,
+        keys: Vec<CellKey>,
+        level: Level,
+        repair: ReadRepair,
+    },
+}
+
+/// What happens to replicas that a read finds to be behind. They are told in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReadRepair {
+    /// The answer waits until as many as the level says know it, so that no later read at that level goes back behind it.
+    Blocking,
+    Background,
+}
+
+/// Whether a replica holds what it may have acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    Whole,
+    /// It is new, or may have lost something: it counts for nothing until it has compared itself with enough others (INV-98).
+    Filling,
+}
+
+/// The cells that are applied on this replica.
+pub trait Cells {
+    fn cell(&self, key: &CellKey) -> Option<Cell>;
+
+    /// Those from `from` on and before `to`, in order, at most `count_max`.
+    fn range(&self, from: &Bytes, to: &Bytes, count_max: usize) -> Vec<(CellKey, Cell)>;
+}

@@ -1,0 +1,335 @@
+//! What all concerns of a replica share: its cells, its dots, its clock, and the way out.
+//!
+//! Keeps INV-90 (a dot is used once), INV-91 (nothing is told that is not durable) and INV-94 (no write from far ahead).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use quorate_model::planted::{self, Bug};
+use quorate_model::{
+    ActorId, ConflictPolicy, Datacenter, Dot, Hlc, HybridClock, LeaderlessPolicy, Level, Need, NodeId,
+    Time, WallTime,
+};
+
+use super::filling::Filling;
+use super::unsynced::{Batch, Replaced, Unsynced};
+use super::{
+    CellKey, Cells, Counts, HashTree, Message, Output, PersistId, Refused, RequestId, Settings,
+    Span, Standing,
+};
+use crate::causal::Cell;
+use crate::random::Random;
+
+/// How many messages may wait for the disk. Those beyond it are lost, as on a network.
+const HELD_MAX: usize = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) id: NodeId,
+    pub(super) settings: Settings,
+    pub(super) now: Time,
+    pub(super) wall: WallTime,
+    pub(super) span: Span,
+    pub(super) random: Random,
+    pub(super) owners: BTreeMap<NodeId, Datacenter>,
+    pub(super) tree: HashTree,
+    pub(super) counts: Counts,
+    pub(super) persisted: PersistId,
+    pub(super) filling: Option<Filling>,
+    pub(super) policy: LeaderlessPolicy,
+    clock: HybridClock,
+    /// INV-90: drawn at this start, and how many of its dots are in use.
+    actor: ActorId,
+    used: u64,
+    unsynced: Unsynced,
+    issued: PersistId,
+    held: VecDeque<Held>,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+struct Held {
+    until: PersistId,
+    to: NodeId,
+    message: Message,
+}
+
+/// Changes of this replica's cells that are made together, or not at all.
+pub(super) struct Draft<'a> {
+    kernel: &'a Kernel,
+    cells: &'a dyn Cells,
+    changed: BTreeMap<CellKey, Replaced>,
+}
+
+impl Kernel {
+    pub(super) fn new(
+        id: NodeId,
+        settings: Settings,
+        span: Span,
+        seed: u64,
+        standing: Standing,
+        now: Time,
+    ) -> Self {
+        let mut random = Random::new(seed);
+        let drawn = ActorId(random.next());
+        let actor = if planted::is(Bug::KeepActor) { ActorId(id.0 as u64) } else { drawn };
+        let tree = HashTree::new(span, settings.leaf_bits);
+        Self {
+            id,
+            settings,
+            now,
+            wall: WallTime(0),
+            span,
+            random,
+            owners: BTreeMap::new(),
+            tree,
+            counts: Counts::default(),
+            persisted: PersistId::default(),
+            filling: (standing == Standing::Filling).then(Filling::default),
+            policy: LeaderlessPolicy::default(),
+            clock: HybridClock::default(),
+            actor,
+            used: 0,
+            unsynced: Unsynced::default(),
+            issued: PersistId::default(),
+            held: VecDeque::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Grows the tree over the cells that are there.
+    pub(super) fn plant(&mut self, cells: &dyn Cells) {
+        const PAGE: usize = 1024;
+        let (mut from, to) = (self.span.from.first_key(), self.span.to.first_key());
+        loop {
+            let page = cells.range(&from, &to, PAGE);
+            for (key, cell) in &page {
+                self.tree.replace(key, None, Some(cell.digest()));
+                if planted::is(Bug::KeepActor) {
+                    self.used = self.used.max(cell.known().counter(self.actor));
+                }
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => from = key.next(),
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    pub(super) fn begin_step(&mut self, now: Time, wall: WallTime) {
+        assert!(self.outputs.is_empty(), "the outputs of the last step were not drained");
+        assert!(now >= self.now, "time goes back");
+        self.now = now;
+        self.wall = wall;
+        self.unsynced.applied();
+    }
+
+    pub(super) fn set_owners(
+        &mut self,
+        owners: BTreeMap<NodeId, Datacenter>,
+        policy: LeaderlessPolicy,
+    ) {
+        self.owners = owners;
+        self.policy = policy;
+    }
+
+    /// Everybody else who has a replica.
+    pub(super) fn others(&self) -> Vec<NodeId> {
+        self.owners.keys().filter(|node| **node != self.id).copied().collect()
+    }
+
+    /// # Errors
+    /// When this replica cannot coordinate a request at that level.
+    pub(super) fn need(&self, level: Level) -> Result<Need, Refused> {
+        let local = self.owners.get(&self.id).ok_or(Refused::NotAReplica)?;
+        if self.filling.is_some() {
+            return Err(Refused::Filling);
+        }
+        let need = level.need(&self.owners, local);
+        if need.can_be_met() { Ok(need) } else { Err(Refused::TooFewReplicas) }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.unsynced.bytes() >= self.settings.unsynced_bytes_max
+    }
+
+    // Cells.
+
+    /// What this replica knows of a cell, durable or not.
+    pub(super) fn cell(&self, cells: &dyn Cells, key: &CellKey) -> Option<Cell> {
+        self.unsynced.cell(key).cloned().or_else(|| cells.cell(key))
+    }
+
+    /// Through which persist what it knows of these cells is durable.
+    pub(super) fn durable_through<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k CellKey>,
+    ) -> PersistId {
+        let until = keys.into_iter().filter_map(|key| self.unsynced.until(key)).max();
+        until.unwrap_or(self.persisted)
+    }
+
+    pub(super) fn draft<'a>(&'a self, cells: &'a dyn Cells) -> Draft<'a> {
+        Draft { kernel: self, cells, changed: BTreeMap::new() }
+    }
+
+    /// Takes over what others know. Answers through which persist all of it is durable here; `None` when it is not taken.
+    pub(super) fn merge(
+        &mut self,
+        cells: &dyn Cells,
+        told: &[(CellKey, Cell)],
+    ) -> Option<PersistId> {
+        let acceptable = |(key, cell): &(CellKey, Cell)| {
+            self.span.contains(key.place()) && cell.is_well_formed()
+        };
+        if self.is_full() || !told.iter().all(acceptable) || !self.observe_times(told) {
+            return None;
+        }
+        let mut counts = self.counts;
+        let mut draft = self.draft(cells);
+        for (key, theirs) in told {
+            draft.change(key, |cell| {
+                let merged = cell.merge(theirs);
+                counts.reused_dots += merged.reused_dots as u64;
+                if merged.changed {
+                    counts.discarded += self.resolve(cell) as u64;
+                }
+                merged.changed
+            });
+        }
+        let changed = draft.changes();
+        self.counts = counts;
+        self.put(changed);
+        Some(self.durable_through(told.iter().map(|(key, _)| key)))
+    }
+
+    /// What the store's policy makes of concurrent values, here as everywhere else. Answers how many it discarded.
+    pub(super) fn resolve(&self, cell: &mut Cell) -> usize {
+        match self.policy.conflicts {
+            ConflictPolicy::LastWriterWins => cell.keep_last_writer(),
+            ConflictPolicy::Merge | ConflictPolicy::Siblings => 0,
+        }
+    }
+
+    /// Makes these cells this replica's.
+    pub(super) fn put(&mut self, changed: Vec<Replaced>) {
+        if changed.is_empty() {
+            return;
+        }
+        self.issued.0 += 1;
+        let id = self.issued;
+        let cells = changed.iter().map(|one| (one.key.clone(), one.cell.clone())).collect();
+        self.unsynced.push(Batch { id, cells: changed });
+        self.outputs.push_back(Output::Persist { id, cells });
+    }
+
+    /// Everything through `id` is durable.
+    pub(super) fn persisted(&mut self, id: PersistId) {
+        assert!(id > self.persisted && id <= self.issued, "persists complete in their order");
+        self.persisted = id;
+        while let Some(batch) = self.unsynced.pop(id) {
+            let mut applied = Vec::with_capacity(batch.cells.len());
+            for Replaced { key, before, cell } in batch.cells {
+                self.tree.replace(&key, before, Some(cell.digest()));
+                applied.push((key, cell));
+            }
+            self.outputs.push_back(Output::Apply { cells: applied });
+        }
+        while let Some(held) = self.held.pop_front_if(|held| held.until <= id) {
+            self.outputs.push_back(Output::Send { to: held.to, message: held.message });
+        }
+    }
+
+    // Dots and times.
+
+    /// The `count`th dot after those in use.
+    pub(super) const fn dot_after(&self, count: u64) -> Dot {
+        Dot { actor: self.actor, counter: self.used + count }
+    }
+
+    pub(super) const fn use_dots(&mut self, count: u64) {
+        self.used += count;
+    }
+
+    /// Later than everything that this replica knows of these cells (INV-93). Its clock may be behind them after a restart.
+    pub(super) fn time_after<'k>(
+        &mut self,
+        cells: &dyn Cells,
+        keys: impl IntoIterator<Item = &'k CellKey>,
+    ) -> Hlc {
+        for key in keys {
+            if let Some(cell) = self.cell(cells, key) {
+                self.clock.pass(cell.context().newest);
+            }
+        }
+        self.clock.tick(self.wall)
+    }
+
+    /// Every later time is after this one, if it may be (INV-94).
+    pub(super) fn observe_time(&mut self, time: Hlc) -> bool {
+        let observed = self.clock.observe(time, self.wall, self.settings.drift_max);
+        self.counts.ahead_of_time += u64::from(observed.is_err());
+        observed.is_ok()
+    }
+
+    /// INV-94: a write from too far ahead would win over everything written meanwhile.
+    fn observe_times(&mut self, told: &[(CellKey, Cell)]) -> bool {
+        let times = told.iter().flat_map(|(_, cell)| cell.siblings()).map(|sibling| sibling.at);
+        times.max().is_none_or(|newest| self.observe_time(newest))
+    }
+
+    // The way out.
+
+    pub(super) fn send(&mut self, to: NodeId, message: Message) {
+        assert_ne!(to, self.id, "nobody sends to itself");
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    /// INV-91: a message that tells of something waits until that is durable.
+    pub(super) fn send_when(&mut self, until: PersistId, to: NodeId, message: Message) {
+        if until <= self.persisted || planted::is(Bug::TellBeforeDisk) {
+            return self.send(to, message);
+        }
+        // INV-55
+        if self.held.len() < HELD_MAX {
+            let at = self.held.partition_point(|held| held.until <= until);
+            self.held.insert(at, Held { until, to, message });
+        }
+    }
+
+    pub(super) fn answer(&mut self, id: RequestId, result: Result<Vec<Cell>, Refused>) {
+        self.outputs.push_back(Output::Answer { id, result });
+    }
+
+    pub(super) fn filled(&mut self) {
+        self.filling = None;
+        self.outputs.push_back(Output::Filled);
+    }
+
+    pub(super) fn pop_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+impl Draft<'_> {
+    /// `change` answers whether it changed anything.
+    pub(super) fn change(&mut self, key: &CellKey, change: impl FnOnce(&mut Cell) -> bool) {
+        match self.changed.get_mut(key) {
+            Some(replaced) => {
+                change(&mut replaced.cell);
+            }
+            None => {
+                let known = self.kernel.cell(self.cells, key);
+                let before = known.as_ref().map(Cell::digest);
+                let mut cell = known.unwrap_or_default();
+                if change(&mut cell) {
+                    let replaced = Replaced { key: key.clone(), before, cell };
+                    self.changed.insert(key.clone(), replaced);
+                }
+            }
+        }
+    }
+
+    pub(super) fn changes(self) -> Vec<Replaced> {
+        self.changed.into_values().collect()
+    }
+}

@@ -1,0 +1,41 @@
+//! Leaderless replication of one shard, Dynamo style: any replica of a key coordinates its reads and writes, and answers
+//! when as many replicas as asked for have answered.
+//!
+//! # Contract
+//! 1. [`Replica::step`] takes one input and the cells as they are applied; `now` never goes back. Drain
+//!    [`Replica::pop_output`] before the next step.
+//! 2. [`Output::Persist`] becomes durable in the order of issue; [`Input::Persisted`] says through which. [`Output::Apply`] is
+//!    carried out before the next step, so that [`Cells`] shows it; nothing is applied that is not durable.
+//! 3. After a crash the cells are those of some prefix of the persists that holds all that were reported.
+//! 4. At [`Replica::deadline`] at the latest, step with [`Input::Tick`].
+//! 5. Every request is answered exactly once, by [`Output::Answer`].
+//!
+//! # Rooms
+//! `kernel` has what all share: this replica's cells, dots, clock and outputs. `writing` and `reading` coordinate,
+//! `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`.
+
+mod exchanging;
+mod filling;
+mod input;
+mod kernel;
+mod key;
+mod message;
+mod output;
+mod reading;
+mod replica;
+mod serving;
+mod settings;
+mod tree;
+mod unsynced;
+mod writing;
+
+#[cfg(test)]
+mod cluster_test;
+
+pub use input::{Cells, Input, ReadRepair, RequestId, Standing};
+pub use key::{CellKey, Place, Span};
+pub use message::{Found, Message};
+pub use output::{Counts, Output, PersistId, Refused};
+pub use replica::Replica;
+pub use settings::Settings;
+pub use tree::{HashTree, LEAF_BITS_MAX, NodeAt};

@@ -1,0 +1,85 @@
+//! What a replica wants done.
+
+use quorate_model::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::{CellKey, Message, RequestId};
+use crate::causal::Cell;
+
+/// One [`Output::Persist`]; a later one is greater.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize,
+)]
+pub struct PersistId(pub u64);
+
+impl PersistId {
+    /// Later than all.
+    pub(super) const NEVER: Self = Self(u64::MAX);
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// To be made durable, whole or not at all.
+    Persist {
+        id: PersistId,
+        cells: Vec<(CellKey, Cell)>,
+    },
+    /// These cells are durable: they take the place of the applied ones.
+    Apply {
+        cells: Vec<(CellKey, Cell)>,
+    },
+    Send {
+        to: NodeId,
+        message: Message,
+    },
+    /// The replica counts from now on. To be remembered; forgetting it costs another filling.
+    Filled,
+    /// One cell for each change or key of the request, in its order.
+    Answer {
+        id: RequestId,
+        result: Result<Vec<Cell>, Refused>,
+    },
+}
+
+/// Why a request was not carried out as asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Refused {
+    /// A write stays where it was taken, and may reach the others later.
+    #[error("{answered} of {needed} replicas answered in time")]
+    NoQuorum { answered: usize, needed: usize },
+    /// Nothing was done.
+    #[error("the level asks for more replicas than there are")]
+    TooFewReplicas,
+    /// Nothing was done.
+    #[error("this node has no replica of the key")]
+    NotAReplica,
+    /// Nothing was done.
+    #[error("this node's replica of the key is being filled")]
+    Filling,
+    /// Nothing was done.
+    #[error("too much is under way on this node")]
+    Overloaded,
+    /// Nothing was done.
+    #[error("the context is none that this store gave out")]
+    UnknownContext,
+    /// Nothing was done.
+    #[error("the key would have more than {max} concurrent values: write with a context that covers them")]
+    TooManySiblings { max: usize },
+}
+
+/// What happened since the start, for metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Counts {
+    /// Values that the last writer's took the place of, of those that were concurrent.
+    pub discarded: u64,
+    /// Cells that a read found to be behind on a replica.
+    pub read_repairs: u64,
+    /// Comparisons with other replicas that came to an end, and the cells that they brought or sent.
+    pub exchanges: u64,
+    pub exchanged_cells: u64,
+    pub exchanged_bytes: u64,
+    /// Cells refused for a time too far ahead.
+    pub ahead_of_time: u64,
+    /// Two writes under one dot were seen.
+    pub reused_dots: u64,
+}

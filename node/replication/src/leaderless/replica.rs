@@ -1,0 +1,260 @@
+//! One replica: takes an input, gives it to the concern that it is for, and keeps the requests that are open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::{NodeId, Time, WallTime};
+
+use super::exchanging::{self, Difference, Exchanging};
+use super::kernel::Kernel;
+use super::reading::Reading;
+use super::serving;
+use super::writing::Writing;
+use super::{
+    Cells, Counts, HashTree, Input, Message, Output, PersistId, Refused, Settings, Span,
+    Standing,
+};
+
+/// See the contract in [`super`].
+#[derive(Debug)]
+pub struct Replica {
+    kernel: Kernel,
+    operations: Operations,
+    exchanging: Exchanging,
+}
+
+/// The requests that this replica coordinates, and those answered of which it still wants to hear.
+#[derive(Debug, Default)]
+struct Operations {
+    next: u64,
+    open: BTreeMap<u64, Open>,
+    due: BTreeSet<(Time, u64)>,
+    /// Those that wait for this replica's own disk.
+    unsynced: BTreeSet<(PersistId, u64)>,
+}
+
+#[derive(Debug)]
+struct Open {
+    operation: Operation,
+    due: Time,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Write(Writing),
+    Read(Reading),
+}
+
+/// What an operation still waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// Wants a tick then.
+    Until(Time),
+    Done,
+}
+
+impl Replica {
+    /// A replica as it was left: with the cells that were durable, and as another actor, for what it told before it stopped and
+    /// did not make durable it does not know. INV-90: no two starts of any replica ever have the same `seed`.
+    #[must_use]
+    pub fn new(
+        id: NodeId,
+        settings: Settings,
+        span: Span,
+        seed: u64,
+        standing: Standing,
+        now: Time,
+        cells: &dyn Cells,
+    ) -> Self {
+        let mut kernel = Kernel::new(id, settings, span, seed, standing, now);
+        kernel.plant(cells);
+        let exchanging = Exchanging::new(&mut kernel);
+        // Not from zero: an answer to a process before this one must not count here.
+        let next = kernel.random.next();
+        let operations = Operations { next, ..Operations::default() };
+        Self { kernel, operations, exchanging }
+    }
+
+    /// Takes one input. The outputs of the one before must have been drained.
+    pub fn step(&mut self, now: Time, wall: WallTime, input: Input, cells: &dyn Cells) {
+        self.kernel.begin_step(now, wall);
+        match input {
+            Input::Tick => self.tick(cells),
+            Input::Message { from, message } => self.message(from, message, cells),
+            Input::Persisted { id } => self.persisted(id, cells),
+            Input::Owners { owners, policy } => self.kernel.set_owners(owners, policy),
+            Input::Write { id, changes, level } => {
+                let number = self.operations.number();
+                let begun = self.admit().and_then(|()| {
+                    Writing::begin(&mut self.kernel, cells, number, id, changes, level)
+                });
+                match begun {
+                    Ok(writing) => self.begin(number, Operation::Write(writing), cells),
+                    Err(refused) => self.kernel.answer(id, Err(refused)),
+                }
+            }
+            Input::Read { id, keys, level, repair } => {
+                let number = self.operations.number();
+                let begun = self.admit().and_then(|()| {
+                    Reading::begin(&mut self.kernel, cells, number, id, keys, level, repair)
+                });
+                match begun {
+                    Ok(reading) => self.begin(number, Operation::Read(reading), cells),
+                    Err(refused) => self.kernel.answer(id, Err(refused)),
+                }
+            }
+        }
+    }
+
+    pub fn pop_output(&mut self) -> Option<Output> {
+        self.kernel.pop_output()
+    }
+
+    /// When to step with [`Input::Tick`] at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        let operation = self.operations.due.first().map(|(at, _)| *at);
+        let exchange = self.exchanging.deadline();
+        operation.map_or(exchange, |at| at.min(exchange))
+    }
+
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.kernel.id
+    }
+
+    /// Over the cells that are applied.
+    #[must_use]
+    pub const fn tree(&self) -> &HashTree {
+        &self.kernel.tree
+    }
+
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.kernel.counts
+    }
+
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        if self.kernel.filling.is_some() { Standing::Filling } else { Standing::Whole }
+    }
+
+    /// Requests that have not been forgotten yet.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.operations.open.len()
+    }
+
+    /// INV-55
+    fn admit(&self) -> Result<(), Refused> {
+        if self.operations.open.len() < self.kernel.settings.requests_max {
+            Ok(())
+        } else {
+            Err(Refused::Overloaded)
+        }
+    }
+
+    fn begin(&mut self, number: u64, operation: Operation, cells: &dyn Cells) {
+        let due = self.kernel.now;
+        self.operations.open.insert(number, Open { operation, due });
+        self.go_on(number, cells);
+    }
+
+    fn tick(&mut self, cells: &dyn Cells) {
+        while let Some((at, number)) = self.operations.due.first().copied()
+            && at <= self.kernel.now
+        {
+            self.operations.due.pop_first();
+            let kernel = &mut self.kernel;
+            match self.operations.get(number) {
+                Some(Operation::Write(writing)) => writing.due(kernel, cells, number),
+                Some(Operation::Read(reading)) => reading.due(kernel, number),
+                None => continue,
+            }
+            self.go_on(number, cells);
+        }
+        self.exchanging.tick(&mut self.kernel, cells);
+    }
+
+    fn message(&mut self, from: NodeId, message: Message, cells: &dyn Cells) {
+        let kernel = &mut self.kernel;
+        match message {
+            Message::Store { number, cells: told } => {
+                serving::store(kernel, cells, from, number, &told);
+            }
+            Message::Fetch { number, cells: asked } => {
+                serving::fetch(kernel, cells, from, number, &asked);
+            }
+            Message::Stored { number } => {
+                match self.operations.get(number) {
+                    Some(Operation::Write(writing)) => writing.stored(from),
+                    Some(Operation::Read(reading)) => reading.stored(from),
+                    None => return,
+                }
+                self.go_on(number, cells);
+            }
+            Message::Fetched { number, cells: found } => {
+                let open = self.operations.get(number);
+                let Some(Operation::Read(reading)) = open else { return };
+                reading.fetched(from, &found);
+                self.go_on(number, cells);
+            }
+            Message::Compare { number, nodes } => {
+                exchanging::compare(kernel, from, number, &nodes);
+            }
+            Message::List { number, leaves } => {
+                exchanging::list(kernel, cells, from, number, &leaves);
+            }
+            Message::Differing { number, nodes } => {
+                self.exchanging.differing(kernel, cells, from, number, &nodes);
+            }
+            Message::Different { number, cells: told, wanted, more } => {
+                let found = Difference { told: &told, wanted: &wanted, more };
+                self.exchanging.different(kernel, cells, from, number, found);
+            }
+        }
+    }
+
+    fn persisted(&mut self, id: PersistId, cells: &dyn Cells) {
+        self.kernel.persisted(id);
+        while let Some((through, number)) = self.operations.unsynced.first().copied()
+            && through <= id
+        {
+            self.operations.unsynced.pop_first();
+            self.go_on(number, cells);
+        }
+    }
+
+    /// Answers what can be, and forgets what is done.
+    fn go_on(&mut self, number: u64, cells: &dyn Cells) {
+        let Self { kernel, operations, .. } = self;
+        let Some(open) = operations.open.get_mut(&number) else { return };
+        operations.due.remove(&(open.due, number));
+        let (progress, own) = match &mut open.operation {
+            Operation::Write(writing) => (writing.go_on(kernel), writing.own()),
+            Operation::Read(reading) => (reading.go_on(kernel, cells, number), reading.own()),
+        };
+        if own > kernel.persisted && own != PersistId::NEVER {
+            operations.unsynced.insert((own, number));
+        }
+        match progress {
+            Progress::Until(at) => {
+                open.due = at;
+                operations.due.insert((at, number));
+            }
+            Progress::Done => {
+                operations.open.remove(&number);
+            }
+        }
+    }
+}
+
+impl Operations {
+    fn get(&mut self, number: u64) -> Option<&mut Operation> {
+        self.open.get_mut(&number).map(|open| &mut open.operation)
+    }
+
+    const fn number(&mut self) -> u64 {
+        self.next = self.next.wrapping_add(1);
+        self.next
+    }
+}

@@ -1,0 +1,44 @@
+//! What may be tuned, and the bounds of everything that can grow.
+
+use std::time::Duration;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How long a coordinator waits for a quorum.
+    pub request_timeout: Duration,
+    /// How long before replicas that have not answered are asked again.
+    pub resend: Duration,
+    /// Requests that a replica coordinates at once.
+    pub requests_max: usize,
+    /// Bytes of cells that are not durable yet; beyond it writes are refused.
+    pub unsynced_bytes_max: usize,
+    /// Values of a cell; a write that would make more is refused.
+    pub siblings_max: usize,
+    /// How far ahead of this node's clock a write's time may be.
+    pub drift_max: Duration,
+    /// How often this replica is compared with another one.
+    pub exchange_interval: Duration,
+    /// How long the answer to a comparison may take.
+    pub exchange_timeout: Duration,
+    /// What comparing and what follows from it may send in a second.
+    pub exchange_bytes_per_second: u64,
+    /// The hash tree has two to the power of this many leaves; the same on every replica.
+    pub leaf_bits: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(2),
+            resend: Duration::from_millis(250),
+            requests_max: 10_000,
+            unsynced_bytes_max: 64 << 20,
+            siblings_max: 100,
+            drift_max: Duration::from_secs(10),
+            exchange_interval: Duration::from_secs(10),
+            exchange_timeout: Duration::from_secs(2),
+            exchange_bytes_per_second: 16 << 20,
+            leaf_bits: 12,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Cells on their way to the disk: newer than the applied ones, and not to be told as durable yet.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{CellKey, PersistId};
+use crate::causal::{Cell, CellDigest};
+
+#[derive(Debug, Default)]
+pub(super) struct Unsynced {
+    newest: BTreeMap<CellKey, (PersistId, Cell)>,
+    /// In the order of issue.
+    queue: VecDeque<Batch>,
+    /// Durable, and to be applied before the next step: until then the applied cells are older ones.
+    applying: Vec<(CellKey, PersistId)>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) id: PersistId,
+    pub(super) cells: Vec<Replaced>,
+}
+
+/// A cell in place of another one.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    pub(super) key: CellKey,
+    /// `None` where there was no cell.
+    pub(super) before: Option<CellDigest>,
+    pub(super) cell: Cell,
+}
+
+impl Unsynced {
+    pub(super) fn cell(&self, key: &CellKey) -> Option<&Cell> {
+        self.newest.get(key).map(|(_, cell)| cell)
+    }
+
+    /// Through which persist this cell is durable as it is known here; `None` where the applied one is the newest.
+    pub(super) fn until(&self, key: &CellKey) -> Option<PersistId> {
+        self.newest.get(key).map(|(id, _)| *id)
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn push(&mut self, batch: Batch) {
+        assert!(self.queue.back().is_none_or(|newest| newest.id < batch.id));
+        for Replaced { key, cell, .. } in &batch.cells {
+            self.bytes += cell.bytes();
+            self.newest.insert(key.clone(), (batch.id, cell.clone()));
+        }
+        self.queue.push_back(batch);
+    }
+
+    /// The oldest batch, if it is durable through `id`.
+    pub(super) fn pop(&mut self, id: PersistId) -> Option<Batch> {
+        let batch = self.queue.pop_front_if(|oldest| oldest.id <= id)?;
+        for Replaced { key, cell, .. } in &batch.cells {
+            self.bytes -= cell.bytes();
+            self.applying.push((key.clone(), batch.id));
+        }
+        Some(batch)
+    }
+
+    /// What was durable by the last step is applied.
+    pub(super) fn applied(&mut self) {
+        for (key, id) in std::mem::take(&mut self.applying) {
+            if self.until(&key) == Some(id) {
+                self.newest.remove(&key);
+            }
+        }
+    }
+}

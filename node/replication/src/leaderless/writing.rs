@@ -1,0 +1,152 @@
+//! Coordinating a write: this replica's cells change, and all others take them over; answered when as many as asked for hold
+//! it durably.
+//!
+//! Keeps INV-95 (whom an acknowledgement counts).
+
+use std::collections::BTreeSet;
+
+use quorate_model::planted::{self, Bug};
+use quorate_model::{Hlc, Level, Need, NodeId, Time};
+
+use super::kernel::Kernel;
+use super::replica::Progress;
+use super::{CellKey, Cells, Message, PersistId, Refused, RequestId};
+use crate::causal::{Cell, Change};
+
+#[derive(Debug)]
+pub(super) struct Writing {
+    /// `None` once it is answered.
+    request: Option<RequestId>,
+    keys: Vec<CellKey>,
+    /// What stood here right after the write, for each change.
+    stands: Vec<Cell>,
+    need: Need,
+    own: PersistId,
+    stored: BTreeSet<NodeId>,
+    others: BTreeSet<NodeId>,
+    resend_at: Time,
+    deadline: Time,
+}
+
+impl Writing {
+    pub(super) fn begin(
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        number: u64,
+        request: RequestId,
+        changes: Vec<(CellKey, Change)>,
+        level: Level,
+    ) -> Result<Self, Refused> {
+        let need = kernel.need(level)?;
+        if kernel.is_full() {
+            return Err(Refused::Overloaded);
+        }
+        let read = changes.iter().filter_map(|(_, change)| change.context());
+        if !read.map(|context| context.newest).max().is_none_or(|at| kernel.observe_time(at)) {
+            return Err(Refused::UnknownContext);
+        }
+        let keys: Vec<CellKey> = changes.iter().map(|(key, _)| key.clone()).collect();
+        let at = kernel.time_after(cells, &keys);
+        let stands = change(kernel, cells, changes, at)?;
+        let others: BTreeSet<NodeId> = kernel.others().into_iter().collect();
+        let (now, settings) = (kernel.now, &kernel.settings);
+        let (resend_at, deadline) = (now.after(settings.resend), now.after(settings.request_timeout));
+        let own = kernel.durable_through(&keys);
+        let stored = BTreeSet::new();
+        let request = Some(request);
+        let writing = Self { request, keys, stands, need, own, stored, others, resend_at, deadline };
+        writing.send(kernel, cells, number);
+        Ok(writing)
+    }
+
+    pub(super) const fn own(&self) -> PersistId {
+        self.own
+    }
+
+    pub(super) fn stored(&mut self, from: NodeId) {
+        self.stored.insert(from);
+    }
+
+    pub(super) fn due(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+        if self.request.is_some() && self.deadline <= kernel.now {
+            let refused = Refused::NoQuorum { answered: self.stored.len(), needed: self.need.count() };
+            self.answer(kernel, Err(refused));
+        } else if self.request.is_some() && self.resend_at <= kernel.now {
+            self.resend_at = kernel.now.after(kernel.settings.resend);
+            self.send(kernel, cells, number);
+        }
+    }
+
+    pub(super) fn go_on(&mut self, kernel: &mut Kernel) -> Progress {
+        if self.own <= kernel.persisted || planted::is(Bug::CountOwnCellEarly) {
+            self.stored.insert(kernel.id);
+        }
+        // INV-95
+        if self.need.is_met(&self.stored) && self.request.is_some() {
+            let stands = std::mem::take(&mut self.stands);
+            self.answer(kernel, Ok(stands));
+        }
+        match self.request {
+            Some(_) => Progress::Until(self.resend_at.min(self.deadline)),
+            None => Progress::Done,
+        }
+    }
+
+    fn answer(&mut self, kernel: &mut Kernel, result: Result<Vec<Cell>, Refused>) {
+        if let Some(request) = self.request.take() {
+            kernel.answer(request, result);
+        }
+    }
+
+    /// Tells whoever has not got it what this replica knows: the write, and what came since.
+    fn send(&self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+        let told: Vec<(CellKey, Cell)> = self
+            .keys
+            .iter()
+            .map(|key| (key.clone(), kernel.cell(cells, key).unwrap_or_default()))
+            .collect();
+        // Before this replica's own disk holds it: a write of a process that dies is not its next one's, which is another actor.
+        for to in self.others.difference(&self.stored) {
+            kernel.send(*to, Message::Store { number, cells: told.clone() });
+        }
+    }
+}
+
+/// Changes this replica's cells, all or none.
+fn change(
+    kernel: &mut Kernel,
+    cells: &dyn Cells,
+    changes: Vec<(CellKey, Change)>,
+    at: Hlc,
+) -> Result<Vec<Cell>, Refused> {
+    let siblings_max = kernel.settings.siblings_max;
+    let mut refused = None;
+    let mut stands = Vec::with_capacity(changes.len());
+    let mut used = 0;
+    let mut draft = kernel.draft(cells);
+    for (key, change) in changes {
+        used += 1;
+        let dot = kernel.dot_after(used);
+        draft.change(&key, |cell| {
+            if !cell.takes(dot, change.context()) {
+                refused = Some(Refused::UnknownContext);
+                return false;
+            }
+            let before = cell.values();
+            cell.change(dot, at, change);
+            let siblings = cell.values();
+            if siblings > before && siblings > siblings_max {
+                refused = Some(Refused::TooManySiblings { max: siblings_max });
+            }
+            stands.push(cell.clone());
+            true
+        });
+    }
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    let changed = draft.changes();
+    kernel.use_dots(used);
+    kernel.put(changed);
+    Ok(stands)
+}
