@@ -26,4 +26,4 @@ pub use position::{Epoch, LogIndex, Position, Term};
 pub use quorum::majority;
 pub use slot::{SLOTS, ShardId, Slot, SlotRange};
 pub use time::{Time, WallTime};
-pub use topology::{Addresses, GroupId, Member, ShardPlacement, Topology, TopologyError};
+pub use topology::{Addresses, GroupId, Member, Mode, ShardPlacement, Topology, TopologyError};

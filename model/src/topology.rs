@@ -8,7 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Datacenter, Epoch, NodeId, Policy, SLOTS, ShardId, SlotRange, StoreId, Zone};
+use crate::{
+    Datacenter, Epoch, LeaderlessPolicy, NodeId, Policy, SLOTS, ShardId, SlotRange, StoreId, Zone,
+};
 
 /// A replication group on a node: the meta group, or the group of one shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -95,6 +97,28 @@ pub struct Topology {
     /// What every shard's group keeps to. The meta group itself always has durability `Quorum`.
     #[serde(default)]
     pub policy: Policy,
+    /// Fields are only ever added at the end: what an older version wrote ends before them.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// How the shards replicate. The meta group has a leader in every mode.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// As [`Topology::policy`] says.
+    #[default]
+    SingleLeader,
+    Leaderless(LeaderlessPolicy),
+}
+
+impl Mode {
+    #[must_use]
+    pub const fn leaderless(&self) -> Option<&LeaderlessPolicy> {
+        match self {
+            Self::SingleLeader => None,
+            Self::Leaderless(policy) => Some(policy),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -211,6 +211,7 @@ mod tests {
             meta_voters: Default::default(),
             shards: Vec::new(),
             policy: Default::default(),
+            mode: Default::default(),
         };
         ProposeTopology { expected: Epoch(1), topology }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_group::host::Request;
-use quorate_model::{Epoch, NodeId, ShardPlacement, Topology};
+use quorate_model::{Epoch, Mode, NodeId, ShardPlacement, Topology};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -32,6 +32,7 @@ impl Cluster {
             meta_voters: nodes.iter().take(replicas).copied().collect(),
             shards,
             policy: self.options.policy.clone(),
+            mode: Mode::SingleLeader,
         }
     }
 

@@ -157,7 +157,7 @@ impl Workload {
                 Attempt::Done
             }
             Ok(other) => panic!("{other:?} is no answer to an operation"),
-            Err(Failure::Unknown) => self.give_up(client),
+            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => self.give_up(client),
             // Everything else promises that nothing happened.
             Err(
                 Failure::NotLeader { .. }
@@ -170,6 +170,8 @@ impl Workload {
                 | Failure::Behind { .. }
                 | Failure::PositionLost { .. }
                 | Failure::TimedOut { .. }
+                | Failure::NoQuorum { writes: false, .. }
+                | Failure::Filling { .. }
                 | Failure::Damaged(_),
             ) => Attempt::Again,
         }

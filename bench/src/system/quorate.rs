@@ -12,7 +12,7 @@ use quorate_model::admin::{
     Bootstrap, CatchUpPhase, NodeReport, ProposeTopology, Readiness, Role, RollbackFile,
 };
 use quorate_model::{
-    Addresses, Datacenter, Epoch, GroupId, Member, Name, NodeId, Policy, ShardId, ShardPlacement,
+    Addresses, Datacenter, Epoch, GroupId, Member, Mode, Name, NodeId, Policy, ShardId, ShardPlacement,
     StoreId, Topology,
 };
 
@@ -133,6 +133,7 @@ impl Quorate {
             meta_voters: ids.iter().copied().collect(),
             shards: (0..self.options.shards).map(placement).collect(),
             policy: self.options.policy.clone(),
+            mode: Mode::SingleLeader,
         };
         let request = serde_json::to_string(&Bootstrap { node: first.id, topology })?;
         http::post(&first.addresses.admin, "/v1/bootstrap", &request)?;

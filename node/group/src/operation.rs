@@ -148,6 +148,10 @@ pub enum Read {
     Digest {
         key: Bytes,
     },
+    /// VGET, without a leader: a list of the context (`Bulk`) and of every value that no known write has replaced.
+    Siblings {
+        key: Bytes,
+    },
     /// WATCH: a list with a [`Version`] for each key, as an `Integer` of the same bits.
     Versions {
         keys: Vec<Bytes>,
@@ -293,6 +297,18 @@ pub enum Write {
         watched: Vec<(Bytes, Version)>,
         #[serde(deserialize_with = "nesting::deserialize")]
         operations: Vec<Operation>,
+    },
+    /// VSET, without a leader: in place of what the context covers, concurrent with everything without one. As
+    /// [`Read::Siblings`], after the write.
+    SetSibling {
+        key: Bytes,
+        value: Bytes,
+        context: Option<Bytes>,
+    },
+    /// VDEL, without a leader: without what the context covers. As [`Read::Siblings`], after the write.
+    DeleteSiblings {
+        key: Bytes,
+        context: Bytes,
     },
     /// ONCE: the write's answer, the first time that this token comes with this fingerprint; then the same answer again.
     Once {
@@ -454,6 +470,21 @@ pub enum ValueError {
     TokenUsed,
     #[error("ERR ONCE keeps answers up to {0} bytes; nothing was changed")]
     AnswerNotKept(u64),
+    /// Without a leader: plain commands see one value.
+    #[error("SIBLINGS the key has {0} concurrent values, read them with VGET")]
+    Siblings(u64),
+    #[error("TOOMANYSIBLINGS the key would have more than {0} concurrent values: write with a context that covers them")]
+    TooManySiblings(u64),
+    #[error("ERR the context is none that this store gave out for this key")]
+    UnknownContext,
+    #[error(
+        "ERR this command decides by what a key holds, which no replica knows for certain in a leaderless store"
+    )]
+    NeedsLeader,
+    #[error("ERR this command is not offered in a leaderless store yet")]
+    NotOffered,
+    #[error("ERR VGET, VSET and VDEL are for leaderless stores")]
+    NeedsNoLeader,
 }
 
 impl Value {
@@ -501,6 +532,7 @@ impl Read {
             | Self::HasFields { key, .. }
             | Self::RandomFields { key, .. }
             | Self::ScanFields { key, .. }
+            | Self::Siblings { key }
             | Self::Encoding { key }
             | Self::MemoryUsage { key }
             | Self::Digest { key } => vec![key],
@@ -540,6 +572,8 @@ impl Write {
             | Self::IncrementFieldFloat { key, .. }
             | Self::AddMembers { key, .. }
             | Self::PopMembers { key, .. }
+            | Self::SetSibling { key, .. }
+            | Self::DeleteSiblings { key, .. }
             | Self::DeleteIf { key, .. } => vec![key],
             Self::MoveMember { from, to, .. }
             | Self::Rename { from, to, .. }

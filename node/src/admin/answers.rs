@@ -53,6 +53,8 @@ impl From<Failure> for Refused {
             | Failure::Overloaded
             | Failure::Behind { .. }
             | Failure::PositionLost { .. }
+            | Failure::NoQuorum { .. }
+            | Failure::Filling { .. }
             | Failure::Damaged(_) => ErrorCode::NoLeader,
         };
         Self::new(code, failure.to_string())

@@ -1,8 +1,10 @@
 //! What a node says of itself, built from what it holds at one moment. Pure.
 
-use quorate_group::host::{Progress, ReplicaStatus, Status};
+use quorate_group::host::{Progress, ReplicaStatus, ShardStatus, Status};
 use quorate_model::admin::{FollowerReport, NodeReport, ReplicaReport, RollbackFile};
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
+
+use quorate_replication::leaderless;
 
 use crate::clock::Clock;
 use crate::router::View;
@@ -110,12 +112,13 @@ pub(super) fn not_caught_up(view: &View, status: &Status) -> Vec<String> {
         .map(|(shard, _)| GroupId::Shard(shard));
     let missing: Vec<String> = placed
         .filter(|group| !status.replicas.iter().any(|r| r.group == *group && is_caught_up(r, me)))
+        .filter(|group| !is_whole(status, *group))
         .map(|group| group.to_string())
         .collect();
     if missing.is_empty() {
         return Vec::new();
     }
-    vec![format!("not yet a caught-up voter of {}", listed(&missing))]
+    vec![format!("not yet a caught-up replica of {}", listed(&missing))]
 }
 
 fn is_caught_up(replica: &ReplicaStatus, me: NodeId) -> bool {
@@ -123,6 +126,12 @@ fn is_caught_up(replica: &ReplicaStatus, me: NodeId) -> bool {
         && replica.leader.is_some()
         && replica.applied >= replica.committed
         && replica.quarantined.is_none()
+}
+
+/// Without a leader.
+fn is_whole(status: &Status, group: GroupId) -> bool {
+    let whole = |one: &ShardStatus| one.standing == leaderless::Standing::Whole;
+    status.shards.iter().any(|one| GroupId::Shard(one.shard) == group && whole(one))
 }
 
 /// Names the first few.

@@ -103,6 +103,10 @@ impl Layout {
         }
     }
 
+    pub(super) const fn mode(&self) -> Mode {
+        self.kept.mode
+    }
+
     pub(super) fn data(&self, number: u16) -> PathBuf {
         self.directory.join(Self::name(number))
     }

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use quorate_model::Policy;
+use quorate_model::{LeaderlessPolicy, Policy};
 use quorate_model::admin::{Bootstrap, NodeReport, Proposed};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,6 +55,9 @@ pub struct Options {
     /// Durability, in-sync policy, log format and session defaults of a new store, as JSON: {"durability":"SemiSync"}
     #[arg(long, value_parser = parse_policy, default_value = "{}")]
     pub policy: Policy,
+    /// Read and write levels and the conflict policy of a new store without a leader, as JSON: {"write":"All","conflicts":"Siblings"}
+    #[arg(long, value_parser = parse_leaderless, default_value = "{}")]
+    pub leaderless: LeaderlessPolicy,
     /// Start a node again when it ends by itself or is killed
     #[arg(long)]
     pub restart: bool,
@@ -72,6 +75,7 @@ pub struct Options {
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     SingleLeader,
+    Leaderless,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +162,7 @@ async fn serve(
     for child in children.iter_mut() {
         nodes.push(child.announcement(START_TIMEOUT).await?);
     }
-    bootstrap(layout, &nodes, &options.policy).await?;
+    bootstrap(layout, &nodes, options).await?;
     await_ready(children, &nodes).await?;
     for node in &nodes {
         print(out, node)?;
@@ -171,7 +175,7 @@ async fn serve(
 async fn bootstrap(
     layout: &Layout,
     nodes: &[Announcement],
-    policy: &Policy,
+    options: &Options,
 ) -> Result<(), DevError> {
     for node in nodes {
         let report: NodeReport = ask(node, http::get(&node.addresses.admin, "/v1/report")).await?;
@@ -180,14 +184,22 @@ async fn bootstrap(
         }
     }
     let first = &nodes[0];
-    let request =
-        Bootstrap { node: first.node, topology: plan::topology(layout, nodes, policy.clone()) };
+    let mode = match layout.mode() {
+        Mode::SingleLeader => quorate_model::Mode::SingleLeader,
+        Mode::Leaderless => quorate_model::Mode::Leaderless(options.leaderless.clone()),
+    };
+    let topology = plan::topology(layout, nodes, options.policy.clone(), mode);
+    let request = Bootstrap { node: first.node, topology };
     let posted = http::post(&first.addresses.admin, "/v1/bootstrap", &request);
     let _: Proposed = ask(first, posted).await?;
     Ok(())
 }
 
 fn parse_policy(text: &str) -> Result<Policy, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+fn parse_leaderless(text: &str) -> Result<LeaderlessPolicy, serde_json::Error> {
     serde_json::from_str(text)
 }
 

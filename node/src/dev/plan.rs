@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{Datacenter, Epoch, Member, Name, NodeId, Policy, ShardPlacement, Topology};
+use quorate_model::{Datacenter, Epoch, Member, Mode, Name, NodeId, Policy, ShardPlacement, Topology};
 
 use super::layout::Layout;
 use crate::node::Announcement;
@@ -10,7 +10,12 @@ use crate::node::Announcement;
 const META_VOTERS_MAX: usize = 3;
 const ZONE: &str = "local";
 
-pub(super) fn topology(layout: &Layout, nodes: &[Announcement], policy: Policy) -> Topology {
+pub(super) fn topology(
+    layout: &Layout,
+    nodes: &[Announcement],
+    policy: Policy,
+    mode: Mode,
+) -> Topology {
     assert_eq!(nodes.len(), usize::from(layout.nodes()));
     let members = nodes.iter().map(|node| (node.node, member(node))).collect::<BTreeMap<_, _>>();
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.node).collect();
@@ -24,6 +29,7 @@ pub(super) fn topology(layout: &Layout, nodes: &[Announcement], policy: Policy) 
         meta_voters: ids.iter().take(META_VOTERS_MAX).copied().collect(),
         shards,
         policy,
+        mode,
     }
 }
 

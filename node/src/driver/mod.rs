@@ -220,7 +220,8 @@ fn group_of(request: &Request) -> GroupId {
         | Request::Wait { shard, .. }
         | Request::ReadIndex { shard }
         | Request::ReadAt { shard, .. }
-        | Request::AwaitApplied { shard, .. } => GroupId::Shard(*shard),
+        | Request::AwaitApplied { shard, .. }
+        | Request::Coordinate { shard, .. } => GroupId::Shard(*shard),
         Request::Bootstrap { .. }
         | Request::ProposeTopology { .. }
         | Request::Handover

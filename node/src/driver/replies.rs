@@ -81,9 +81,12 @@ pub fn may_be_sent_again(failure: &Failure) -> bool {
         | Failure::NoLeader { .. }
         | Failure::NotHosted { .. }
         | Failure::TimedOut { .. }
+        | Failure::Filling { .. }
+        | Failure::NoQuorum { writes: false, .. }
         | Failure::Damaged(_) => true,
         Failure::Overloaded
         | Failure::Unknown
+        | Failure::NoQuorum { writes: true, .. }
         | Failure::EpochMoved { .. }
         | Failure::AlreadyBootstrapped
         | Failure::Behind { .. }

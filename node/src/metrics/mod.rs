@@ -120,10 +120,12 @@ impl Metrics {
                 | Failure::TimedOut { .. }
                 | Failure::Behind { .. }
                 | Failure::PositionLost { .. }
+                | Failure::Filling { .. }
+                | Failure::NoQuorum { writes: false, .. }
                 | Failure::Damaged(_),
             ) => Outcome::refused,
             Err(Failure::Overloaded) => Outcome::overloaded,
-            Err(Failure::Unknown) => Outcome::unknown,
+            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => Outcome::unknown,
             Err(
                 Failure::EpochMoved { .. } | Failure::AlreadyBootstrapped | Failure::Invalid(_),
             ) => Outcome::invalid,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use quorate_group::host::{Failure, Input, PeerMessage, Reply};
 use quorate_model::{
-    Addresses, Datacenter, Epoch, GroupId, Member, NodeId, ShardPlacement, StoreId, Topology,
+    Addresses, Datacenter, Epoch, GroupId, Member, Mode, NodeId, ShardPlacement, StoreId, Topology,
 };
 use tokio::net::TcpListener;
 
@@ -62,6 +62,7 @@ fn topology(nodes: &[&Node]) -> Topology {
         meta_voters: voters,
         shards: vec![placement],
         policy: Default::default(),
+        mode: Mode::SingleLeader,
     }
 }
 

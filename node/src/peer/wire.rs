@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_group::host::{Failure, Floor, ReadLevel, Reply, Request};
 use quorate_group::{Operation, Read};
 use quorate_model::{
-    Addresses, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
+    Addresses, Epoch, GroupId, Level, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,8 @@ pub enum Remote {
     ReadIndex { shard: ShardId },
     AwaitApplied { shard: ShardId, index: LogIndex },
     ReadAt { shard: ShardId, read: Read, floor: Floor, wait_ms: u64 },
+    /// Without a leader: any replica of the shard may coordinate it.
+    Coordinate { shard: ShardId, operation: Operation, level: Option<Level> },
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -109,6 +111,9 @@ impl From<Remote> for Request {
             Remote::ReadAt { shard, read, floor, wait_ms } => {
                 Self::ReadAt { shard, read, floor, wait_ms }
             }
+            Remote::Coordinate { shard, operation, level } => {
+                Self::Coordinate { shard, operation, level }
+            }
         }
     }
 }
@@ -122,6 +127,7 @@ impl Remote {
             | Self::Wait { shard, .. }
             | Self::ReadIndex { shard }
             | Self::ReadAt { shard, .. }
+            | Self::Coordinate { shard, .. }
             | Self::AwaitApplied { shard, .. } => GroupId::Shard(*shard),
             Self::ProposeTopology { .. } | Self::ReadTopology => GroupId::Meta,
         }
@@ -131,7 +137,9 @@ impl Remote {
     #[must_use]
     pub const fn writes(&self) -> bool {
         match self {
-            Self::Execute { operation, .. } => matches!(operation, Operation::Write(_)),
+            Self::Execute { operation, .. } | Self::Coordinate { operation, .. } => {
+                matches!(operation, Operation::Write(_))
+            }
             Self::ProposeTopology { .. } => true,
             Self::Wait { .. }
             | Self::ReadTopology
@@ -145,7 +153,9 @@ impl Remote {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Execute { operation, .. } => 64 + operation_bytes(operation),
+            Self::Execute { operation, .. } | Self::Coordinate { operation, .. } => {
+                64 + operation_bytes(operation)
+            }
             Self::ReadAt { read, .. } => 128 + keys_bytes(&read.keys()),
             Self::ProposeTopology { topology, .. } => {
                 256 * topology.members.len() + 64 * topology.shards.len()
@@ -195,6 +205,7 @@ fn read_bytes(read: &Read) -> usize {
         | Read::MemoryUsage { .. }
         | Read::RandomKey { .. }
         | Read::Digest { .. }
+        | Read::Siblings { .. }
         | Read::Versions { .. } => 0,
     }
 }
@@ -207,6 +218,10 @@ fn write_bytes(write: &quorate_group::Write) -> usize {
     };
     match write {
         Write::Set { value, .. } => value.len(),
+        Write::SetSibling { value, context, .. } => {
+            value.len() + context.as_ref().map_or(0, Bytes::len)
+        }
+        Write::DeleteSiblings { context, .. } => context.len(),
         Write::SetMany { pairs, .. } => pairs.iter().map(|(_, value)| 8 + value.len()).sum(),
         Write::Append { suffix, .. } => suffix.len(),
         Write::SetRange { bytes, .. } => bytes.len(),

@@ -318,6 +318,8 @@ pub(super) fn hear(table: &Table, group: GroupId, asked: NodeId, failure: &Failu
         | Failure::AlreadyBootstrapped
         | Failure::Behind { .. }
         | Failure::PositionLost { .. }
+        | Failure::NoQuorum { .. }
+        | Failure::Filling { .. }
         | Failure::Invalid(_) => {}
     }
 }

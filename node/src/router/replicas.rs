@@ -160,6 +160,8 @@ const fn why(failure: &Failure) -> Why {
         | Failure::AlreadyBootstrapped
         | Failure::Invalid(_)
         | Failure::PositionLost { .. }
+        | Failure::NoQuorum { .. }
+        | Failure::Filling { .. }
         | Failure::Damaged(_) => Why::refused,
     }
 }

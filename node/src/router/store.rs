@@ -33,10 +33,12 @@ impl NodeStore {
 }
 
 /// Where an operation goes, decided and under way before `execute` returns.
-enum Begun<W, R> {
+enum Begun<W, R, C> {
     Here(Result<super::wires::Here, Failure>),
     Write(W),
     Read(R),
+    /// Without leaders.
+    Coordinate(C),
 }
 
 impl Store for NodeStore {
@@ -44,13 +46,21 @@ impl Store for NodeStore {
         &self,
         request: Execute,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
-        let Execute { shard, operation, level, reach } = request;
+        let Execute { shard, operation, level, reach, quorum } = request;
         let began = Instant::now();
         let way = Way::of(&operation);
         let metrics = self.metrics.clone();
         let here = reach == Reach::Here || level == ReadLevel::Local;
-        let begun = if here {
-            let request = Request::Execute { shard, operation, level };
+        let leaderless = self.requester.table().routing().leaderless;
+        let begun = if leaderless && !here {
+            let (requester, deadline) = (self.requester.clone(), self.requester.deadline());
+            let request = Remote::Coordinate { shard, operation, level: quorum };
+            Begun::Coordinate(async move { requester.ask(request, deadline).await })
+        } else if here {
+            let request = match leaderless {
+                true => Request::Coordinate { shard, operation, level: quorum },
+                false => Request::Execute { shard, operation, level },
+            };
             let sent = self.requester.wires().here(request, None);
             Begun::Here(sent.map_err(|_| Failure::Overloaded))
         } else if matches!(operation, Operation::Write(_)) {
@@ -67,6 +77,7 @@ impl Store for NodeStore {
                 Begun::Here(Err(failure)) => Err(failure),
                 Begun::Write(answer) => answer.await,
                 Begun::Read(answer) => answer.await,
+                Begun::Coordinate(answer) => answer.await,
             };
             metrics.answered(way, began.elapsed(), &result);
             let reply = result?;

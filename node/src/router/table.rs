@@ -52,6 +52,7 @@ impl Table {
             members: BTreeMap::new(),
             shards: Vec::new(),
             policy: Policy::default(),
+            leaderless: false,
         };
         let view = View { routing: Arc::new(routing), topology: None, meta: unknown(Vec::new()) };
         let (changed, _) = watch::channel(());
@@ -85,9 +86,17 @@ impl Table {
             routing.epoch = topology.epoch;
             routing.members.clone_from(&topology.members);
             routing.policy.clone_from(&topology.policy);
+            routing.leaderless = topology.mode.leaderless().is_some();
             routing.shards.resize_with(topology.shards.len(), || unknown(Vec::new()));
             for (route, placement) in routing.shards.iter_mut().zip(&topology.shards) {
                 route.voters = placement.voters.iter().copied().collect();
+            }
+            if routing.leaderless {
+                // Clients of the cluster protocol are shown one replica as the master of each slot: each its share.
+                for (at, route) in routing.shards.iter_mut().enumerate() {
+                    let count = route.voters.len().max(1);
+                    route.leader = route.voters.get(at % count).copied();
+                }
             }
             view.meta.voters = topology.meta_voters.iter().copied().collect();
             view.topology = Some(Arc::new(topology));
@@ -100,6 +109,7 @@ impl Table {
         self.change(|view| {
             let mut changed = false;
             let mut hosted = std::collections::BTreeSet::new();
+            hosted.extend(status.shards.iter().map(|one| GroupId::Shard(one.shard)));
             for replica in &status.replicas {
                 hosted.insert(replica.group);
                 if let Some(mut route) = view.route_mut(replica.group) {
@@ -121,6 +131,9 @@ impl Table {
     /// `node` was asked and does not lead; it may know who does.
     pub fn contradict(&self, group: GroupId, node: NodeId, leader: Option<NodeId>) {
         self.change(|view| {
+            if view.is_leaderless(group) {
+                return false;
+            }
             let Some(mut route) = view.route_mut(group) else { return false };
             let leader = leader.filter(|leader| *leader != node);
             if route.leader != Some(node) && (route.leader.is_some() || leader.is_none()) {
@@ -165,14 +178,29 @@ impl View {
         }
     }
 
-    /// Whom to ask: the leader where one is known, else one voter after the other.
+    /// Whom to ask: the leader where one is known, else one voter after the other. Without leaders this node comes first, then those
+    /// of its datacenter.
     #[must_use]
     pub fn target(&self, group: GroupId, attempt: usize) -> Option<NodeId> {
         let route = self.route(group)?;
+        if self.is_leaderless(group) {
+            let mut voters = route.voters.clone();
+            voters.sort_by_key(|node| (*node != self.routing.node, !self.is_near(*node), *node));
+            return voters.get(attempt % voters.len().max(1)).copied();
+        }
         route.leader.or_else(|| {
             let count = route.voters.len();
             if count == 0 { None } else { route.voters.get(attempt % count).copied() }
         })
+    }
+
+    fn is_leaderless(&self, group: GroupId) -> bool {
+        self.routing.leaderless && group != GroupId::Meta
+    }
+
+    fn is_near(&self, node: NodeId) -> bool {
+        let member = self.routing.members.get(&node);
+        member.is_some_and(|member| member.datacenter == self.routing.datacenter)
     }
 
     /// Copies the routes only when one of them is there to be changed.
@@ -247,6 +275,7 @@ pub(super) fn test_topology(nodes: &[NodeId]) -> Topology {
             preferred_leader: None,
         }],
         policy: Default::default(),
+        mode: Default::default(),
     }
 }
 

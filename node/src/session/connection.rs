@@ -499,6 +499,8 @@ fn failed<S: Store>(
         | Failure::Invalid(_)
         | Failure::Behind { .. }
         | Failure::PositionLost { .. }
+        | Failure::NoQuorum { .. }
+        | Failure::Filling { .. }
         | Failure::Damaged(_) => return Reply::Error(failure::text(failure, access)),
     };
     match reach {

@@ -16,11 +16,13 @@ pub(super) fn text(failure: &Failure, access: Access) -> String {
         (Failure::PositionLost { .. }, _) => {
             format!("LOST {failure}; the session goes on without it")
         }
+        (Failure::NoQuorum { .. }, _) => format!("NOQUORUM {failure}"),
         (Failure::Overloaded, _) => format!("TRYAGAIN {failure}; nothing was changed"),
         (
             Failure::NotLeader { .. }
             | Failure::NoLeader { .. }
             | Failure::NotHosted { .. }
+            | Failure::Filling { .. }
             | Failure::Damaged(_),
             _,
         ) => format!("CLUSTERDOWN {failure}; nothing was changed"),

@@ -367,7 +367,7 @@ impl<S: Store> Asker<S> {
                 learnt.lock().extend(told);
                 return answer.map(|answer| Answer { value: answer.value, position: None });
             }
-            let answer = store.execute(Execute { shard, operation, level, reach }).await?;
+            let answer = store.execute(Execute { shard, operation, level, reach, quorum: None }).await?;
             learnt.lock().push(if wrote {
                 Learnt::Wrote { shard, position: answer.position, told: false }
             } else {

@@ -181,7 +181,7 @@ impl Store for MemoryStore {
 
 impl Inner {
     fn run(&self, request: &Execute) -> Result<Answer, Failure> {
-        let Execute { shard, operation, level, reach } = request;
+        let Execute { shard, operation, level, reach, quorum: _ } = request;
         let routing = Arc::clone(&self.routing.lock());
         let led = routing.leads(*shard);
         if *reach == Reach::Here && *level == ReadLevel::Linearizable && !led {
@@ -287,5 +287,6 @@ fn routing(shards: u16, nodes: u16) -> Routing {
         members,
         shards,
         policy: Default::default(),
+        leaderless: false,
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn route(
         (false, false) if routing.leads(shard) => (ReadLevel::Linearizable, Reach::Here),
         (false, false) => return Err(elsewhere(routing, shard, slot, None)),
     };
-    Ok(Execute { shard, operation, level, reach })
+    Ok(Execute { shard, operation, level, reach, quorum: None })
 }
 
 /// Whether this port takes writes to this slot.

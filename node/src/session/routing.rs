@@ -22,6 +22,8 @@ pub struct Routing {
     pub shards: Vec<ShardRoute>,
     /// What the store declares.
     pub policy: Policy,
+    /// Every replica of a shard takes its reads and writes; the one shown as its leader is who is asked first.
+    pub leaderless: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,9 +61,14 @@ impl Routing {
             .map(move |(shard, route)| (shard, SlotRange::of_shard(shard, count), route))
     }
 
+    /// Whether this node takes writes of the shard.
     #[must_use]
     pub fn leads(&self, shard: ShardId) -> bool {
-        self.shard(shard).is_some_and(|route| route.leader == Some(self.node))
+        let takes = |route: &ShardRoute| match self.leaderless {
+            true => route.hosted,
+            false => route.leader == Some(self.node),
+        };
+        self.shard(shard).is_some_and(takes)
     }
 
     /// Whether this node leads any shard.

@@ -93,6 +93,12 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::Nested
         | ValueError::TokenLength(_)
         | ValueError::TokenUsed
-        | ValueError::AnswerNotKept(_) => error.to_string(),
+        | ValueError::AnswerNotKept(_)
+        | ValueError::Siblings(_)
+        | ValueError::TooManySiblings(_)
+        | ValueError::UnknownContext
+        | ValueError::NeedsLeader
+        | ValueError::NotOffered
+        | ValueError::NeedsNoLeader => error.to_string(),
     }
 }

@@ -6,7 +6,7 @@ use quorate_model::admin::{
     Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role,
 };
 use quorate_model::{
-    Addresses, Durability, Epoch, GroupId, LogIndex, Member, Name, NodeId, ShardId, ShardPlacement,
+    Addresses, Durability, Epoch, GroupId, LogIndex, Member, Mode, Name, NodeId, ShardId, ShardPlacement,
     StoreId, Term, Topology,
 };
 
@@ -39,6 +39,7 @@ fn topology() -> Topology {
         meta_voters: nodes,
         shards: vec![placement],
         policy: Default::default(),
+        mode: Mode::SingleLeader,
     }
 }
 

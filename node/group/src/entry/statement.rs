@@ -134,6 +134,8 @@ fn pinned(write: &Write, value: &Value) -> Result<Write, Undeterminable> {
         | Write::StoreSets { .. }
         | Write::Rename { .. }
         | Write::Copy { .. }
+        | Write::SetSibling { .. }
+        | Write::DeleteSiblings { .. }
         | Write::DeleteIf { .. } => write.clone(),
     })
 }

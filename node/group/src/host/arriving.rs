@@ -23,6 +23,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Input::Request { id, request } => self.request(id, request),
             Input::RollbackSaved { group, number } => self.rollback_saved(group, number),
             Input::Cancel { id } => {
+                self.forget_coordinated(id);
                 if let Some(waiting) = self.shared.requests.remove(id) {
                     self.waits_no_longer(id, &waiting);
                 }
@@ -42,6 +43,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shared.hear(from);
         if let PeerMessage::Beat(beat) = &message {
             return self.beat_received(from, beat);
+        }
+        if let PeerMessage::Leaderless(message) = message {
+            if let GroupId::Shard(shard) = group {
+                self.shard_message(from, shard, message);
+            }
+            return;
         }
         let hosted = self.groups.contains_key(&group);
         if !hosted {
@@ -129,6 +136,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Request::ReadAt { shard, read, floor, wait_ms } => {
                 self.on(id, GroupId::Shard(shard), |turn| turn.read_at(id, read, floor, wait_ms));
             }
+            Request::Coordinate { shard, operation, level } => {
+                self.coordinate(id, shard, &operation, level);
+            }
         }
     }
 
@@ -192,7 +202,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             PeerMessage::MembershipQuery { nonce, term } => {
                 self.membership_asked(from, nonce, term)
             }
-            PeerMessage::NotMember { .. } | PeerMessage::Beat(_) => {
+            PeerMessage::NotMember { .. }
+            | PeerMessage::Beat(_)
+            | PeerMessage::Leaderless(_) => {
                 unreachable!("it concerns the whole host")
             }
             PeerMessage::EngineQuery => self.tell_engine(from),
@@ -252,6 +264,7 @@ fn is_call(message: &PeerMessage) -> bool {
         | PeerMessage::EngineQuery
         | PeerMessage::Engine { .. }
         | PeerMessage::StateHash { .. }
+        | PeerMessage::Leaderless(_)
         | PeerMessage::Beat(_) => false,
     }
 }

@@ -144,6 +144,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         self.shared.flush_for(Purpose::Announce);
         self.start_genesis_groups();
+        self.follow_shards();
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for id in groups {
             self.with_group(id, |turn| {
@@ -175,6 +176,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         let node = self.shared.node();
         let Some(topology) = &self.shared.following.topology else { return };
+        if topology.mode.leaderless().is_some() {
+            return;
+        }
         let begins: Vec<(GroupId, Configuration)> = topology
             .placements()
             .filter(|(_, placement)| placement.genesis.contains(&node))
@@ -231,6 +235,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     /// It is durable that the group is hosted.
     pub(super) fn begun(&mut self, id: GroupId) {
+        if self.shard_begun(id) {
+            return;
+        }
         let settling = self.shared.following.settling.remove(&id);
         let Some(Settling::Beginning { standing, queued }) = settling else {
             unreachable!("only what begins waits for that")

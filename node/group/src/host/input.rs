@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use quorate_model::{
-    Addresses, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Term, Topology, WallTime,
+    Addresses, Epoch, GroupId, Level, LogIndex, NodeId, Position, ShardId, Term, Topology, WallTime,
 };
-use quorate_replication::single_leader;
+use quorate_replication::{leaderless, single_leader};
 use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,8 @@ pub enum PeerMessage {
     },
     /// Of all groups that rest between the two nodes; it goes as the meta group's.
     Beat(Box<Beat>),
+    /// Of a shard without a leader.
+    Leaderless(leaderless::Message),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -161,6 +163,12 @@ pub enum Request {
         read: Read,
         floor: Floor,
         wait_ms: u64,
+    },
+    /// Without a leader: this replica of the shard coordinates the operation, at the store's level when none is given.
+    Coordinate {
+        shard: ShardId,
+        operation: Operation,
+        level: Option<Level>,
     },
 }
 

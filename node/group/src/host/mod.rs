@@ -11,7 +11,7 @@
 //! # Rooms
 //! `turn` runs one group's tasks; `executing`, `reading`, `waiting`, `applying`, `expiry` and `snapshotting` are what a
 //! turn does. `following`, `retiring`, `bootstrap`, `handover`, `retention` and `repair` are the node's own concerns;
-//! `beating` keeps idle groups from costing anything. `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
+//! `beating` keeps idle groups from costing anything; `leaderless` has the shards of a store without leaders. `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
 //! nothing here costs a look at every group while the groups are idle.
 
 mod applying;
@@ -27,6 +27,7 @@ mod group;
 mod handover;
 mod history;
 mod input;
+mod leaderless;
 mod loading;
 mod output;
 mod pace;
@@ -59,6 +60,7 @@ use std::mem;
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{GroupId, NodeId, StoreId, Time, Topology, WallTime};
+use quorate_replication::leaderless::PersistId;
 use quorate_replication::single_leader;
 use quorate_storage::disk::Disk;
 use quorate_storage::log::OpenError;
@@ -66,6 +68,7 @@ use quorate_storage::state::{StateError, StateStore};
 
 pub use beating::{Beat, BeatId, Digest, Vouched};
 pub use history::Counts;
+pub use leaderless::ShardStatus;
 pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
@@ -75,6 +78,7 @@ pub use snapshotting::{Held, Order, OrderId, StreamState, Streamed};
 pub use stored::Stored;
 
 use group::{Group, Task};
+use leaderless::Shards;
 use persisting::describe;
 use requests::Stage;
 use shared::Shared;
@@ -110,6 +114,7 @@ pub enum StartError {
 /// Everything that a node replicates. See the module for its contract.
 pub struct Host<D: Disk, S: StateStore> {
     groups: BTreeMap<GroupId, Group<S::Export>>,
+    shards: Shards,
     shared: Shared<D, S>,
 }
 
@@ -262,6 +267,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     fn timer_due(&mut self, timer: Timer) {
         match timer {
+            Timer::Replica(group) if self.shards.is_hosted(group) => self.shard_due(group),
             Timer::Replica(group) => {
                 self.with_group(group, |turn| {
                     turn.group.tasks.push_back(Task::Step(single_leader::Input::Tick));
@@ -322,6 +328,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 newest.insert(group, id);
             }
             for (group, id) in newest {
+                if self.shards.is_hosted(group) {
+                    self.shard_persisted(group, PersistId(id.0));
+                    continue;
+                }
                 self.with_group(group, |turn| turn.persisted(id));
             }
         }

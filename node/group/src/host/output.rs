@@ -88,4 +88,10 @@ pub enum Failure {
     /// The acknowledged entry at this position is not in the log any more, or is so old that nobody can tell.
     #[error("the write at {} of term {} of {group} was lost in a failover", position.index, position.term)]
     PositionLost { group: GroupId, position: Position },
+    /// Without a leader. A read changed nothing.
+    #[error("{answered} of {needed} replicas answered in time{}", if *writes { "; the write may still take effect" } else { "" })]
+    NoQuorum { answered: u16, needed: u16, writes: bool },
+    /// It may lack what it once acknowledged: ask another one. Nothing was done.
+    #[error("this node's replica of {group} is being filled")]
+    Filling { group: GroupId },
 }

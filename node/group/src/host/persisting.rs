@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, Position, Term, Time};
+use quorate_replication::causal::Cell;
+use quorate_replication::leaderless::{self, CellKey};
 use quorate_replication::single_leader::{Configuration, Entry, HardState, Payload, PersistId};
 use quorate_storage::disk::{Completion, Disk};
 use quorate_storage::log::{self, BatchId, Body, EntryKind, Log, LogError, OpenError, Record};
@@ -21,6 +23,9 @@ pub(super) const COMMAND_BYTES_MAX: usize = log::RECORD_BYTES_MAX / 2;
 const EMPTY: EntryKind = EntryKind(0);
 const CONFIGURATION: EntryKind = EntryKind(1);
 const COMMAND: EntryKind = EntryKind(2);
+const CELLS: EntryKind = EntryKind(3);
+/// Without a leader there are no terms.
+const CELLS_TERM: Term = Term(1);
 
 pub(super) struct Persisting<D> {
     /// `None` only while it starts over.
@@ -85,6 +90,29 @@ impl<D: Disk> Persisting<D> {
                 self.issued.push_back((batch, group, id));
             }
             None => self.done.push((group, id)),
+        }
+    }
+
+    /// Appends cells that a shard without a leader wants durable. Answers which entry they are.
+    pub(super) fn persist_cells(
+        &mut self,
+        group: GroupId,
+        id: leaderless::PersistId,
+        cells: &Vec<(CellKey, Cell)>,
+    ) -> LogIndex {
+        let index = self.log().last(group).index.next();
+        let position = Position { term: CELLS_TERM, index };
+        let payload = rows::encode(cells);
+        let batch = self.append(group, Body::Entry { position, kind: CELLS, payload });
+        self.issued.push_back((batch, group, PersistId(id.0)));
+        index
+    }
+
+    /// The shard's rows hold everything through `index` durably.
+    pub(super) fn start_cells(&mut self, group: GroupId, index: LogIndex) {
+        if index > self.log().start(group).index && index <= self.log().last(group).index {
+            let position = Position { term: CELLS_TERM, index };
+            self.append(group, Body::Start { position, payload: Bytes::new() });
         }
     }
 
@@ -232,6 +260,28 @@ pub(super) fn read<D: Disk>(
             Ok(Entry { position, payload })
         })
         .collect()
+}
+
+/// Cells as they were persisted, entry by entry.
+///
+/// # Errors
+/// A sentence for what cannot be read or was not written by this program.
+pub(super) fn read_cells<D: Disk>(
+    log: &Log<D>,
+    group: GroupId,
+    from: LogIndex,
+    bytes_max: usize,
+) -> Result<Vec<(LogIndex, Vec<(CellKey, Cell)>)>, String> {
+    let entries = log.read(group, from, bytes_max).map_err(|error| describe(&error))?;
+    let cells = |(position, kind, payload): log::Entry| {
+        let index = position.index;
+        match kind {
+            CELLS => rows::decode(&payload).map(|cells| (index, cells)),
+            EntryKind(kind) => Err(format!("is of kind {kind}")),
+        }
+        .map_err(|what| format!("{group}: entry {index} {what}"))
+    };
+    entries.into_iter().map(cells).collect()
 }
 
 /// An error with its causes, in one line: it leaves the process as text.

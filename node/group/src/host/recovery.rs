@@ -20,7 +20,7 @@ use super::rows::{
 };
 use super::shared::Shared;
 use super::topology;
-use super::{Host, Settings, Start, StartError};
+use super::{Host, leaderless, Settings, Start, StartError};
 
 /// How many standings one read brings.
 const PAGE: usize = 1024;
@@ -55,12 +55,14 @@ pub(super) fn start<D: Disk, S: StateStore>(
     let (log, recovered) = Log::open(disk, log_settings)?;
     let standings = standings(&state)?;
     let mut damage = recovered.damage.as_ref().map(ToString::to_string);
+    let shards = leaderless::recovered(&log, &recovered.groups, &state, damage.is_some())?;
+    damage = damage.or_else(|| shards.missing.clone());
     let mut retired = BTreeMap::new();
     let mut forgotten: Vec<GroupId> = Vec::new();
     let mut groups = BTreeMap::new();
     let known = standings.keys().chain(recovered.groups.keys()).copied().collect::<BTreeSet<_>>();
     let nothing = RecoveredGroup::default();
-    for id in known {
+    for id in known.into_iter().filter(|id| !shards.has(*id)) {
         let standing = standings.get(&id);
         if let Some(standing) = standing
             && standing.health == Health::Retired
@@ -92,10 +94,11 @@ pub(super) fn start<D: Disk, S: StateStore>(
     for id in forgotten {
         shared.persisting.forget(id);
     }
-    let mut host = Host { groups: BTreeMap::new(), shared };
+    let mut host = Host { groups: BTreeMap::new(), shards: Default::default(), shared };
     for (id, found) in groups {
         host.restore(id, found)?;
     }
+    host.restore_shards(shards);
     host.begin();
     Ok(host)
 }

@@ -57,6 +57,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 turn.install();
             });
         }
+        self.begin_shards_again();
         // What could not begin while nothing could be written.
         self.shared.following.refresh();
     }

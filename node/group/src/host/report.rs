@@ -14,6 +14,7 @@ use quorate_storage::state::{StateError, StateStore};
 use super::Host;
 use super::group::Group;
 use super::history::Counts;
+use super::leaderless::ShardStatus;
 use super::rows::Health;
 use super::snapshotting::Incoming;
 
@@ -29,6 +30,8 @@ pub struct Status {
     pub quarantines: u64,
     /// The format of this node's storage engine.
     pub engine_format: u32,
+    /// Without a leader.
+    pub shards: Vec<ShardStatus>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -100,6 +103,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             requests_waiting: shared.requests.len(),
             quarantines: shared.quarantines,
             engine_format: shared.settings.engine_format,
+            shards: self.shards.status(),
         }
     }
 
@@ -121,8 +125,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// # Errors
     /// [`StateError`].
     pub fn rows(&self, group: GroupId) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let Some(group) = self.groups.get(&group) else { return Ok(Vec::new()) };
-        let prefix = group.prefix();
+        let prefix = self.groups.get(&group).map(Group::prefix);
+        let Some(prefix) = prefix.or_else(|| self.shards.prefix(group)) else {
+            return Ok(Vec::new());
+        };
         let end = prefix.end();
         let rows = self.shared.state.range(&prefix.row(&[]), &end, usize::MAX)?;
         let cut = prefix.as_slice().len();

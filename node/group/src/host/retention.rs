@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::time::Duration;
 
-use quorate_model::{GroupId, Position};
+use quorate_model::{GroupId, LogIndex, Position};
 use quorate_replication::single_leader::{Configuration, Input};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{FlushId, StateStore};
@@ -56,6 +56,8 @@ struct Flight {
     id: FlushId,
     written: u64,
     points: Vec<(GroupId, Position, Configuration)>,
+    /// Of shards without a leader: their log starts there at once.
+    shards: Vec<(GroupId, LogIndex)>,
     purposes: Vec<Purpose>,
 }
 
@@ -197,6 +199,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     fn start_flush(&mut self) {
         let shared = &mut self.shared;
         let unflushed = mem::take(&mut shared.retention.unflushed);
+        let shards = self.shards.points(unflushed.iter().copied());
         let points = unflushed
             .into_iter()
             .filter_map(|id| self.groups.get(&id))
@@ -214,6 +217,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             id: shared.state.start_flush(),
             written: shared.persisting.written(),
             points,
+            shards,
             purposes: mem::take(&mut shared.retention.purposes),
         });
         shared.timers.set(Timer::FlushAge, None);
@@ -233,6 +237,11 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             {
                 let written = flight.written;
                 group.points.add(Point { mark, written, position, configuration });
+            }
+        }
+        if shared.damaged.is_none() {
+            for (group, index) in flight.shards {
+                shared.persisting.start_cells(group, index);
             }
         }
         if let Some(mark) = shared.retention.release(shared.persisting.written(), kept) {

@@ -3,6 +3,7 @@
 //! | row | value |
 //! | --- | --- |
 //! | group number(4) generation(4) row of the group | its value |
+//! | `0xfd` group number(4) | a shard's without a leader: `leaderless::standing` |
 //! | `0xfe` group number(4) | [`Standing`] |
 //!
 //! Numbers are big-endian. A generation is switched by writing the standing, so that a whole group's rows change at once:
@@ -17,9 +18,11 @@ use serde::{Deserialize, Serialize};
 
 /// The last byte that is not the engines' own.
 const STANDINGS: u8 = state::RESERVED - 1;
+/// Before them, those of shards without a leader.
+pub(super) const SHARD_STANDINGS: u8 = STANDINGS - 1;
 const VERSION: u8 = 1;
 /// Group numbers are small, so no group's rows begin like a standing.
-const GROUP_NUMBER_MAX: u32 = 0xfdff_ffff;
+const GROUP_NUMBER_MAX: u32 = 0xfcff_ffff;
 
 /// What stands in front of every row of one generation of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -168,7 +171,11 @@ pub(super) fn standings_range() -> (Bytes, Bytes) {
 }
 
 pub(super) fn group_of_standing_row(row: &[u8]) -> Option<GroupId> {
-    let number: [u8; 4] = row.strip_prefix(&[STANDINGS])?.try_into().ok()?;
+    let (kind, number) = row.split_first()?;
+    if ![SHARD_STANDINGS, STANDINGS].contains(kind) {
+        return None;
+    }
+    let number: [u8; 4] = number.try_into().ok()?;
     GroupId::from_number(u32::from_be_bytes(number))
 }
 
@@ -191,6 +198,14 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         }
         None => Err("is empty".to_owned()),
     }
+}
+
+/// As [`decode`], also for what ends before fields that were added later: `added` is what they are then.
+///
+/// # Errors
+/// A sentence for bytes that no version so far wrote.
+pub(super) fn decode_shorter<T: DeserializeOwned>(bytes: &[u8], added: &[u8]) -> Result<T, String> {
+    decode(bytes).or_else(|what| decode(&[bytes, added].concat()).map_err(|_| what))
 }
 
 #[cfg(test)]

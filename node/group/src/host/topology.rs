@@ -1,5 +1,7 @@
 //! The meta group's state machine: one topology, set by compare-and-set on its epoch.
 
+use std::mem;
+
 use quorate_model::planted::{self, Bug};
 use quorate_model::{Epoch, StoreId, Topology};
 use quorate_storage::state::{Change, Rows, StateError};
@@ -11,6 +13,8 @@ use super::Failure;
 use super::rows::{self, Prefix};
 
 const ROW: &[u8] = b"topology";
+/// What a topology ends with that an older version wrote without a mode: it has leaders.
+const BEFORE_MODE: &[u8] = &[0];
 
 /// The only command of the meta group.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -27,7 +31,7 @@ impl SetTopology {
     /// # Errors
     /// A sentence for what no leader of this version proposed.
     pub(super) fn decode(command: &[u8]) -> Result<Self, String> {
-        rows::decode(command).map_err(|error| format!("a topology {error}"))
+        rows::decode_shorter(command, BEFORE_MODE).map_err(|error| format!("a topology {error}"))
     }
 
     /// Whether it holds against the current topology: the same answer on every replica.
@@ -59,6 +63,15 @@ impl SetTopology {
         let genesis = |topology: &Topology| {
             topology.shards.iter().map(|placement| placement.genesis.clone()).collect::<Vec<_>>()
         };
+        if mem::discriminant(&self.topology.mode) != mem::discriminant(&current.mode) {
+            return invalid("the replication mode never changes".to_owned());
+        }
+        let voters = |topology: &Topology| {
+            topology.shards.iter().map(|placement| placement.voters.clone()).collect::<Vec<_>>()
+        };
+        if current.mode.leaderless().is_some() && voters(&self.topology) != voters(current) {
+            return invalid("replicas of a leaderless store cannot be moved yet".to_owned());
+        }
         if genesis(&self.topology) != genesis(current) {
             return invalid("a shard's genesis never changes".to_owned());
         }
@@ -84,7 +97,7 @@ pub enum LoadError {
 /// [`LoadError`].
 pub(super) fn load(rows: &impl Rows, prefix: Prefix) -> Result<Option<Topology>, LoadError> {
     match rows.row(&prefix.row(ROW))? {
-        Some(value) => rows::decode(&value).map(Some).map_err(LoadError::Format),
+        Some(value) => rows::decode_shorter(&value, BEFORE_MODE).map(Some).map_err(LoadError::Format),
         None => Ok(None),
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn add_decimal(left: &str, right: &str) -> Result<String, ValueError>
 }
 
 /// As Redis reads integers: no plus sign, no leading zeros, no spaces.
-pub(super) fn integer_of(text: &[u8]) -> Option<i64> {
+pub(crate) fn integer_of(text: &[u8]) -> Option<i64> {
     let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
     (number.to_string().as_bytes() == text).then_some(number)
 }

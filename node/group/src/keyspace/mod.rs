@@ -25,6 +25,7 @@ mod scan;
 mod tokens;
 mod view;
 
+pub(crate) use decimal::integer_of;
 pub use effects::{DecodeError, Effects, RowChange};
 pub use evaluate::{
     Context, Evaluated, KEPT_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX, evaluate,
@@ -34,6 +35,7 @@ pub use glob::matches;
 pub use layout::{FIELD_BYTES_MAX, KEY_BYTES_MAX, STRING_BYTES_MAX};
 pub use lost::{LostOutcome, LostWrite, lost_writes};
 pub use overlay::Overlay;
+pub(crate) use read::time_to_live;
 pub use read::{Expired, ReadOutcome, read};
 pub use tokens::fingerprint;
 pub use view::{View, next_due};

@@ -264,6 +264,10 @@ impl Kernel {
         self.clock.tick(self.wall)
     }
 
+    pub(super) fn pass_time(&mut self, time: Hlc) {
+        self.clock.pass(time);
+    }
+
     /// Every later time is after this one, if it may be (INV-94).
     pub(super) fn observe_time(&mut self, time: Hlc) -> bool {
         let observed = self.clock.observe(time, self.wall, self.settings.drift_max);

@@ -42,6 +42,20 @@ pub struct Listed {
 }
 
 impl Message {
+    /// Whether nobody waits for it: it belongs to a comparison.
+    #[must_use]
+    pub const fn is_background(&self) -> bool {
+        match self {
+            Self::Store { .. } | Self::Stored { .. } | Self::Fetch { .. } | Self::Fetched { .. } => {
+                false
+            }
+            Self::Compare { .. }
+            | Self::Differing { .. }
+            | Self::List { .. }
+            | Self::Different { .. } => true,
+        }
+    }
+
     /// Roughly what it takes on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{NodeId, Time, WallTime};
+use quorate_model::{LeaderlessPolicy, NodeId, Time, WallTime};
 
 use super::exchanging::{self, Difference, Exchanging};
 use super::kernel::Kernel;
 use super::reading::Reading;
 use super::serving;
 use super::writing::Writing;
+use crate::causal::Cell;
 use super::{
-    Cells, Counts, HashTree, Input, Message, Output, PersistId, Refused, Settings, Span,
+    CellKey, Cells, Counts, HashTree, Input, Message, Output, PersistId, Refused, Settings, Span,
     Standing,
 };
 
@@ -120,6 +121,17 @@ impl Replica {
     #[must_use]
     pub const fn id(&self) -> NodeId {
         self.kernel.id
+    }
+
+    /// What this replica knows of a cell, whether others do or not: what its writes build on.
+    #[must_use]
+    pub fn cell(&self, key: &CellKey, cells: &dyn Cells) -> Cell {
+        self.kernel.cell(cells, key).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub const fn policy(&self) -> &LeaderlessPolicy {
+        &self.kernel.policy
     }
 
     /// Over the cells that are applied.

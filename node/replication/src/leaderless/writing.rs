@@ -125,6 +125,8 @@ fn change(
     let mut used = 0;
     let mut draft = kernel.draft(cells);
     for (key, change) in changes {
+        // One after the other, also where they are of one cell.
+        let at = Hlc(at.0 + used);
         used += 1;
         let dot = kernel.dot_after(used);
         draft.change(&key, |cell| {
@@ -147,6 +149,7 @@ fn change(
     }
     let changed = draft.changes();
     kernel.use_dots(used);
+    kernel.pass_time(Hlc(at.0 + used));
     kernel.put(changed);
     Ok(stands)
 }

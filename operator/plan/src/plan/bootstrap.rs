@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::BootstrapStatus;
 use quorate_model::{
-    Epoch, Member, NodeId, ShardPlacement, Topology,
+    Epoch, Member, Mode, NodeId, ShardPlacement, Topology,
     admin::{Bootstrap, NodeReport},
 };
 
@@ -167,6 +167,7 @@ fn first_topology(facts: &Facts<'_>, first: Option<NodeId>) -> Option<Topology> 
         meta_voters: meta.into_iter().next()?,
         shards: shards.collect(),
         policy: facts.store.policy().clone(),
+        mode: Mode::SingleLeader,
     };
     topology.validate().is_ok().then_some(topology)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{
-    Addresses, Datacenter, Epoch, GroupId, LogFormat, Member, NodeId, Policy, Position, ShardId,
+    Addresses, Datacenter, Epoch, GroupId, LogFormat, Member, Mode, NodeId, Policy, Position, ShardId,
     ShardPlacement, StoreId, Time, Topology, WallTime, Zone,
 };
 use quorate_storage::disk::simulated::Simulated;
@@ -115,6 +115,7 @@ pub(super) fn topology(members: &[u128], shards: usize, voters: &[u128]) -> Topo
         meta_voters: voters,
         shards: vec![placement; shards],
         policy: Policy { log_format: FORMAT.get(), ..Policy::default() },
+        mode: Mode::SingleLeader,
     }
 }
 

@@ -15,7 +15,7 @@ pub use once::{KEPT_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX};
 
 use super::editor::{Editor, Stop};
 use super::{Effects, View};
-use crate::{CollectionKind, Value, Write};
+use crate::{ValueError, CollectionKind, Value, Write};
 
 /// How many field rows that nobody reads any more one entry removes.
 const SWEPT_ROWS_MAX: usize = 1_024;
@@ -71,6 +71,9 @@ fn value_of<R: Rows>(write: &Write, editor: &mut Editor<'_, R>) -> Result<Value,
             strings::set(editor, key, value, condition, *expiry, *get)
         }
         Write::SetMany { pairs, only_if_none } => strings::set_many(editor, pairs, *only_if_none),
+        Write::SetSibling { .. } | Write::DeleteSiblings { .. } => {
+            Err(Stop::Value(ValueError::NeedsNoLeader))
+        }
         Write::GetDelete { key } => {
             let Some((value, _)) = editor.live_string(key)? else { return Ok(Value::Nil) };
             editor.remove(key)?;

@@ -63,6 +63,7 @@ impl<R: Rows> Reader<'_, R> {
     fn value_of(&mut self, read: &Read) -> Result<Value, Stop> {
         Ok(match read {
             Read::Get { key } => self.string(key)?.map_or(Value::Nil, Value::Bulk),
+            Read::Siblings { .. } => return Err(Stop::Value(ValueError::NeedsNoLeader)),
             Read::GetMany { keys } => {
                 let mut values = Vec::with_capacity(keys.len());
                 for key in keys {
@@ -192,7 +193,7 @@ fn part(value: &Bytes, start: i64, end: i64) -> Bytes {
     value.slice(first..=last)
 }
 
-fn time_to_live(at: WallTime, now: WallTime, unit: TtlUnit) -> i64 {
+pub(crate) fn time_to_live(at: WallTime, now: WallTime, unit: TtlUnit) -> i64 {
     let left = at.0.saturating_sub(now.0);
     let shown = match unit {
         // Redis rounds to the nearest second.

@@ -1,0 +1,184 @@
+//! The shards of a store without a leader, on this node: each a replica of the leaderless protocol over the same log and the same
+//! state store as everything else.
+//!
+//! What a replica wants durable is one entry of its shard's log, and goes to the rows once it is. Entries carry whole cells, so
+//! replaying one that the rows hold already does no harm. Nothing of the log is kept for others: they compare cells.
+
+mod applied;
+mod following;
+mod requests;
+mod standing;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
+use quorate_replication::leaderless::{self, Input, Output, PersistId, Replica, Standing};
+use quorate_storage::disk::Disk;
+use quorate_storage::state::{Batch, Change, StateStore};
+
+use super::rows::{self, Prefix};
+use super::timers::Timer;
+use super::{Host, PeerMessage, RequestId};
+use crate::cells::Finish;
+
+pub(super) use standing::{ShardStanding, recovered};
+
+use applied::{Applied, cell_row};
+
+/// All shards of this node.
+#[derive(Debug, Default)]
+pub(super) struct Shards {
+    hosted: BTreeMap<ShardId, Shard>,
+    /// Why a shard's rows were given up, until it is filled again.
+    given_up: BTreeMap<ShardId, String>,
+    /// Those that begin once it is durable that they are hosted, or once the damaged log is gone.
+    beginning: BTreeMap<ShardId, ShardStanding>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    replica: Replica,
+    standing: ShardStanding,
+    /// Which entry of the log each persist is that is not applied.
+    entries: VecDeque<(PersistId, LogIndex)>,
+    /// What the requests that are open are answered as.
+    finishes: BTreeMap<RequestId, Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    finish: Finish,
+    writes: bool,
+}
+
+/// What a shard shows of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShardStatus {
+    pub shard: ShardId,
+    pub standing: Standing,
+    /// Why its rows were given up, until it is filled again.
+    pub given_up: Option<String>,
+    pub counts: leaderless::Counts,
+    pub open_requests: usize,
+}
+
+impl Shards {
+    pub(super) fn is_hosted(&self, group: GroupId) -> bool {
+        matches!(group, GroupId::Shard(shard) if self.hosted.contains_key(&shard))
+    }
+
+    /// What is applied of each of these, for the log to start there.
+    pub(super) fn points(&self, groups: impl Iterator<Item = GroupId>) -> Vec<(GroupId, LogIndex)> {
+        let of = |group: GroupId| match group {
+            GroupId::Shard(shard) => Some((group, self.hosted.get(&shard)?.standing.applied)),
+            GroupId::Meta => None,
+        };
+        groups.filter_map(of).collect()
+    }
+
+    pub(super) fn status(&self) -> Vec<ShardStatus> {
+        let of = |(shard, hosted): (&ShardId, &Shard)| ShardStatus {
+            shard: *shard,
+            standing: hosted.replica.standing(),
+            given_up: self.given_up.get(shard).cloned(),
+            counts: hosted.replica.counts(),
+            open_requests: hosted.finishes.len(),
+        };
+        self.hosted.iter().map(of).collect()
+    }
+
+    /// Where a shard's rows are.
+    pub(super) fn prefix(&self, group: GroupId) -> Option<Prefix> {
+        let GroupId::Shard(shard) = group else { return None };
+        self.hosted.get(&shard).map(|hosted| hosted.standing.prefix(shard))
+    }
+}
+
+impl<D: Disk, S: StateStore> Host<D, S> {
+    /// The protocol's state of a shard without a leader, to look at.
+    #[must_use]
+    pub fn shard(&self, shard: ShardId) -> Option<&Replica> {
+        self.shards.hosted.get(&shard).map(|hosted| &hosted.replica)
+    }
+
+    pub(super) fn shard_message(
+        &mut self,
+        from: NodeId,
+        shard: ShardId,
+        message: leaderless::Message,
+    ) {
+        self.drive(shard, Input::Message { from, message });
+    }
+
+    pub(super) fn shard_persisted(&mut self, group: GroupId, id: PersistId) {
+        if let GroupId::Shard(shard) = group {
+            self.drive(shard, Input::Persisted { id });
+        }
+    }
+
+    pub(super) fn shard_due(&mut self, group: GroupId) {
+        if let GroupId::Shard(shard) = group {
+            self.drive(shard, Input::Tick);
+        }
+    }
+
+    /// Gives a shard's replica an input and carries out all that it says.
+    pub(super) fn drive(&mut self, id: ShardId, input: Input) {
+        let (now, wall) = (self.shared.now, self.shared.wall);
+        let Some(shard) = self.shards.hosted.get_mut(&id) else { return };
+        let cells = Applied::new(&self.shared.state, shard.standing.prefix(id));
+        shard.replica.step(now, wall, input, &cells);
+        if let Some(why) = cells.failure() {
+            // What it made of cells that it could not read goes with it.
+            return self.refill(id, why);
+        }
+        while let Some(output) = self.shards.hosted.get_mut(&id).and_then(|one| one.replica.pop_output()) {
+            if !self.shared.stopped {
+                self.carry_out(id, output);
+            }
+        }
+        let deadline = self.shards.hosted.get(&id).map(|shard| shard.replica.deadline());
+        self.shared.timers.set(Timer::Replica(GroupId::Shard(id)), deadline);
+    }
+
+    fn carry_out(&mut self, id: ShardId, output: Output) {
+        let group = GroupId::Shard(id);
+        let Some(shard) = self.shards.hosted.get_mut(&id) else { return };
+        match output {
+            Output::Persist { id: persist, cells } => {
+                let index = self.shared.persisting.persist_cells(group, persist, &cells);
+                shard.entries.push_back((persist, index));
+            }
+            Output::Apply { cells } => {
+                let (_, index) = shard.entries.pop_front().expect("each persist is applied once");
+                assert!(index > shard.standing.applied, "entries are applied in their order");
+                shard.standing.applied = index;
+                let prefix = shard.standing.prefix(id);
+                let mut changes: Vec<Change> = cells
+                    .iter()
+                    .map(|(key, cell)| Change::Put {
+                        row: cell_row(prefix, key.bytes()),
+                        value: rows::encode(cell),
+                    })
+                    .collect();
+                changes.push(shard.standing.put(id));
+                self.shared.state.apply(Batch { changes });
+                self.shared.note_unflushed(group);
+            }
+            Output::Send { to, message } => {
+                self.shared.send(to, group, PeerMessage::Leaderless(message));
+            }
+            Output::Filled => {
+                shard.standing.whole = true;
+                let put = shard.standing.put(id);
+                self.shards.given_up.remove(&id);
+                self.shared.state.apply(Batch { changes: vec![put] });
+                self.shared.note_unflushed(group);
+                self.shared.status_changed = true;
+            }
+            Output::Answer { id: request, result } => {
+                self.shard_answered(id, RequestId(request.0), result);
+            }
+        }
+    }
+}

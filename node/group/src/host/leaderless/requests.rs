@@ -1,0 +1,113 @@
+//! Clients' requests: what they are to the protocol, and what its answers are to them.
+
+use quorate_model::{GroupId, Level, ShardId};
+use quorate_replication::causal::Cell;
+use quorate_replication::leaderless::{self, Input, ReadRepair, Refused};
+use quorate_storage::disk::Disk;
+use quorate_storage::state::StateStore;
+
+use super::super::{Failure, Host, Output, Reply, RequestId};
+use super::Asked;
+use super::applied::Applied;
+use crate::cells::{self, Begun, Local};
+use crate::{Operation, Value, ValueError};
+
+impl<D: Disk, S: StateStore> Host<D, S> {
+    /// This replica coordinates an operation, at the level that was asked for or else the store's.
+    pub(in super::super) fn coordinate(
+        &mut self,
+        id: RequestId,
+        shard: ShardId,
+        operation: &Operation,
+        level: Option<Level>,
+    ) {
+        let group = GroupId::Shard(shard);
+        let Some(hosted) = self.shards.hosted.get(&shard) else {
+            return self.refuse(id, Failure::NotHosted { group });
+        };
+        let applied = Applied::new(&self.shared.state, hosted.standing.prefix(shard));
+        let policy = hosted.replica.policy().clone();
+        let begun = cells::begin(operation, &Local {
+            cell: &|key| hosted.replica.cell(key, &applied),
+            conflicts: policy.conflicts,
+            now: self.shared.wall,
+        });
+        if let Some(why) = applied.failure() {
+            self.refuse(id, Failure::TimedOut { group });
+            return self.refill(shard, why);
+        }
+        let request = leaderless::RequestId(id.0);
+        let (asked, input) = match begun {
+            Err(error) => return self.answer_value(id, Value::Error(error)),
+            Ok(Begun::Answered(value)) => return self.answer_value(id, value),
+            Ok(Begun::Read { keys, finish }) => {
+                let (level, repair) = (level.unwrap_or(policy.read), ReadRepair::Blocking);
+                let input = Input::Read { id: request, keys, level, repair };
+                (Asked { finish, writes: false }, input)
+            }
+            Ok(Begun::Write { changes, finish }) => {
+                let level = level.unwrap_or(policy.write);
+                let input = Input::Write { id: request, changes, level };
+                (Asked { finish, writes: true }, input)
+            }
+        };
+        if let Some(hosted) = self.shards.hosted.get_mut(&shard) {
+            let before = hosted.finishes.insert(id, asked);
+            assert!(before.is_none(), "a request's id is unique while the process lives");
+        }
+        self.drive(shard, input);
+    }
+
+    /// The client went away.
+    pub(in super::super) fn forget_coordinated(&mut self, id: RequestId) {
+        for hosted in self.shards.hosted.values_mut() {
+            hosted.finishes.remove(&id);
+        }
+    }
+
+    pub(super) fn shard_answered(
+        &mut self,
+        shard: ShardId,
+        id: RequestId,
+        result: Result<Vec<Cell>, Refused>,
+    ) {
+        let (group, now) = (GroupId::Shard(shard), self.shared.wall);
+        let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
+        let Some(Asked { finish, writes }) = hosted.finishes.remove(&id) else { return };
+        let reply = match result {
+            Ok(cells) => {
+                let conflicts = hosted.replica.policy().conflicts;
+                Ok(finish.finish(&cells, conflicts, now))
+            }
+            Err(refused) => refusal(refused, group, writes),
+        };
+        match reply {
+            Ok(value) => self.answer_value(id, value),
+            Err(failure) => self.refuse(id, failure),
+        }
+    }
+
+    fn answer_value(&mut self, id: RequestId, value: Value) {
+        let reply = Ok(Reply::Value { value, position: None });
+        self.shared.outputs.push_back(Output::Reply { id, reply });
+    }
+}
+
+/// INV-23: only a write without its quorum leaves open whether it takes effect.
+fn refusal(refused: Refused, group: GroupId, writes: bool) -> Result<Value, Failure> {
+    match refused {
+        Refused::NoQuorum { answered, needed } => {
+            let [answered, needed] =
+                [answered, needed].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
+            Err(Failure::NoQuorum { answered, needed, writes })
+        }
+        Refused::TooFewReplicas => Err(Failure::Invalid(refused.to_string())),
+        Refused::NotAReplica => Err(Failure::NotHosted { group }),
+        Refused::Filling => Err(Failure::Filling { group }),
+        Refused::Overloaded => Err(Failure::Overloaded),
+        Refused::UnknownContext => Ok(Value::Error(ValueError::UnknownContext)),
+        Refused::TooManySiblings { max } => {
+            Ok(Value::Error(ValueError::TooManySiblings(max as u64)))
+        }
+    }
+}
