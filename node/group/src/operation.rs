@@ -473,7 +473,9 @@ pub enum ValueError {
     /// Without a leader: plain commands see one value.
     #[error("SIBLINGS the key has {0} concurrent values, read them with VGET")]
     Siblings(u64),
-    #[error("TOOMANYSIBLINGS the key would have more than {0} concurrent values: write with a context that covers them")]
+    #[error(
+        "TOOMANYSIBLINGS the key would have more than {0} concurrent values: write with a context that covers them"
+    )]
     TooManySiblings(u64),
     #[error("ERR the context is none that this store gave out for this key")]
     UnknownContext,
@@ -485,6 +487,8 @@ pub enum ValueError {
     NotOffered,
     #[error("ERR VGET, VSET and VDEL are for leaderless stores")]
     NeedsNoLeader,
+    #[error("SIBLINGS the field has {0} concurrent values, HSET and HDEL end that")]
+    FieldSiblings(u64),
 }
 
 impl Value {

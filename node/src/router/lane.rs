@@ -284,8 +284,9 @@ pub(crate) async fn answer(
     let mut changes = table.changes();
     let replaced = async {
         loop {
-            let leader = table.view().route(group).and_then(|route| route.leader);
-            if leader.is_some_and(|leader| leader != target) {
+            let view = table.view();
+            let leader = view.route(group).and_then(|route| route.leader);
+            if !view.is_leaderless(group) && leader.is_some_and(|leader| leader != target) {
                 return;
             }
             if changes.changed().await.is_err() {

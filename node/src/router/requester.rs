@@ -77,15 +77,20 @@ impl Requester {
         let mut pause = PAUSE_FIRST;
         let mut attempt = 0;
         let mut hints = 0;
+        let mut unanswered = None;
         loop {
             changes.mark_unchanged();
             let hinted = match self.attempt(&request, deadline, attempt).await {
                 Attempt::Done(result) => return result,
                 Attempt::Refused { hinted } => hinted,
+                Attempt::NoQuorum(failure) => {
+                    unanswered = Some(failure);
+                    false
+                }
             };
             attempt += 1;
             if Instant::now() >= deadline {
-                return Err(Failure::NoLeader { group });
+                return Err(unanswered.unwrap_or_else(|| self.nobody(group)));
             }
             hints = if hinted { hints + 1 } else { 0 };
             if hinted && hints <= HINTS_MAX {
@@ -95,6 +100,14 @@ impl Requester {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
                 _ = changes.changed(), if hints <= HINTS_MAX => {}
             }
+        }
+    }
+
+    /// Nobody who takes the request was found.
+    fn nobody(&self, group: GroupId) -> Failure {
+        match self.shared.table.view().is_leaderless(group) {
+            true => Failure::NoQuorum { answered: 0, needed: 1, writes: false },
+            false => Failure::NoLeader { group },
         }
     }
 
@@ -110,6 +123,10 @@ impl Requester {
         };
         match outcome {
             Ok(Ok(reply)) => Attempt::Done(Ok(reply)),
+            // Another replica may reach those that this one does not.
+            Ok(Err(failure @ Failure::NoQuorum { writes: false, .. })) => {
+                Attempt::NoQuorum(failure)
+            }
             Ok(Err(failure)) if may_be_sent_again(&failure) => {
                 hear(table, group, target, &failure);
                 let hinted = matches!(failure, Failure::NotLeader { leader: Some(_), .. });
@@ -149,4 +166,6 @@ enum Attempt {
     Refused {
         hinted: bool,
     },
+    /// A read without leaders.
+    NoQuorum(Failure),
 }

@@ -51,7 +51,7 @@ impl Store for NodeStore {
         let way = Way::of(&operation);
         let metrics = self.metrics.clone();
         let here = reach == Reach::Here || level == ReadLevel::Local;
-        let leaderless = self.requester.table().routing().leaderless;
+        let leaderless = self.requester.table().routing().is_leaderless();
         let begun = if leaderless && !here {
             let (requester, deadline) = (self.requester.clone(), self.requester.deadline());
             let request = Remote::Coordinate { shard, operation, level: quorum };

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_group::host::Status;
 use quorate_model::{Datacenter, Epoch, GroupId, NodeId, Policy, ShardId, StoreId, Term, Topology};
+use quorate_replication::leaderless::Standing;
 use tokio::sync::watch;
 
 use crate::peer::{Hear, Leaders};
@@ -52,7 +53,7 @@ impl Table {
             members: BTreeMap::new(),
             shards: Vec::new(),
             policy: Policy::default(),
-            leaderless: false,
+            leaderless: None,
         };
         let view = View { routing: Arc::new(routing), topology: None, meta: unknown(Vec::new()) };
         let (changed, _) = watch::channel(());
@@ -86,13 +87,13 @@ impl Table {
             routing.epoch = topology.epoch;
             routing.members.clone_from(&topology.members);
             routing.policy.clone_from(&topology.policy);
-            routing.leaderless = topology.mode.leaderless().is_some();
+            routing.leaderless = topology.mode.leaderless().cloned();
             routing.shards.resize_with(topology.shards.len(), || unknown(Vec::new()));
             for (route, placement) in routing.shards.iter_mut().zip(&topology.shards) {
                 route.voters = placement.voters.iter().copied().collect();
             }
-            if routing.leaderless {
-                // Clients of the cluster protocol are shown one replica as the master of each slot: each its share.
+            if routing.is_leaderless() {
+                // Where a node without a replica sends clients: to each its share.
                 for (at, route) in routing.shards.iter_mut().enumerate() {
                     let count = route.voters.len().max(1);
                     route.leader = route.voters.get(at % count).copied();
@@ -109,7 +110,9 @@ impl Table {
         self.change(|view| {
             let mut changed = false;
             let mut hosted = std::collections::BTreeSet::new();
-            hosted.extend(status.shards.iter().map(|one| GroupId::Shard(one.shard)));
+            // One that is being filled sends clients on.
+            let whole = status.shards.iter().filter(|one| one.standing == Standing::Whole);
+            hosted.extend(whole.map(|one| GroupId::Shard(one.shard)));
             for replica in &status.replicas {
                 hosted.insert(replica.group);
                 if let Some(mut route) = view.route_mut(replica.group) {
@@ -194,8 +197,9 @@ impl View {
         })
     }
 
-    fn is_leaderless(&self, group: GroupId) -> bool {
-        self.routing.leaderless && group != GroupId::Meta
+    /// Every replica of the group takes its requests.
+    pub(super) fn is_leaderless(&self, group: GroupId) -> bool {
+        self.routing.is_leaderless() && group != GroupId::Meta
     }
 
     fn is_near(&self, node: NodeId) -> bool {
@@ -281,6 +285,9 @@ pub(super) fn test_topology(nodes: &[NodeId]) -> Topology {
 
 #[cfg(test)]
 mod tests {
+    use quorate_group::host::ShardStatus;
+    use quorate_model::{LeaderlessPolicy, Mode};
+
     use super::*;
 
     const A: NodeId = NodeId(1);
@@ -330,6 +337,27 @@ mod tests {
         assert_eq!(view.target(SHARD, 1), Some(B));
         assert_eq!(view.target(SHARD, 2), Some(A));
         assert_eq!(view.target(GroupId::Shard(ShardId(9)), 0), None);
+    }
+
+    #[test]
+    fn without_leaders_a_replica_that_is_being_filled_sends_clients_on() {
+        let table = table();
+        let leaderless = Mode::Leaderless(LeaderlessPolicy::default());
+        table.follow(Topology { epoch: Epoch(2), mode: leaderless, ..test_topology(&[A, B]) });
+        let hosted = |standing| {
+            let shards = vec![ShardStatus {
+                shard: ShardId(0),
+                standing,
+                given_up: None,
+                counts: Default::default(),
+                open_requests: 0,
+            }];
+            table.observe(&Status { shards, ..Status::default() });
+            table.routing().leads(ShardId(0))
+        };
+        assert!(!hosted(Standing::Filling));
+        assert_eq!(table.routing().elsewhere(ShardId(0)), Some(B));
+        assert!(hosted(Standing::Whole));
     }
 
     #[test]

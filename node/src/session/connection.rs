@@ -382,6 +382,10 @@ where
     fn way(&self, execute: &Execute) -> Way {
         let Operation::Read(read) = &execute.operation else { return Way::AsRouted };
         let routing = self.sessions.store.routing();
+        // Its quorum decides how new a read is.
+        if routing.is_leaderless() {
+            return Way::AsRouted;
+        }
         let at_replicas = match self.port {
             Port::Plain => self.reads(&routing) == ReadPreference::Replica,
             // A client of this port is told where leaders are; what is routed to them stays there.
@@ -489,7 +493,7 @@ fn failed<S: Store>(
     add(&sessions.counters.failed, 1);
     let leader = match failure {
         Failure::NotLeader { leader, .. } => *leader,
-        Failure::NotHosted { .. } => None,
+        Failure::NotHosted { .. } | Failure::Filling { .. } => None,
         Failure::NoLeader { .. }
         | Failure::Overloaded
         | Failure::Unknown
@@ -500,7 +504,6 @@ fn failed<S: Store>(
         | Failure::Behind { .. }
         | Failure::PositionLost { .. }
         | Failure::NoQuorum { .. }
-        | Failure::Filling { .. }
         | Failure::Damaged(_) => return Reply::Error(failure::text(failure, access)),
     };
     match reach {

@@ -11,6 +11,7 @@ use quorate_model::{Position, ShardId, Slot};
 
 use super::authorize::{self, Identity};
 use super::counters::add;
+use super::levels::Levels;
 use super::order::Access;
 use super::promises::Promises;
 use super::queue::Audible;
@@ -18,10 +19,10 @@ use super::registry::Client;
 use super::route::{self, Replicas};
 use super::shape::Shaping;
 use super::transaction::Transaction;
-use super::{Execute, Port, Sessions, Store, answer};
+use super::{Execute, Port, Sessions, Store, answer, mode};
 use crate::resp::commands::{
     self, ClientCommand, Command, ConnectionCommand, Data, HelloOptions, KeyspaceCommand, Parsed,
-    ReplyMode, ServerCommand, SessionCommand, Spec, Wait,
+    QuorumCommand, ReplyMode, ServerCommand, SessionCommand, Spec, Wait,
 };
 use crate::resp::{Protocol, Reply};
 
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) replies: ReplyMode,
     pub(super) transaction: Transaction,
     pub(super) promises: Promises,
+    /// Without leaders.
+    pub(super) levels: Levels,
     /// Where the last write to each shard stands, for WAIT.
     pub(super) written: BTreeMap<ShardId, Position>,
 }
@@ -89,6 +92,7 @@ impl Default for State {
             replies: ReplyMode::On,
             transaction: Transaction::default(),
             promises: Promises::default(),
+            levels: Levels::default(),
             written: BTreeMap::new(),
         }
     }
@@ -157,9 +161,12 @@ impl<S: Store> Dispatcher<'_, S> {
             Command::Keyspace(command) => {
                 Action::Alone(Alone::Keyspace { command, replicas: self.state.replicas })
             }
+            Command::Wait(_) if self.is_leaderless() => not_offered(mode::Refusal::Wait),
             Command::Wait(wait) => Action::Alone(Alone::Wait { wait }),
+            Command::Session(_) if self.is_leaderless() => not_offered(mode::Refusal::Session),
             // After everything before it, so that what that wrote and saw is known.
             Command::Session(command) => Action::Alone(Alone::Session { command }),
+            Command::Quorum(command) => self.quorum(command),
             Command::Connection(command) => self.connection(command),
             Command::Client(command) => self.client(command),
             Command::Server(command) => Action::Answer(self.server(command)),
@@ -180,7 +187,11 @@ impl<S: Store> Dispatcher<'_, S> {
         let routed = route::slot_of(&data).and_then(|slot| {
             let routing = self.sessions.store.routing();
             let Data { operation, slot: _, shape } = data;
-            let execute = route::route(&routing, self.port, self.state.replicas, slot, operation)?;
+            let mut execute =
+                route::route(&routing, self.port, self.state.replicas, slot, operation)?;
+            if routing.is_leaderless() {
+                execute.quorum = self.state.levels.of(&execute.operation);
+            }
             let run = Run { execute, slot, shaping: Shaping::One(shape), spec };
             Ok(Action::Run { slot, access, run })
         });
@@ -192,6 +203,18 @@ impl<S: Store> Dispatcher<'_, S> {
             add(&self.sessions.counters.moved, 1);
         }
         Action::Answer(Reply::Error(refusal.to_string()))
+    }
+
+    fn quorum(&mut self, command: QuorumCommand) -> Action {
+        let routing = self.sessions.store.routing();
+        match &routing.leaderless {
+            Some(policy) => Action::Answer(self.state.levels.quorum(command, policy)),
+            None => not_offered(mode::Refusal::Quorum),
+        }
+    }
+
+    fn is_leaderless(&self) -> bool {
+        self.sessions.store.routing().is_leaderless()
     }
 
     fn connection(&mut self, command: ConnectionCommand) -> Action {
@@ -325,6 +348,10 @@ impl<S: Store> Dispatcher<'_, S> {
             ServerCommand::LastSave => answer::last_save(),
         }
     }
+}
+
+fn not_offered(refusal: mode::Refusal) -> Action {
+    Action::Answer(Reply::Error(refusal.to_string()))
 }
 
 fn set(client: &Client, change: impl FnOnce(&mut super::registry::Details)) -> Reply {

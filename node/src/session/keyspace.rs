@@ -257,6 +257,9 @@ impl<S: Store> Asker<S> {
         let mut answers = self.ask(asked, Operation::Write(Write::Flush));
         while let Some((_, answer)) = answers.next().await {
             match answer {
+                Ok(Answer { value: Value::Error(error), .. }) => {
+                    return Reply::Value(Value::Error(error));
+                }
                 Ok(_) => flushed += 1,
                 Err(failure) => failed = Some(failure),
             }
@@ -367,7 +370,8 @@ impl<S: Store> Asker<S> {
                 learnt.lock().extend(told);
                 return answer.map(|answer| Answer { value: answer.value, position: None });
             }
-            let answer = store.execute(Execute { shard, operation, level, reach, quorum: None }).await?;
+            let answer =
+                store.execute(Execute { shard, operation, level, reach, quorum: None }).await?;
             learnt.lock().push(if wrote {
                 Learnt::Wrote { shard, position: answer.position, told: false }
             } else {

@@ -287,6 +287,6 @@ fn routing(shards: u16, nodes: u16) -> Routing {
         members,
         shards,
         policy: Default::default(),
-        leaderless: false,
+        leaderless: None,
     }
 }

@@ -13,7 +13,9 @@ mod counters;
 mod dispatch;
 mod failure;
 mod keyspace;
+mod levels;
 mod listener;
+mod mode;
 mod options;
 mod order;
 mod promises;
@@ -122,6 +124,8 @@ impl<S: Store> Sessions<S> {
 
 #[cfg(test)]
 mod differential_test;
+#[cfg(test)]
+mod leaderless_test;
 #[cfg(test)]
 mod memory_store;
 #[cfg(test)]

@@ -97,7 +97,7 @@ pub(super) fn elsewhere(
     slot: Slot,
     leader: Option<NodeId>,
 ) -> Refusal {
-    let leader = leader.or_else(|| routing.shard(shard).and_then(|route| route.leader));
+    let leader = leader.or_else(|| routing.elsewhere(shard));
     let address = leader
         .filter(|leader| *leader != routing.node)
         .and_then(|leader| routing.members.get(&leader))

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use quorate_model::{
-    Datacenter, Epoch, Member, NodeId, Policy, ShardId, Slot, SlotRange, StoreId, Term,
+    Datacenter, Epoch, LeaderlessPolicy, Member, NodeId, Policy, ShardId, Slot, SlotRange, StoreId,
+    Term,
 };
 
 #[derive(Clone, PartialEq, Debug)]
@@ -22,8 +23,9 @@ pub struct Routing {
     pub shards: Vec<ShardRoute>,
     /// What the store declares.
     pub policy: Policy,
-    /// Every replica of a shard takes its reads and writes; the one shown as its leader is who is asked first.
-    pub leaderless: bool,
+    /// Without leaders: every replica of a shard takes its reads and writes. The one named as its leader is whom nodes without a
+    /// replica send clients to.
+    pub leaderless: Option<LeaderlessPolicy>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,17 +66,45 @@ impl Routing {
     /// Whether this node takes writes of the shard.
     #[must_use]
     pub fn leads(&self, shard: ShardId) -> bool {
-        let takes = |route: &ShardRoute| match self.leaderless {
-            true => route.hosted,
-            false => route.leader == Some(self.node),
-        };
-        self.shard(shard).is_some_and(takes)
+        self.shard(shard).is_some_and(|route| self.takes_writes_of(route))
     }
 
-    /// Whether this node leads any shard.
+    /// Whether this node takes writes of any shard.
     #[must_use]
     pub fn leads_any(&self) -> bool {
-        self.shards.iter().any(|route| route.leader == Some(self.node))
+        self.shards.iter().any(|route| self.takes_writes_of(route))
+    }
+
+    /// The node that clients are shown as the master of the shard's slots. Without leaders this is the node that is asked, where it
+    /// has a replica: it is up, and a client that lost its master finds another one by asking any other.
+    #[must_use]
+    pub fn shown_master(&self, route: &ShardRoute) -> Option<NodeId> {
+        if self.is_leaderless() && route.hosted {
+            return Some(self.node);
+        }
+        route.shown_leader()
+    }
+
+    /// Who takes the shard's writes when this node does not.
+    #[must_use]
+    pub fn elsewhere(&self, shard: ShardId) -> Option<NodeId> {
+        let route = self.shard(shard)?;
+        if self.is_leaderless() && route.leader == Some(self.node) {
+            return route.voters.iter().copied().find(|voter| *voter != self.node);
+        }
+        route.leader
+    }
+
+    #[must_use]
+    pub const fn is_leaderless(&self) -> bool {
+        self.leaderless.is_some()
+    }
+
+    fn takes_writes_of(&self, route: &ShardRoute) -> bool {
+        match self.is_leaderless() {
+            true => route.hosted,
+            false => route.leader == Some(self.node),
+        }
     }
 
     fn shard_count(&self) -> Option<u16> {
@@ -83,10 +113,9 @@ impl Routing {
 }
 
 impl ShardRoute {
-    /// The node that clients are shown as the master of the shard's slots: the leader, else the last one, else a voter.
-    /// Clients refuse a topology with holes, so there is one as soon as the shard has a voter.
-    #[must_use]
-    pub fn shown_leader(&self) -> Option<NodeId> {
+    /// The leader, else the last one, else a voter. Clients refuse a topology with holes, so there is one as soon as the shard has a
+    /// voter.
+    fn shown_leader(&self) -> Option<NodeId> {
         self.leader.or(self.leader_last).or_else(|| self.voters.first().copied())
     }
 }

@@ -99,6 +99,7 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::UnknownContext
         | ValueError::NeedsLeader
         | ValueError::NotOffered
-        | ValueError::NeedsNoLeader => error.to_string(),
+        | ValueError::NeedsNoLeader
+        | ValueError::FieldSiblings(_) => error.to_string(),
     }
 }

@@ -14,6 +14,8 @@ mod follower_frozen;
 mod handover;
 mod leader_frozen;
 mod leader_killed;
+mod leaderless;
+mod leaderless_node_killed;
 mod log_format_switched;
 mod malformed;
 mod moved;

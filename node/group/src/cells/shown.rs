@@ -22,6 +22,12 @@ pub(super) fn values(cell: &Cell, now: WallTime) -> Vec<Bytes> {
     live(cell, now).map(|(value, _)| value.clone()).collect()
 }
 
+/// Whether there is anything to read: several values are something, and so is a member.
+pub(super) fn lives(cell: &Cell, conflicts: ConflictPolicy, now: WallTime) -> bool {
+    let is_member = cell.siblings().iter().any(|sibling| sibling.content == Content::Member);
+    is_member || shown(cell, conflicts, now).map_or(true, |shown| shown.is_some())
+}
+
 /// # Errors
 /// [`ValueError::Siblings`] where the store keeps concurrent values and there are several.
 pub(super) fn shown(
@@ -49,14 +55,16 @@ pub(super) fn shown(
 fn with_amounts(cell: &Cell, base: Option<Shown>) -> Option<Shown> {
     let mut amounts = cell.siblings().iter().filter_map(|sibling| match sibling.content {
         Content::Amount(amount) => Some(amount),
-        Content::Value { .. } | Content::Removed => None,
+        Content::Value { .. } | Content::Removed | Content::Member => None,
     });
     let Some(first) = amounts.next() else { return base };
     let sum: i128 = first + amounts.sum::<i128>();
     match base {
         None => Some(Shown { text: Bytes::from(sum.to_string()), expiry: None }),
         Some(base) => Some(match integer_of(&base.text) {
-            Some(number) => Shown { text: Bytes::from((sum + i128::from(number)).to_string()), ..base },
+            Some(number) => {
+                Shown { text: Bytes::from((sum + i128::from(number)).to_string()), ..base }
+            }
             None => base,
         }),
     }
@@ -76,7 +84,7 @@ fn live(cell: &Cell, now: WallTime) -> impl Iterator<Item = (&Bytes, Option<Wall
 
 /// Whoever wrote last decides, also when that is a removal, or has expired.
 fn last_writer(cell: &Cell, now: WallTime) -> Option<(&Bytes, Option<WallTime>)> {
-    let competes = |sibling: &&Sibling| !matches!(sibling.content, Content::Amount(_));
+    let competes = |sibling: &&Sibling| sibling.content.competes();
     let last = cell.siblings().iter().filter(competes).max_by_key(|one| (one.at, one.dot))?;
     value(last, now)
 }
@@ -86,6 +94,6 @@ fn value(sibling: &Sibling, now: WallTime) -> Option<(&Bytes, Option<WallTime>)>
         Content::Value { value, expiry } if expiry.is_none_or(|at| at > now) => {
             Some((value, *expiry))
         }
-        Content::Value { .. } | Content::Amount(_) | Content::Removed => None,
+        Content::Value { .. } | Content::Amount(_) | Content::Removed | Content::Member => None,
     }
 }

@@ -202,9 +202,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             PeerMessage::MembershipQuery { nonce, term } => {
                 self.membership_asked(from, nonce, term)
             }
-            PeerMessage::NotMember { .. }
-            | PeerMessage::Beat(_)
-            | PeerMessage::Leaderless(_) => {
+            PeerMessage::NotMember { .. } | PeerMessage::Beat(_) | PeerMessage::Leaderless(_) => {
                 unreachable!("it concerns the whole host")
             }
             PeerMessage::EngineQuery => self.tell_engine(from),

@@ -68,8 +68,8 @@ use quorate_storage::state::{StateError, StateStore};
 
 pub use beating::{Beat, BeatId, Digest, Vouched};
 pub use history::Counts;
-pub use leaderless::ShardStatus;
 pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
+pub use leaderless::ShardStatus;
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
 pub use rollback::Rollback;

@@ -262,6 +262,9 @@ pub(super) fn read<D: Disk>(
         .collect()
 }
 
+/// What a shard without a leader made durable at once.
+pub(super) type CellsEntry = (LogIndex, Vec<(CellKey, Cell)>);
+
 /// Cells as they were persisted, entry by entry.
 ///
 /// # Errors
@@ -271,7 +274,7 @@ pub(super) fn read_cells<D: Disk>(
     group: GroupId,
     from: LogIndex,
     bytes_max: usize,
-) -> Result<Vec<(LogIndex, Vec<(CellKey, Cell)>)>, String> {
+) -> Result<Vec<CellsEntry>, String> {
     let entries = log.read(group, from, bytes_max).map_err(|error| describe(&error))?;
     let cells = |(position, kind, payload): log::Entry| {
         let index = position.index;

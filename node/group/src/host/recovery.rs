@@ -20,7 +20,7 @@ use super::rows::{
 };
 use super::shared::Shared;
 use super::topology;
-use super::{Host, leaderless, Settings, Start, StartError};
+use super::{Host, Settings, Start, StartError, leaderless};
 
 /// How many standings one read brings.
 const PAGE: usize = 1024;

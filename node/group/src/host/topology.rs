@@ -97,7 +97,9 @@ pub enum LoadError {
 /// [`LoadError`].
 pub(super) fn load(rows: &impl Rows, prefix: Prefix) -> Result<Option<Topology>, LoadError> {
     match rows.row(&prefix.row(ROW))? {
-        Some(value) => rows::decode_shorter(&value, BEFORE_MODE).map(Some).map_err(LoadError::Format),
+        Some(value) => {
+            rows::decode_shorter(&value, BEFORE_MODE).map(Some).map_err(LoadError::Format)
+        }
         None => Ok(None),
     }
 }

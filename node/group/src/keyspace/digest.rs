@@ -2,11 +2,11 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-pub(super) fn digest(value: &[u8]) -> u64 {
+pub(crate) fn digest(value: &[u8]) -> u64 {
     xxh3_64(value)
 }
 
 /// As DIGEST shows it.
-pub(super) fn text(digest: u64) -> String {
+pub(crate) fn text(digest: u64) -> String {
     format!("{digest:016x}")
 }

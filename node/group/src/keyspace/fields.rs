@@ -38,9 +38,10 @@ const TRIES_MAX: usize = 100;
 /// What is wrong when there are not as many fields as a header says.
 const COUNT: &str = "a count of fields";
 
-pub(super) struct Field {
-    pub(super) name: Bytes,
-    pub(super) value: Bytes,
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: Bytes,
+    pub(crate) value: Bytes,
 }
 
 impl From<Row> for Field {
@@ -51,13 +52,13 @@ impl From<Row> for Field {
 
 /// Counts what an answer takes, as it grows.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     bytes: u64,
-    pub(super) values: Vec<Value>,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Answer {
-    pub(super) fn push(&mut self, value: Bytes) -> Result<(), ValueError> {
+    pub(crate) fn push(&mut self, value: Bytes) -> Result<(), ValueError> {
         self.count(value.len())?;
         self.values.push(Value::Bulk(value));
         Ok(())
@@ -72,7 +73,7 @@ impl Answer {
         Ok(())
     }
 
-    pub(super) fn push_part(&mut self, field: Field, part: Part) -> Result<(), ValueError> {
+    pub(crate) fn push_part(&mut self, field: Field, part: Part) -> Result<(), ValueError> {
         if part != Part::Values {
             self.push(field.name)?;
         }
@@ -85,7 +86,7 @@ impl Answer {
 
 /// # Errors
 /// When a command would have to look at so many elements.
-pub(super) const fn check_elements(count: u64) -> Result<(), ValueError> {
+pub(crate) const fn check_elements(count: u64) -> Result<(), ValueError> {
     if count > ELEMENTS_MAX { Err(ValueError::TooManyElements(ELEMENTS_MAX)) } else { Ok(()) }
 }
 
@@ -184,14 +185,7 @@ pub(super) fn distinct<R: Rows>(
     if collection.count <= PICK_FROM_ALL_MAX
         || (collection.count <= ELEMENTS_MAX && collection.count / PICK_WINDOW as u64 <= count)
     {
-        let mut rows = read_all(view, collection)?;
-        let wanted = wanted.min(rows.len());
-        // The first steps of a shuffle.
-        for at in 0..wanted {
-            let other = at + random.below(rows.len() - at);
-            rows.swap(at, other);
-        }
-        rows.truncate(wanted);
+        let rows = random.choose(read_all(view, collection)?, wanted);
         return Ok(rows.into_iter().map(Field::from).collect());
     }
     check_picks(count)?;

@@ -9,9 +9,10 @@
 
 mod combine;
 mod decimal;
-mod digest;
+pub(crate) mod digest;
 mod editor;
 mod effects;
+pub(crate) mod encoding;
 mod evaluate;
 mod fields;
 mod glob;
@@ -31,12 +32,14 @@ pub use evaluate::{
     Context, Evaluated, KEPT_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX, evaluate,
 };
 pub use fields::{ANSWER_BYTES_MAX, ELEMENTS_MAX};
+pub(crate) use fields::{Answer, Field, check_elements};
 pub use glob::matches;
 pub use layout::{FIELD_BYTES_MAX, KEY_BYTES_MAX, STRING_BYTES_MAX};
 pub use lost::{LostOutcome, LostWrite, lost_writes};
 pub use overlay::Overlay;
-pub(crate) use read::time_to_live;
+pub(crate) use random::Random;
 pub use read::{Expired, ReadOutcome, read};
+pub(crate) use read::{part, time_to_live};
 pub use tokens::fingerprint;
 pub use view::{View, next_due};
 

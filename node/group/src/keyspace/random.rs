@@ -2,10 +2,10 @@
 
 /// SplitMix64, as its authors published it.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -18,13 +18,24 @@ impl Random {
     }
 
     /// Below `bound`: as even as 64 bits allow.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         assert!(bound > 0);
         let wide = u128::from(self.next()) * bound as u128;
         usize::try_from(wide >> 64).expect("below a usize")
     }
 
-    pub(super) const fn hash(&mut self) -> u32 {
+    /// So many different ones of these, all of them where there are no more: the first steps of a shuffle.
+    pub(crate) fn choose<T>(&mut self, mut from: Vec<T>, count: usize) -> Vec<T> {
+        let wanted = count.min(from.len());
+        for at in 0..wanted {
+            let other = at + self.below(from.len() - at);
+            from.swap(at, other);
+        }
+        from.truncate(wanted);
+        from
+    }
+
+    pub(crate) const fn hash(&mut self) -> u32 {
         let bytes = self.next().to_be_bytes();
         u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
     }

@@ -1,7 +1,8 @@
 //! One cell: the values that no known write has replaced, and everything that is known to have been written.
 //!
-//! A dotted version vector set (Almeida and others 2014), with three kinds of content, so that registers and counters
-//! are one type: a value, an amount to add, and a removal that competes by its time. Keeps INV-92 and INV-93.
+//! A dotted version vector set (Almeida and others 2014), with four kinds of content, so that registers, counters
+//! and the members of sets are one type: a value, a removal that competes with values by its time, an amount to add, and a
+//! member's presence. Keeps INV-92 and INV-93.
 
 use bytes::Bytes;
 use quorate_model::{ActorId, Dot, Hlc, VersionVector, WallTime};
@@ -36,6 +37,9 @@ pub enum Content {
     Amount(i128),
     /// Nothing, since this time: a removal that competes with values by its time.
     Removed,
+    /// A set's member is there. It goes only by what has observed it: discarded by its time, another addition would go with a
+    /// removal that has seen neither.
+    Member,
 }
 
 /// What a coordinator does to a cell of its own.
@@ -115,9 +119,8 @@ impl Cell {
     pub fn merge(&mut self, other: &Self) -> Merged {
         let mut merged = Merged::default();
         let kept = self.siblings.len();
-        self.siblings.retain(|ours| {
-            !other.context.covers(ours.dot) || other.place(ours.dot).is_ok()
-        });
+        self.siblings
+            .retain(|ours| !other.context.covers(ours.dot) || other.place(ours.dot).is_ok());
         merged.changed = self.siblings.len() < kept || !self.context.covers_all(&other.context);
         for theirs in &other.siblings {
             match self.place(theirs.dot) {
@@ -139,9 +142,9 @@ impl Cell {
         merged
     }
 
-    /// Discards every value but that of the highest write id, and answers how many those were. Amounts stay.
+    /// Discards every value but that of the highest write id, and answers how many those were. Amounts and members stay.
     pub fn keep_last_writer(&mut self) -> usize {
-        let competes = |sibling: &Sibling| !matches!(sibling.content, Content::Amount(_));
+        let competes = |sibling: &Sibling| sibling.content.competes();
         let id = |sibling: &Sibling| (sibling.at, sibling.dot);
         let last = self.siblings.iter().filter(|one| competes(one)).map(id).max();
         let before = self.siblings.len();
@@ -152,7 +155,8 @@ impl Cell {
     /// Whether everything that `other` knows is known here.
     #[must_use]
     pub fn knows(&self, other: &Self) -> bool {
-        let replaced = |ours: &Sibling| other.context.covers(ours.dot) && other.place(ours.dot).is_err();
+        let replaced =
+            |ours: &Sibling| other.context.covers(ours.dot) && other.place(ours.dot).is_err();
         self.context.covers_all(&other.context) && !self.siblings.iter().any(replaced)
     }
 
@@ -173,10 +177,10 @@ impl Cell {
         &self.siblings
     }
 
-    /// How many values are concurrent. Amounts are no such values.
+    /// How many values are concurrent. Amounts and members are no such values.
     #[must_use]
     pub fn values(&self) -> usize {
-        self.siblings.iter().filter(|one| !matches!(one.content, Content::Amount(_))).count()
+        self.siblings.iter().filter(|one| one.content.competes()).count()
     }
 
     /// Whether nothing but the knowledge of removals is left.
@@ -210,9 +214,10 @@ impl Cell {
         const SIBLING: usize = 40;
         let content = |sibling: &Sibling| match &sibling.content {
             Content::Value { value, .. } => value.len(),
-            Content::Amount(_) | Content::Removed => 0,
+            Content::Amount(_) | Content::Removed | Content::Member => 0,
         };
-        ENTRY * self.context.len() + self.siblings.iter().map(|one| SIBLING + content(one)).sum::<usize>()
+        ENTRY * self.context.len()
+            + self.siblings.iter().map(|one| SIBLING + content(one)).sum::<usize>()
     }
 
     /// Whether it is as this type keeps it. What comes from outside must be asked.
@@ -243,7 +248,7 @@ impl Cell {
                 sum += amount;
                 false
             }
-            Content::Amount(_) | Content::Value { .. } | Content::Removed => true,
+            Content::Amount(_) | Content::Value { .. } | Content::Removed | Content::Member => true,
         });
         sum
     }
@@ -255,6 +260,17 @@ impl Cell {
     fn insert(&mut self, sibling: Sibling) {
         let at = self.siblings.partition_point(|known| known.dot < sibling.dot);
         self.siblings.insert(at, sibling);
+    }
+}
+
+impl Content {
+    /// Whether only the last writer's stays where that is the policy.
+    #[must_use]
+    pub const fn competes(&self) -> bool {
+        match self {
+            Self::Value { .. } | Self::Removed => true,
+            Self::Amount(_) | Self::Member => false,
+        }
     }
 }
 

@@ -19,7 +19,8 @@ struct History {
 
 impl History {
     fn merge(&mut self, other: &Self) {
-        self.standing.retain(|dot, _| !other.known.contains(dot) || other.standing.contains_key(dot));
+        self.standing
+            .retain(|dot, _| !other.known.contains(dot) || other.standing.contains_key(dot));
         for (dot, content) in &other.standing {
             if !self.known.contains(dot) {
                 self.standing.insert(*dot, content.clone());
@@ -28,7 +29,12 @@ impl History {
         self.known.extend(&other.known);
     }
 
-    fn write(&mut self, dot: Dot, content: Option<Content>, replaces: impl Fn(&Dot, &Content) -> bool) {
+    fn write(
+        &mut self,
+        dot: Dot,
+        content: Option<Content>,
+        replaces: impl Fn(&Dot, &Content) -> bool,
+    ) {
         self.standing.retain(|dot, content| !replaces(dot, content));
         self.known.insert(dot);
         self.standing.extend(content.map(|content| (dot, content)));
@@ -155,7 +161,8 @@ impl World {
         let time = self.time(at, newest);
         self.cells[at].change(dot, time, change);
         let history = &mut self.histories[at];
-        history.write(dot, content, |known, _| seen.as_ref().is_none_or(|seen| seen.contains(known)));
+        history
+            .write(dot, content, |known, _| seen.as_ref().is_none_or(|seen| seen.contains(known)));
         history.known.extend(seen.unwrap_or_default());
     }
 
@@ -199,7 +206,7 @@ impl World {
 fn amount(content: &Content) -> i128 {
     match content {
         Content::Amount(amount) => *amount,
-        Content::Value { .. } | Content::Removed => 0,
+        Content::Value { .. } | Content::Removed | Content::Member => 0,
     }
 }
 

@@ -15,15 +15,15 @@ use quorate_model::{NodeId, Time};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::kernel::Kernel;
-use super::message::Listed;
+use super::message::{Listed, Page};
 use super::{CellKey, Cells, Message, NodeAt, Settings};
 use crate::causal::{Cell, CellDigest};
 
 /// Nodes of which one message tells the hashes, and leaves of which one lists the cells.
 const NODES_MAX: usize = 1024;
 const LEAVES_MAX: usize = 64;
-/// Cells of one leaf that are looked at. A leaf with more is compared as far as this.
-const LEAF_CELLS_MAX: usize = 4096;
+/// Cells of one page. A leaf with more, as where a hash has many fields, is listed page by page.
+const PAGE_CELLS_MAX: usize = 4096;
 /// Bytes of cells in one answer; the rest is found by the next exchange.
 const CELLS_BYTES_MAX: usize = 1 << 20;
 
@@ -42,6 +42,10 @@ struct Exchange {
     number: u64,
     /// Parts that differ, deeper ones last.
     open: Vec<NodeAt>,
+    /// What is left of leaves that are longer than a page.
+    rest: Vec<Bounds>,
+    /// The pages that were listed last.
+    listed: Vec<Bounds>,
     /// Something was brought or sent.
     found: bool,
     /// Not all of it.
@@ -51,10 +55,13 @@ struct Exchange {
     step: Step,
 }
 
-/// What a leaf's lists came to.
+/// From the first key on, before the second.
+type Bounds = (Bytes, Bytes);
+
+/// What a list of pages came to.
 pub(super) struct Difference<'a> {
     pub(super) told: &'a [(CellKey, Cell)],
-    pub(super) wanted: &'a [(NodeAt, u32)],
+    pub(super) wanted: &'a [(u32, u32)],
     pub(super) more: bool,
 }
 
@@ -106,9 +113,11 @@ impl Exchanging {
         let root = (NodeAt::ROOT, short(kernel.tree.hash(NodeAt::ROOT), number));
         let message = Message::Compare { number, nodes: vec![root] };
         let step = Step::Waiting(kernel.now.after(kernel.settings.exchange_timeout));
-        let (open, bytes) = (Vec::new(), message.bytes());
+        let bytes = message.bytes();
+        let (open, rest, listed) = (Vec::new(), Vec::new(), Vec::new());
         let (found, more) = (false, false);
-        self.under_way = Some(Exchange { peer, number, open, found, more, bytes, step });
+        self.under_way =
+            Some(Exchange { peer, number, open, rest, listed, found, more, bytes, step });
         kernel.send(peer, message);
     }
 
@@ -136,26 +145,23 @@ impl Exchanging {
     /// The next message of the exchange.
     fn ask(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
         let Some(exchange) = &mut self.under_way else { return };
-        let Some(deepest) = exchange.open.last().copied() else {
-            return self.complete(kernel);
-        };
         let number = exchange.number;
-        let leaf = kernel.tree.is_leaf(deepest);
-        let alike = |at: &NodeAt| kernel.tree.is_leaf(*at) == leaf;
-        let count_max = if leaf { LEAVES_MAX } else { NODES_MAX >> 4 };
-        let begin = exchange.open.len().saturating_sub(count_max);
-        let begin = begin + exchange.open[begin..].iter().rposition(|at| !alike(at)).map_or(0, |at| at + 1);
-        let parts = exchange.open.split_off(begin);
-        let message = if leaf {
-            let list = |at: NodeAt| {
-                let here = leaf_cells(kernel, cells, at);
-                (at, here.iter().map(|(key, cell)| Listed::of(key, cell, number)).collect())
-            };
-            Message::List { number, leaves: parts.into_iter().map(list).collect() }
-        } else {
-            let children = parts.into_iter().flat_map(|at| kernel.tree.children(at));
-            let nodes = children.map(|at| (at, short(kernel.tree.hash(at), number)));
-            Message::Compare { number, nodes: nodes.collect() }
+        let rest = std::mem::take(&mut exchange.rest);
+        let message = match exchange.open.last().copied() {
+            _ if !rest.is_empty() => exchange.list(cells, rest),
+            None => return self.complete(kernel),
+            Some(deepest) if kernel.tree.is_leaf(deepest) => {
+                let leaves = exchange.deepest(kernel, LEAVES_MAX).into_iter();
+                let spans = leaves.filter_map(|at| kernel.tree.span_of(at));
+                let bounds = spans.map(|span| (span.from.first_key(), span.to.first_key()));
+                exchange.list(cells, bounds.collect())
+            }
+            Some(_) => {
+                let parts = exchange.deepest(kernel, NODES_MAX >> 4).into_iter();
+                let children = parts.flat_map(|at| kernel.tree.children(at));
+                let nodes = children.map(|at| (at, short(kernel.tree.hash(at), number)));
+                Message::Compare { number, nodes: nodes.collect() }
+            }
         };
         exchange.bytes += message.bytes();
         exchange.step = Step::Waiting(kernel.now.after(kernel.settings.exchange_timeout));
@@ -188,16 +194,24 @@ impl Exchanging {
         Difference { told, wanted, more }: Difference<'_>,
     ) {
         let Some(exchange) = self.answered(from, number) else { return };
-        let mut wanting = BTreeSet::new();
-        for (leaf, key) in wanted.iter().take(LEAVES_MAX * LEAF_CELLS_MAX) {
-            wanting.insert((*leaf, *key));
-        }
-        let leaves: BTreeSet<NodeAt> = wanting.iter().map(|(leaf, _)| *leaf).collect();
+        let mut wanting: BTreeSet<(u32, u32)> = BTreeSet::new();
+        wanting.extend(wanted.iter().take(LEAVES_MAX * PAGE_CELLS_MAX));
         let mut sent: Vec<(CellKey, Cell)> = Vec::new();
-        for leaf in leaves {
-            let here = leaf_cells(kernel, cells, leaf);
-            let here = here.into_iter();
-            sent.extend(here.filter(|(key, _)| wanting.contains(&(leaf, short_key(key, number)))));
+        let mut sent_bytes = 0;
+        for (page, (begin, end)) in (0..).zip(&exchange.listed) {
+            if wanting.range((page, 0)..=(page, u32::MAX)).next().is_none() {
+                continue;
+            }
+            let is_wanted = |key: &CellKey| wanting.contains(&(page, short_key(key, number)));
+            let here = cells.range(begin, end, PAGE_CELLS_MAX).into_iter();
+            for (key, cell) in here.filter(|(key, _)| is_wanted(key)) {
+                if sent_bytes >= CELLS_BYTES_MAX {
+                    exchange.more = true;
+                    break;
+                }
+                sent_bytes += key.bytes().len() + cell.bytes();
+                sent.push((key, cell));
+            }
         }
         // INV-97: what is known on both sides goes to both, never the one in place of the other.
         let taken = kernel.merge(cells, told).is_some();
@@ -232,6 +246,33 @@ impl Exchanging {
 }
 
 impl Exchange {
+    /// The last of the open parts, as far as all are leaves or all are none.
+    fn deepest(&mut self, kernel: &Kernel, count_max: usize) -> Vec<NodeAt> {
+        let leaf = self.open.last().is_some_and(|at| kernel.tree.is_leaf(*at));
+        let begin = self.open.len().saturating_sub(count_max);
+        let others = self.open[begin..].iter().rposition(|at| kernel.tree.is_leaf(*at) != leaf);
+        self.open.split_off(begin + others.map_or(0, |at| at + 1))
+    }
+
+    /// Lists a page of each.
+    fn list(&mut self, cells: &dyn Cells, parts: Vec<Bounds>) -> Message {
+        let number = self.number;
+        let mut pages = Vec::with_capacity(parts.len());
+        self.listed.clear();
+        for (from, mut to) in parts {
+            let here = cells.range(&from, &to, PAGE_CELLS_MAX);
+            if let Some((last, _)) = here.last().filter(|_| here.len() == PAGE_CELLS_MAX) {
+                let next = last.next();
+                self.rest.push((next.clone(), to));
+                to = next;
+            }
+            let listed = here.iter().map(|(key, cell)| Listed::of(key, cell, number)).collect();
+            pages.push(Page { from: from.clone(), to: to.clone(), cells: listed });
+            self.listed.push((from, to));
+        }
+        Message::List { number, pages }
+    }
+
     /// What was sent keeps the next message waiting.
     fn pause(&mut self, kernel: &Kernel) {
         let Settings { exchange_bytes_per_second, .. } = kernel.settings;
@@ -256,17 +297,23 @@ pub(super) fn list(
     cells: &dyn Cells,
     from: NodeId,
     number: u64,
-    leaves: &[(NodeAt, Vec<Listed>)],
+    pages: &[Page],
 ) {
     let mut told = Vec::new();
     let mut bytes = 0;
     let mut wanted = Vec::new();
     let mut more = false;
-    for (leaf, theirs) in leaves.iter().take(LEAVES_MAX) {
-        let theirs: BTreeSet<Listed> = theirs.iter().copied().collect();
+    for (place, page) in (0..).zip(pages.iter().take(LEAVES_MAX)) {
+        let theirs: BTreeSet<Listed> = page.cells.iter().copied().collect();
         let mut keys = BTreeSet::new();
-        let here = leaf_cells(kernel, cells, *leaf);
-        more |= here.len() == LEAF_CELLS_MAX || theirs.len() >= LEAF_CELLS_MAX;
+        let mut here = if page.from < page.to {
+            cells.range(&page.from, &page.to, PAGE_CELLS_MAX + 1)
+        } else {
+            Vec::new()
+        };
+        // The asker lists these, too, once it has them.
+        more |= here.len() > PAGE_CELLS_MAX;
+        here.truncate(PAGE_CELLS_MAX);
         for (key, cell) in here {
             let listed = Listed::of(&key, &cell, number);
             keys.insert(listed.key);
@@ -275,13 +322,13 @@ pub(super) fn list(
             }
             if bytes >= CELLS_BYTES_MAX {
                 more = true;
-                break;
+                continue;
             }
             bytes += key.bytes().len() + cell.bytes();
             told.push((key, cell));
         }
         let lacking = theirs.iter().filter(|listed| !keys.contains(&listed.key));
-        wanted.extend(lacking.map(|listed| (*leaf, listed.key)));
+        wanted.extend(lacking.map(|listed| (place, listed.key)));
     }
     let message = Message::Different { number, cells: told, wanted, more };
     kernel.counts.exchanged_bytes += message.bytes() as u64;
@@ -292,13 +339,6 @@ impl Listed {
     fn of(key: &CellKey, cell: &Cell, number: u64) -> Self {
         Self { key: short_key(key, number), digest: short_digest(cell.digest(), number) }
     }
-}
-
-/// The cells that are applied in a leaf: those that its hash is of.
-fn leaf_cells(kernel: &Kernel, cells: &dyn Cells, leaf: NodeAt) -> Vec<(CellKey, Cell)> {
-    let Some(span) = kernel.tree.span_of(leaf) else { return Vec::new() };
-    let bounds: [Bytes; 2] = [span.from.first_key(), span.to.first_key()];
-    cells.range(&bounds[0], &bounds[1], LEAF_CELLS_MAX)
 }
 
 fn short(hash: u64, number: u64) -> u32 {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_model::{Datacenter, LeaderlessPolicy, Level, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{CellKey, Message, PersistId};
+use super::{Asked, CellKey, Message, PersistId};
 use crate::causal::{Cell, Change};
 
 /// The caller's number of a request: unique while it is open.
@@ -34,10 +34,10 @@ pub enum Input {
         changes: Vec<(CellKey, Change)>,
         level: Level,
     },
-    /// What is known of these cells by as many replicas as the level says.
+    /// What is known of this by as many replicas as the level says.
     Read {
         id: RequestId,
-        keys: Vec<CellKey>,
+        asked: Vec<Asked>,
         level: Level,
         repair: ReadRepair,
     },

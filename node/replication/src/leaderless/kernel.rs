@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
-    ActorId, ConflictPolicy, Datacenter, Dot, Hlc, HybridClock, LeaderlessPolicy, Level, Need, NodeId,
-    Time, WallTime,
+    ActorId, ConflictPolicy, Datacenter, Dot, Hlc, HybridClock, LeaderlessPolicy, Level, Need,
+    NodeId, Time, WallTime,
 };
 
 use super::filling::Filling;
@@ -159,6 +160,11 @@ impl Kernel {
         self.unsynced.cell(key).cloned().or_else(|| cells.cell(key))
     }
 
+    /// What is not applied yet of a range.
+    pub(super) fn unsynced_within(&self, from: &Bytes, to: &Bytes) -> Vec<(CellKey, Cell)> {
+        self.unsynced.within(from, to).map(|(key, cell)| (key.clone(), cell.clone())).collect()
+    }
+
     /// Through which persist what it knows of these cells is durable.
     pub(super) fn durable_through<'k>(
         &self,
@@ -300,7 +306,7 @@ impl Kernel {
         }
     }
 
-    pub(super) fn answer(&mut self, id: RequestId, result: Result<Vec<Cell>, Refused>) {
+    pub(super) fn answer(&mut self, id: RequestId, result: Result<Vec<(CellKey, Cell)>, Refused>) {
         self.outputs.push_back(Output::Answer { id, result });
     }
 

@@ -1,5 +1,7 @@
 //! Which cell: opaque bytes but for where they stand in the order of all cells.
 
+use std::borrow::Borrow;
+
 use bytes::Bytes;
 use quorate_model::SlotRange;
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,13 @@ impl CellKey {
     #[must_use]
     pub fn place(&self) -> Place {
         Place(self.0[..PLACE_BYTES].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+}
+
+/// Ordered and hashed as its bytes are.
+impl Borrow<Bytes> for CellKey {
+    fn borrow(&self) -> &Bytes {
+        &self.0
     }
 }
 

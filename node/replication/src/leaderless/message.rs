@@ -1,8 +1,9 @@
 //! What replicas of a shard tell each other.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{CellKey, NodeAt};
+use super::{Asked, CellKey, NodeAt};
 use crate::causal::{Cell, CellDigest};
 
 /// Numbers are the asker's, never used for anything else by it; answers repeat them.
@@ -12,29 +13,39 @@ pub enum Message {
     Store { number: u64, cells: Vec<(CellKey, Cell)> },
     /// Everything of that `Store` is durable here.
     Stored { number: u64 },
-    /// Tell these cells, unless they are as these digests say.
-    Fetch { number: u64, cells: Vec<(CellKey, CellDigest)> },
+    /// Tell what is known of these, unless that is as the digests say.
+    Fetch { number: u64, asked: Vec<(Asked, CellDigest)> },
     /// What was asked for, in its order, all of it durable here.
-    Fetched { number: u64, cells: Vec<Found> },
+    Fetched { number: u64, found: Vec<Found> },
+    /// The ranges of that `Fetch` hold more here than one read may be of.
+    TooMuch { number: u64 },
     /// The asker's hashes of parts of the tree, shortened under the exchange's number.
     Compare { number: u64, nodes: Vec<(NodeAt, u32)> },
     /// Those of the parts that differ.
     Differing { number: u64, nodes: Vec<NodeAt> },
-    /// What the asker has in these leaves: each cell's key and digest, shortened.
-    List { number: u64, leaves: Vec<(NodeAt, Vec<Listed>)> },
-    /// What differs in them: cells of the answerer that the asker has not or has otherwise, and what the answerer wants.
-    /// `more` when that is not all.
-    Different { number: u64, cells: Vec<(CellKey, Cell)>, wanted: Vec<(NodeAt, u32)>, more: bool },
+    /// What the asker has of leaves that differ.
+    List { number: u64, pages: Vec<Page> },
+    /// What differs in them: cells of the answerer that the asker has not or has otherwise, and what the answerer wants, each by
+    /// the place of its page in the list. `more` when that is not all.
+    Different { number: u64, cells: Vec<(CellKey, Cell)>, wanted: Vec<(u32, u32)>, more: bool },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Found {
     Same,
-    /// Nothing is known of a cell that is empty.
-    Other(Cell),
+    /// Everything that is known of it.
+    Other(Vec<(CellKey, Cell)>),
 }
 
-/// A cell of a leaf, shortened under the exchange's number.
+/// All that the asker has from `from` on and before `to`: a leaf, or a part of one that has many cells.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub from: Bytes,
+    pub to: Bytes,
+    pub cells: Vec<Listed>,
+}
+
+/// A cell's key and digest, shortened under the exchange's number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Listed {
     pub key: u32,
@@ -46,9 +57,11 @@ impl Message {
     #[must_use]
     pub const fn is_background(&self) -> bool {
         match self {
-            Self::Store { .. } | Self::Stored { .. } | Self::Fetch { .. } | Self::Fetched { .. } => {
-                false
-            }
+            Self::Store { .. }
+            | Self::Stored { .. }
+            | Self::Fetch { .. }
+            | Self::Fetched { .. }
+            | Self::TooMuch { .. } => false,
             Self::Compare { .. }
             | Self::Differing { .. }
             | Self::List { .. }
@@ -64,20 +77,26 @@ impl Message {
         };
         const HEAD: usize = 16;
         HEAD + match self {
-            Self::Stored { .. } => 0,
+            Self::Stored { .. } | Self::TooMuch { .. } => 0,
             Self::Store { cells, .. } => cells_bytes(cells),
-            Self::Fetch { cells, .. } => cells.iter().map(|(key, _)| 12 + key.bytes().len()).sum(),
-            Self::Fetched { cells, .. } => cells
+            Self::Fetch { asked, .. } => asked.iter().map(|(asked, _)| 16 + asked.bytes()).sum(),
+            Self::Fetched { found, .. } => found
                 .iter()
                 .map(|found| match found {
                     Found::Same => 1,
-                    Found::Other(cell) => 1 + cell.bytes(),
+                    Found::Other(cells) => 1 + cells_bytes(cells),
                 })
                 .sum(),
             Self::Compare { nodes, .. } => 8 * nodes.len(),
             Self::Differing { nodes, .. } => 4 * nodes.len(),
-            Self::List { leaves, .. } => leaves.iter().map(|(_, cells)| 4 + 8 * cells.len()).sum(),
+            Self::List { pages, .. } => pages.iter().map(Page::bytes).sum(),
             Self::Different { cells, wanted, .. } => cells_bytes(cells) + 8 * wanted.len(),
         }
+    }
+}
+
+impl Page {
+    const fn bytes(&self) -> usize {
+        8 + self.from.len() + self.to.len() + 8 * self.cells.len()
     }
 }

@@ -11,9 +11,10 @@
 //! 5. Every request is answered exactly once, by [`Output::Answer`].
 //!
 //! # Rooms
-//! `kernel` has what all share: this replica's cells, dots, clock and outputs. `writing` and `reading` coordinate,
-//! `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`.
+//! `kernel` has what all share: this replica's cells, dots, clock and outputs. `writing` and `reading` coordinate, `asked` says
+//! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`.
 
+mod asked;
 mod exchanging;
 mod filling;
 mod input;
@@ -31,7 +32,12 @@ mod writing;
 
 #[cfg(test)]
 mod cluster_test;
+#[cfg(test)]
+mod exchanging_test;
+#[cfg(test)]
+mod range_test;
 
+pub use asked::Asked;
 pub use input::{Cells, Input, ReadRepair, RequestId, Standing};
 pub use key::{CellKey, Place, Span};
 pub use message::{Found, Message};

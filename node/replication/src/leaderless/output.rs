@@ -34,10 +34,11 @@ pub enum Output {
     },
     /// The replica counts from now on. To be remembered; forgetting it costs another filling.
     Filled,
-    /// One cell for each change or key of the request, in its order.
+    /// Of a write, what stands in the cell of each change, in their order. Of a read, every cell that anything is known of, once,
+    /// in the order of the keys.
     Answer {
         id: RequestId,
-        result: Result<Vec<Cell>, Refused>,
+        result: Result<Vec<(CellKey, Cell)>, Refused>,
     },
 }
 
@@ -60,10 +61,15 @@ pub enum Refused {
     #[error("too much is under way on this node")]
     Overloaded,
     /// Nothing was done.
+    #[error("a replica knows more than {cells_max} cells of what was asked for, or too long ones")]
+    TooMuch { cells_max: usize },
+    /// Nothing was done.
     #[error("the context is none that this store gave out")]
     UnknownContext,
     /// Nothing was done.
-    #[error("the key would have more than {max} concurrent values: write with a context that covers them")]
+    #[error(
+        "the key would have more than {max} concurrent values: write with a context that covers them"
+    )]
     TooManySiblings { max: usize },
 }
 

@@ -8,24 +8,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_model::planted::{self, Bug};
 use quorate_model::{Level, Need, NodeId, Time};
 
+use super::asked::{TooMuch, digest};
 use super::kernel::Kernel;
 use super::replica::Progress;
-use super::{CellKey, Cells, Found, Message, PersistId, ReadRepair, Refused, RequestId};
+use super::{Asked, CellKey, Cells, Found, Message, PersistId, ReadRepair, Refused, RequestId};
 use crate::causal::{Cell, CellDigest};
+
+/// What somebody knows, of cells that anything is known of.
+type Digests = BTreeMap<CellKey, CellDigest>;
 
 #[derive(Debug)]
 pub(super) struct Reading {
     /// `None` once it is answered.
     request: Option<RequestId>,
-    keys: Vec<CellKey>,
-    /// What this replica knew when it asked: what those who answer `Same` know, too.
-    asked: Vec<Cell>,
+    /// Each part with the digest of what this replica knew of it when it asked.
+    asked: Vec<(Asked, CellDigest)>,
+    /// What that was: what those who answer `Same` know, too.
+    here: BTreeMap<CellKey, Cell>,
     /// What those who answered know together.
-    merged: Vec<Cell>,
-    answers: BTreeMap<NodeId, Vec<CellDigest>>,
+    merged: BTreeMap<CellKey, Cell>,
+    answers: BTreeMap<NodeId, Digests>,
     /// Enough have answered: what they know together is what this read tells, whatever others say later. Else the
     /// acknowledgement of a repair could be one of less.
-    settled: Option<Vec<CellDigest>>,
+    settled: Option<Digests>,
     /// Told what they lacked, and those of them who have it since.
     told: BTreeSet<NodeId>,
     repaired: BTreeSet<NodeId>,
@@ -43,26 +48,28 @@ impl Reading {
         cells: &dyn Cells,
         number: u64,
         request: RequestId,
-        keys: Vec<CellKey>,
+        asked: Vec<Asked>,
         level: Level,
         repair: ReadRepair,
     ) -> Result<Self, Refused> {
         let need = kernel.need(level)?;
-        let asked: Vec<Cell> =
-            keys.iter().map(|key| kernel.cell(cells, key).unwrap_or_default()).collect();
+        let known = kernel.known(cells, &asked).map_err(|TooMuch| too_much(kernel))?;
+        let digests = known.iter().map(|part| digest(part.iter().map(|(key, cell)| (key, cell))));
+        let asked = asked.into_iter().zip(digests).collect();
+        let here: BTreeMap<CellKey, Cell> = known.into_iter().flatten().collect();
         let (now, settings) = (kernel.now, &kernel.settings);
         let reading = Self {
             request: Some(request),
-            merged: asked.clone(),
             asked,
+            merged: here.clone(),
             answers: BTreeMap::new(),
             settled: None,
             told: BTreeSet::new(),
             repaired: BTreeSet::new(),
             need,
             repair,
-            own: kernel.durable_through(&keys),
-            keys,
+            own: kernel.durable_through(here.keys()),
+            here,
             resend_at: now.after(settings.resend),
             deadline: now.after(settings.request_timeout),
         };
@@ -94,22 +101,38 @@ impl Reading {
     }
 
     pub(super) fn fetched(&mut self, from: NodeId, found: &[Found]) {
-        if found.len() != self.keys.len() || self.answers.contains_key(&from) {
+        if found.len() != self.asked.len() || self.answers.contains_key(&from) {
             return;
         }
-        let told = found.iter().zip(&self.asked).map(|(found, asked)| match found {
-            Found::Same => asked,
-            Found::Other(cell) => cell,
-        });
-        let told: Vec<&Cell> = told.collect();
-        if !told.iter().all(|cell| cell.is_well_formed()) {
-            return;
-        }
-        self.answers.insert(from, told.iter().map(|cell| cell.digest()).collect());
-        if self.settled.is_none() {
-            for (merged, told) in self.merged.iter_mut().zip(told) {
-                merged.merge(told);
+        let mut told: BTreeMap<&CellKey, &Cell> = BTreeMap::new();
+        for (found, (asked, _)) in found.iter().zip(&self.asked) {
+            match found {
+                Found::Same => told.extend(asked.of(&self.here)),
+                Found::Other(cells) => {
+                    let right =
+                        |(key, cell): &(CellKey, Cell)| asked.covers(key) && cell.is_well_formed();
+                    if !cells.iter().all(right) {
+                        return;
+                    }
+                    told.extend(cells.iter().map(|(key, cell)| (key, cell)));
+                }
             }
+        }
+        self.answers.insert(from, digests(told.iter().map(|(key, cell)| (*key, *cell))));
+        if self.settled.is_none() {
+            for (key, cell) in told {
+                self.merged.entry(key.clone()).or_default().merge(cell);
+            }
+        }
+    }
+
+    /// Somebody knows more than one read may be of: without it the answer could be cut.
+    pub(super) fn too_much(&mut self, kernel: &mut Kernel) {
+        if self.settled.is_none()
+            && let Some(request) = self.request.take()
+        {
+            let refused = too_much(kernel);
+            kernel.answer(request, Err(refused));
         }
     }
 
@@ -129,7 +152,8 @@ impl Reading {
             if let Some(request) = self.request
                 && self.is_done(&merged)
             {
-                kernel.answer(request, Ok(self.merged.clone()));
+                let merged = self.merged.iter().map(|(key, cell)| (key.clone(), cell.clone()));
+                kernel.answer(request, Ok(merged.collect()));
                 self.request = None;
             }
             self.settled = Some(merged);
@@ -146,19 +170,20 @@ impl Reading {
     /// Once enough have answered: this replica takes over what they know, as the others will.
     fn settle(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
         if self.own <= kernel.persisted {
-            self.answers.entry(kernel.id).or_insert_with(|| digests(&self.asked));
+            self.answers.entry(kernel.id).or_insert_with(|| digests(&self.here));
         }
         let answered: BTreeSet<NodeId> = self.answers.keys().copied().collect();
         if self.request.is_none() || !self.need.is_met(&answered) {
             return;
         }
-        for cell in &mut self.merged {
+        for cell in self.merged.values_mut() {
             kernel.resolve(cell);
         }
-        let differing = self.keys.iter().zip(&self.merged).zip(&self.asked);
-        let news: Vec<(CellKey, Cell)> = differing
-            .filter(|((_, merged), asked)| merged != asked)
-            .map(|((key, merged), _)| (key.clone(), merged.clone()))
+        let news: Vec<(CellKey, Cell)> = self
+            .merged
+            .iter()
+            .filter(|(key, merged)| self.here.get(*key) != Some(*merged))
+            .map(|(key, merged)| (key.clone(), merged.clone()))
             .collect();
         if !news.is_empty() {
             // Not taken: this replica counts for nothing any more.
@@ -171,8 +196,9 @@ impl Reading {
     }
 
     /// INV-96
-    fn is_done(&self, merged: &Vec<CellDigest>) -> bool {
-        let knowing = self.answers.iter().filter(|(_, digests)| *digests == merged);
+    fn is_done(&self, merged: &Digests) -> bool {
+        let knowing =
+            self.answers.iter().filter(|(_, known)| lacking(known, merged).next().is_none());
         let mut know: BTreeSet<NodeId> = knowing.map(|(node, _)| *node).collect();
         know.extend(&self.repaired);
         match self.repair {
@@ -182,35 +208,39 @@ impl Reading {
     }
 
     fn ask(&self, kernel: &mut Kernel, number: u64) {
-        let cells: Vec<(CellKey, CellDigest)> =
-            self.keys.iter().cloned().zip(digests(&self.asked)).collect();
         for to in kernel.others() {
             if !self.answers.contains_key(&to) {
-                kernel.send(to, Message::Fetch { number, cells: cells.clone() });
+                kernel.send(to, Message::Fetch { number, asked: self.asked.clone() });
             }
         }
     }
 
-    fn tell_those_behind(&mut self, kernel: &mut Kernel, merged: &[CellDigest], number: u64) {
+    fn tell_those_behind(&mut self, kernel: &mut Kernel, merged: &Digests, number: u64) {
         for (node, known) in &self.answers {
-            let behind = *known != merged && *node != kernel.id;
-            if !behind || self.repaired.contains(node) || !self.told.insert(*node) {
+            if *node == kernel.id || self.repaired.contains(node) || self.told.contains(node) {
                 continue;
             }
-            let cells: Vec<(CellKey, Cell)> = self
-                .keys
-                .iter()
-                .zip(&self.merged)
-                .zip(known.iter().zip(merged))
-                .filter(|(_, (known, merged))| known != merged)
-                .map(|((key, cell), _)| (key.clone(), cell.clone()))
+            let cells: Vec<(CellKey, Cell)> = lacking(known, merged)
+                .filter_map(|key| self.merged.get(key).map(|cell| (key.clone(), cell.clone())))
                 .collect();
-            kernel.counts.read_repairs += cells.len() as u64;
-            kernel.send(*node, Message::Store { number, cells });
+            if !cells.is_empty() {
+                self.told.insert(*node);
+                kernel.counts.read_repairs += cells.len() as u64;
+                kernel.send(*node, Message::Store { number, cells });
+            }
         }
     }
 }
 
-fn digests(cells: &[Cell]) -> Vec<CellDigest> {
-    cells.iter().map(Cell::digest).collect()
+const fn too_much(kernel: &Kernel) -> Refused {
+    Refused::TooMuch { cells_max: kernel.settings.range_cells_max }
+}
+
+fn digests<'c>(cells: impl IntoIterator<Item = (&'c CellKey, &'c Cell)>) -> Digests {
+    cells.into_iter().map(|(key, cell)| (key.clone(), cell.digest())).collect()
+}
+
+/// The cells of `merged` that whoever knows `known` knows otherwise or not at all.
+fn lacking<'d>(known: &'d Digests, merged: &'d Digests) -> impl Iterator<Item = &'d CellKey> {
+    merged.iter().filter(|(key, digest)| known.get(*key) != Some(*digest)).map(|(key, _)| key)
 }

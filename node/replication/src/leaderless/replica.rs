@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use quorate_model::{LeaderlessPolicy, NodeId, Time, WallTime};
 
 use super::exchanging::{self, Difference, Exchanging};
@@ -9,11 +10,11 @@ use super::kernel::Kernel;
 use super::reading::Reading;
 use super::serving;
 use super::writing::Writing;
-use crate::causal::Cell;
 use super::{
     CellKey, Cells, Counts, HashTree, Input, Message, Output, PersistId, Refused, Settings, Span,
     Standing,
 };
+use crate::causal::Cell;
 
 /// See the contract in [`super`].
 #[derive(Debug)]
@@ -93,10 +94,10 @@ impl Replica {
                     Err(refused) => self.kernel.answer(id, Err(refused)),
                 }
             }
-            Input::Read { id, keys, level, repair } => {
+            Input::Read { id, asked, level, repair } => {
                 let number = self.operations.number();
                 let begun = self.admit().and_then(|()| {
-                    Reading::begin(&mut self.kernel, cells, number, id, keys, level, repair)
+                    Reading::begin(&mut self.kernel, cells, number, id, asked, level, repair)
                 });
                 match begun {
                     Ok(reading) => self.begin(number, Operation::Read(reading), cells),
@@ -127,6 +128,18 @@ impl Replica {
     #[must_use]
     pub fn cell(&self, key: &CellKey, cells: &dyn Cells) -> Cell {
         self.kernel.cell(cells, key).unwrap_or_default()
+    }
+
+    /// As [`Self::cell`], of a range: its first cells, at most `count_max`.
+    #[must_use]
+    pub fn range(
+        &self,
+        from: &Bytes,
+        to: &Bytes,
+        count_max: usize,
+        cells: &dyn Cells,
+    ) -> Vec<(CellKey, Cell)> {
+        self.kernel.range(cells, from, to, count_max)
     }
 
     #[must_use]
@@ -193,7 +206,7 @@ impl Replica {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
             }
-            Message::Fetch { number, cells: asked } => {
+            Message::Fetch { number, asked } => {
                 serving::fetch(kernel, cells, from, number, &asked);
             }
             Message::Stored { number } => {
@@ -204,17 +217,23 @@ impl Replica {
                 }
                 self.go_on(number, cells);
             }
-            Message::Fetched { number, cells: found } => {
+            Message::Fetched { number, found } => {
                 let open = self.operations.get(number);
                 let Some(Operation::Read(reading)) = open else { return };
                 reading.fetched(from, &found);
                 self.go_on(number, cells);
             }
+            Message::TooMuch { number } => {
+                let open = self.operations.get(number);
+                let Some(Operation::Read(reading)) = open else { return };
+                reading.too_much(kernel);
+                self.go_on(number, cells);
+            }
             Message::Compare { number, nodes } => {
                 exchanging::compare(kernel, from, number, &nodes);
             }
-            Message::List { number, leaves } => {
-                exchanging::list(kernel, cells, from, number, &leaves);
+            Message::List { number, pages } => {
+                exchanging::list(kernel, cells, from, number, &pages);
             }
             Message::Differing { number, nodes } => {
                 self.exchanging.differing(kernel, cells, from, number, &nodes);

@@ -2,8 +2,9 @@
 
 use quorate_model::NodeId;
 
+use super::asked::digest;
 use super::kernel::Kernel;
-use super::{CellKey, Cells, Found, Message};
+use super::{Asked, CellKey, Cells, Found, Message};
 use crate::causal::{Cell, CellDigest};
 
 pub(super) fn store(
@@ -26,16 +27,19 @@ pub(super) fn fetch(
     cells: &dyn Cells,
     from: NodeId,
     number: u64,
-    asked: &[(CellKey, CellDigest)],
+    asked: &[(Asked, CellDigest)],
 ) {
     if !kernel.counts_for_quorums() {
         return;
     }
-    let found = asked.iter().map(|(key, digest)| {
-        let cell = kernel.cell(cells, key).unwrap_or_default();
-        if cell.digest() == *digest { Found::Same } else { Found::Other(cell) }
+    let Ok(known) = kernel.known(cells, asked.iter().map(|(asked, _)| asked)) else {
+        return kernel.send(from, Message::TooMuch { number });
+    };
+    let until = kernel.durable_through(known.iter().flatten().map(|(key, _)| key));
+    let found = known.into_iter().zip(asked).map(|(part, (_, theirs))| {
+        let ours = digest(part.iter().map(|(key, cell)| (key, cell)));
+        if ours == *theirs { Found::Same } else { Found::Other(part) }
     });
     let found = found.collect();
-    let until = kernel.durable_through(asked.iter().map(|(key, _)| key));
-    kernel.send_when(until, from, Message::Fetched { number, cells: found });
+    kernel.send_when(until, from, Message::Fetched { number, found });
 }

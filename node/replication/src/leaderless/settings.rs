@@ -14,6 +14,9 @@ pub struct Settings {
     pub unsynced_bytes_max: usize,
     /// Values of a cell; a write that would make more is refused.
     pub siblings_max: usize,
+    /// Cells and bytes of the ranges that one read is of; more is refused.
+    pub range_cells_max: usize,
+    pub range_bytes_max: usize,
     /// How far ahead of this node's clock a write's time may be.
     pub drift_max: Duration,
     /// How often this replica is compared with another one.
@@ -34,6 +37,8 @@ impl Default for Settings {
             requests_max: 10_000,
             unsynced_bytes_max: 64 << 20,
             siblings_max: 100,
+            range_cells_max: 50_000,
+            range_bytes_max: 8 << 20,
             drift_max: Duration::from_secs(10),
             exchange_interval: Duration::from_secs(10),
             exchange_timeout: Duration::from_secs(2),

@@ -16,7 +16,9 @@ const FAN_OUT_BITS: u8 = 4;
 pub const LEAF_BITS_MAX: u8 = 16;
 
 /// A node: the part of the tree whose leaves begin with the `bits` bits of `index`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
+)]
 pub struct NodeAt {
     pub bits: u8,
     pub index: u32,
@@ -46,7 +48,12 @@ impl HashTree {
     }
 
     /// A cell changed from what had the first digest to what has the second.
-    pub fn replace(&mut self, key: &CellKey, before: Option<CellDigest>, after: Option<CellDigest>) {
+    pub fn replace(
+        &mut self,
+        key: &CellKey,
+        before: Option<CellDigest>,
+        after: Option<CellDigest>,
+    ) {
         let hash = |digest: Option<CellDigest>| digest.map_or(0, |digest| hash(key, digest));
         let change = hash(before) ^ hash(after);
         if self.levels.is_empty() {

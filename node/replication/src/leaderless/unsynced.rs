@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
+use super::asked::within;
 use super::{CellKey, PersistId};
 use crate::causal::{Cell, CellDigest};
 
@@ -33,6 +36,14 @@ pub(super) struct Replaced {
 impl Unsynced {
     pub(super) fn cell(&self, key: &CellKey) -> Option<&Cell> {
         self.newest.get(key).map(|(_, cell)| cell)
+    }
+
+    pub(super) fn within(
+        &self,
+        from: &Bytes,
+        to: &Bytes,
+    ) -> impl Iterator<Item = (&CellKey, &Cell)> {
+        within(&self.newest, from, to).map(|(key, (_, cell))| (key, cell))
     }
 
     /// Through which persist this cell is durable as it is known here; `None` where the applied one is the newest.

@@ -19,7 +19,7 @@ pub(super) struct Writing {
     request: Option<RequestId>,
     keys: Vec<CellKey>,
     /// What stood here right after the write, for each change.
-    stands: Vec<Cell>,
+    stands: Vec<(CellKey, Cell)>,
     need: Need,
     own: PersistId,
     stored: BTreeSet<NodeId>,
@@ -50,11 +50,13 @@ impl Writing {
         let stands = change(kernel, cells, changes, at)?;
         let others: BTreeSet<NodeId> = kernel.others().into_iter().collect();
         let (now, settings) = (kernel.now, &kernel.settings);
-        let (resend_at, deadline) = (now.after(settings.resend), now.after(settings.request_timeout));
+        let (resend_at, deadline) =
+            (now.after(settings.resend), now.after(settings.request_timeout));
         let own = kernel.durable_through(&keys);
         let stored = BTreeSet::new();
         let request = Some(request);
-        let writing = Self { request, keys, stands, need, own, stored, others, resend_at, deadline };
+        let writing =
+            Self { request, keys, stands, need, own, stored, others, resend_at, deadline };
         writing.send(kernel, cells, number);
         Ok(writing)
     }
@@ -69,7 +71,8 @@ impl Writing {
 
     pub(super) fn due(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
         if self.request.is_some() && self.deadline <= kernel.now {
-            let refused = Refused::NoQuorum { answered: self.stored.len(), needed: self.need.count() };
+            let refused =
+                Refused::NoQuorum { answered: self.stored.len(), needed: self.need.count() };
             self.answer(kernel, Err(refused));
         } else if self.request.is_some() && self.resend_at <= kernel.now {
             self.resend_at = kernel.now.after(kernel.settings.resend);
@@ -92,7 +95,7 @@ impl Writing {
         }
     }
 
-    fn answer(&mut self, kernel: &mut Kernel, result: Result<Vec<Cell>, Refused>) {
+    fn answer(&mut self, kernel: &mut Kernel, result: Result<Vec<(CellKey, Cell)>, Refused>) {
         if let Some(request) = self.request.take() {
             kernel.answer(request, result);
         }
@@ -118,7 +121,7 @@ fn change(
     cells: &dyn Cells,
     changes: Vec<(CellKey, Change)>,
     at: Hlc,
-) -> Result<Vec<Cell>, Refused> {
+) -> Result<Vec<(CellKey, Cell)>, Refused> {
     let siblings_max = kernel.settings.siblings_max;
     let mut refused = None;
     let mut stands = Vec::with_capacity(changes.len());
@@ -140,7 +143,7 @@ fn change(
             if siblings > before && siblings > siblings_max {
                 refused = Some(Refused::TooManySiblings { max: siblings_max });
             }
-            stands.push(cell.clone());
+            stands.push((key.clone(), cell.clone()));
             true
         });
     }

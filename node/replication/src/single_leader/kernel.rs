@@ -13,11 +13,11 @@ use quorate_model::{InSyncPolicy, LogIndex, NodeId, Position, Term, Time, majori
 use super::configurations::Configurations;
 use super::durability::{Durability, later};
 use super::log::Log;
-use crate::random::Random;
 use super::succession::Reign;
 use super::{
     Configuration, Entry, HardState, Message, Output, Payload, PersistId, Restored, Settings, When,
 };
+use crate::random::Random;
 
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {

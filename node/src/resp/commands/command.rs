@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use quorate_group::{KeyType, Operation};
-use quorate_model::{ReadPreference, ReadYourWrites, Slot};
+use quorate_model::{Level, ReadPreference, ReadYourWrites, Slot};
 use serde::{Deserialize, Serialize};
 
 use super::CommandQuery;
@@ -18,6 +18,7 @@ pub enum Command {
     Keyspace(KeyspaceCommand),
     Wait(Wait),
     Session(SessionCommand),
+    Quorum(QuorumCommand),
     Transaction(TransactionCommand),
     Connection(ConnectionCommand),
     Client(ClientCommand),
@@ -86,6 +87,14 @@ pub enum SessionCommand {
     Get,
     Token,
     Resume(Bytes),
+    Reset,
+}
+
+/// How many replicas must answer the connection, in a store without leaders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QuorumCommand {
+    Get,
+    Set { read: Level, write: Level },
     Reset,
 }
 

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use quorate_group::{Comparison, Expiry, Operation, Read, SetCondition, Write};
-use quorate_model::WallTime;
+use quorate_model::{Level, WallTime};
 
-use super::{Command, Data, Shape, parse, table};
+use super::{Command, Data, QuorumCommand, Shape, Spec, parse, table};
 use crate::resp::Reply;
 
 fn words(line: &str) -> Vec<Bytes> {
@@ -197,12 +197,57 @@ fn keys_of_a_command_are_found_by_the_table() {
 }
 
 #[test]
+fn concurrent_values_are_written_with_the_context_that_they_were_read_with() {
+    let key = Bytes::from_static(b"k");
+    let data = |operation| Command::Data(Data { operation, slot: None, shape: Shape::AsIs });
+    let set = |context| {
+        let (key, value) = (key.clone(), Bytes::from_static(b"v"));
+        data(Operation::Write(Write::SetSibling { key, value, context }))
+    };
+    assert_eq!(command("vget k"), data(Operation::Read(Read::Siblings { key: key.clone() })));
+    assert_eq!(command("vset k v"), set(None));
+    assert_eq!(command("vset k v CONTEXT c"), set(Some(Bytes::from_static(b"c"))));
+    let context = Bytes::from_static(b"c");
+    let delete = Write::DeleteSiblings { key: key.clone(), context };
+    assert_eq!(command("vdel k context c"), data(Operation::Write(delete)));
+    for line in ["vset k v c", "vset k v context", "vset k v context c d", "vdel k token c"] {
+        assert_eq!(error(line), "ERR syntax error", "{line}");
+    }
+    assert_eq!(error("vdel k"), "ERR wrong number of arguments for 'vdel' command");
+}
+
+#[test]
+fn quorum_takes_levels_for_reads_and_writes() {
+    for (line, expected) in [
+        ("quorum", QuorumCommand::Get),
+        ("quorum reset", QuorumCommand::Reset),
+        ("quorum one ALL", QuorumCommand::Set { read: Level::Count(1), write: Level::All }),
+        (
+            "QUORUM 2 each_quorum",
+            QuorumCommand::Set { read: Level::Count(2), write: Level::EachQuorum },
+        ),
+        (
+            "quorum local_one local_quorum",
+            QuorumCommand::Set { read: Level::LocalOne, write: Level::LocalQuorum },
+        ),
+    ] {
+        assert_eq!(command(line), Command::Quorum(expected), "{line}");
+    }
+    assert!(error("quorum 0 1").starts_with("ERR \"0\" is no level: use a number from 1, ONE, "));
+    assert!(error("quorum any one").starts_with("ERR \"ANY\" is no level"));
+    assert_eq!(error("quorum one any"), "ERR ANY counts hints, which are not offered: use ONE");
+    for line in ["quorum one", "quorum one one one"] {
+        assert!(
+            error(line).starts_with("ERR QUORUM takes a level for reads and one for"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn the_keys_of_every_operation_are_where_the_table_says() {
     for spec in table::all().filter(|spec| spec.keys.is_some()) {
-        // Numbers everywhere, so that whatever must be one is one.
-        let count = usize::from(spec.arity.unsigned_abs());
-        let mut line = vec![Bytes::from_static(spec.name.as_bytes())];
-        line.extend((1..count.max(2)).map(|word| Bytes::from(word.to_string())));
+        let line = shortest(spec);
         let Ok(parsed) = parse(&line) else { panic!("{spec:?} does not take {line:?}") };
         // WATCH has keys, and does nothing to them.
         let Command::Data(data) = parsed.command else { continue };
@@ -212,13 +257,21 @@ fn the_keys_of_every_operation_are_where_the_table_says() {
     }
 }
 
+/// A call of the command with numbers everywhere, so that whatever must be one is one.
+fn shortest(spec: &Spec) -> Vec<Bytes> {
+    if spec.name == "vdel" {
+        return words("vdel 1 context 3");
+    }
+    let count = usize::from(spec.arity.unsigned_abs());
+    let mut line = vec![Bytes::from_static(spec.name.as_bytes())];
+    line.extend((1..count.max(2)).map(|word| Bytes::from(word.to_string())));
+    line
+}
+
 #[test]
 fn flags_say_whether_an_operation_writes() {
     for spec in table::all().filter(|spec| spec.keys.is_some()) {
-        let count = usize::from(spec.arity.unsigned_abs());
-        let mut line = vec![Bytes::from_static(spec.name.as_bytes())];
-        line.extend((1..count.max(2)).map(|word| Bytes::from(word.to_string())));
-        let Command::Data(data) = parse(&line).unwrap().command else { continue };
+        let Command::Data(data) = parse(&shortest(spec)).unwrap().command else { continue };
         let writes = matches!(data.operation, Operation::Write(_));
         // GETEX without an option reads, and is a write to Redis all the same.
         assert!(spec.name == "getex" || spec.has_flag("write") == writes, "{spec:?}");

@@ -15,8 +15,8 @@ use bytes::Bytes;
 pub use arguments::Arguments;
 pub use command::{
     ClientCommand, ClientFilter, ClusterCommand, Command, ConnectionCommand, Data,
-    DurabilityOption, HelloOptions, KeyspaceCommand, ReplyMode, ServerCommand, SessionCommand,
-    SessionOption, Shape, TransactionCommand, TypeFilter, Wait,
+    DurabilityOption, HelloOptions, KeyspaceCommand, QuorumCommand, ReplyMode, ServerCommand,
+    SessionCommand, SessionOption, Shape, TransactionCommand, TypeFilter, Wait,
 };
 pub use describe::CommandQuery;
 pub use error::CommandError;

@@ -29,11 +29,11 @@ pub(crate) fn cluster(command: &ClusterCommand, routing: &Routing) -> Reply {
     }
 }
 
-/// A shard's nodes, the leader first.
+/// A shard's nodes, the master first.
 fn members<'a>(routing: &'a Routing, route: &ShardRoute) -> Vec<&'a Member> {
-    let leader = route.shown_leader();
-    let followers = route.voters.iter().filter(|voter| Some(**voter) != leader);
-    leader.iter().chain(followers).filter_map(|node| routing.members.get(node)).collect()
+    let master = routing.shown_master(route);
+    let followers = route.voters.iter().filter(|voter| Some(**voter) != master);
+    master.iter().chain(followers).filter_map(|node| routing.members.get(node)).collect()
 }
 
 fn slots(routing: &Routing) -> Reply {
@@ -60,9 +60,9 @@ fn shards(routing: &Routing) -> Reply {
     let rows = routing.shards().map(|(_, slots, route)| {
         let SlotRange { first, last } = slots;
         let range = [first, last].map(|slot| Reply::Integer(i64::from(slot.number())));
-        let leader = route.shown_leader();
+        let master = routing.shown_master(route);
         let nodes = members(routing, route).into_iter().filter_map(|member| {
-            let role = if Some(member.id) == leader { "master" } else { "replica" };
+            let role = if Some(member.id) == master { "master" } else { "replica" };
             let health =
                 if role == "replica" || route.leader.is_some() { "online" } else { "failed" };
             shard_node(member, role, health)
@@ -97,10 +97,10 @@ fn info(routing: &Routing) -> String {
         .sum();
     let assigned = if routing.shards.is_empty() { 0 } else { SLOTS };
     let state = if led > 0 { "ok" } else { "fail" };
-    let mut leaders: Vec<NodeId> =
-        routing.shards.iter().filter_map(ShardRoute::shown_leader).collect();
-    leaders.sort_unstable();
-    leaders.dedup();
+    let mut masters: Vec<NodeId> =
+        routing.shards.iter().filter_map(|route| routing.shown_master(route)).collect();
+    masters.sort_unstable();
+    masters.dedup();
     let term = routing.shards.iter().map(|route| route.term.0).max().unwrap_or(0);
     [
         format!("cluster_state:{state}"),
@@ -109,7 +109,7 @@ fn info(routing: &Routing) -> String {
         "cluster_slots_pfail:0".to_owned(),
         format!("cluster_slots_fail:{}", assigned - led),
         format!("cluster_known_nodes:{}", routing.members.len().max(1)),
-        format!("cluster_size:{}", leaders.len()),
+        format!("cluster_size:{}", masters.len()),
         format!("cluster_current_epoch:{}", routing.epoch),
         format!("cluster_my_epoch:{term}"),
         "cluster_stats_messages_sent:0".to_owned(),

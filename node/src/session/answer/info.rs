@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use quorate_group::host::Status;
+use quorate_group::host::{ShardStatus, Status};
 use quorate_model::GroupId;
 
 use super::role::{master, offset, replicas};
@@ -124,7 +124,11 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
     let offset = offset(status);
     if is_master(routing, *port) {
         let replicas = replicas(routing, status);
-        write!(text, "role:master\r\nconnected_slaves:{}\r\n", replicas.len())?;
+        write!(text, "role:master\r\n")?;
+        if routing.is_leaderless() {
+            write!(text, "mode:leaderless\r\n")?;
+        }
+        write!(text, "connected_slaves:{}\r\n", replicas.len())?;
         for (number, replica) in replicas.iter().enumerate() {
             write!(
                 text,
@@ -157,6 +161,15 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
             shown.in_sync.len(),
             shown.waiting_for.len(),
             u8::from(shown.shrunk)
+        )?;
+    }
+    for ShardStatus { shard, standing, counts, open_requests, .. } in &status.shards {
+        let (group, standing) = (GroupId::Shard(*shard), format!("{standing:?}").to_lowercase());
+        write!(text, "{group}:standing={standing},requests={open_requests}")?;
+        write!(
+            text,
+            ",exchanges={},read_repairs={},discarded={}\r\n",
+            counts.exchanges, counts.read_repairs, counts.discarded
         )?;
     }
     Ok(())

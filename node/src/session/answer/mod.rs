@@ -66,12 +66,14 @@ fn mode(port: Port) -> &'static str {
     }
 }
 
-/// Whether clients are to see a master: the plain port takes writes for any shard, the cluster port for those led
-/// here. A node that belongs to no store yet is nobody's replica.
+/// Whether clients are to see a master, which to them is who takes writes: the plain port does for any shard, the cluster port for
+/// those led here. A node that belongs to no store yet is nobody's replica, nor is one of a store without leaders.
 fn is_master(routing: &Routing, port: Port) -> bool {
     match port {
         Port::Plain => true,
-        Port::Cluster => routing.shards.is_empty() || routing.leads_any(),
+        Port::Cluster => {
+            routing.shards.is_empty() || routing.is_leaderless() || routing.leads_any()
+        }
     }
 }
 
@@ -81,6 +83,6 @@ fn followed(routing: &Routing) -> Option<NodeId> {
         .shards
         .iter()
         .find(|shard| shard.voters.contains(&routing.node) || shard.hosted)
-        .and_then(super::ShardRoute::shown_leader)
+        .and_then(|shard| routing.shown_master(shard))
         .filter(|leader| *leader != routing.node)
 }

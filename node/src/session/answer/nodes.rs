@@ -1,5 +1,6 @@
 //! The lines of CLUSTER NODES. A node that leads any shard is a master of the slots that it leads; one that leads
-//! none is a replica of the leader of a shard that it follows, since a line has room for one master only.
+//! none is a replica of the leader of a shard that it follows, since a line has room for one master only. Without leaders
+//! [`Routing::shown_master`] says who stands for them.
 
 use quorate_model::{Member, NodeId, SlotRange};
 
@@ -40,7 +41,7 @@ fn line(routing: &Routing, member: &Member) -> Option<String> {
     let epoch = routing
         .shards
         .iter()
-        .filter(|route| route.shown_leader() == Some(member.id))
+        .filter(|route| routing.shown_master(route) == Some(member.id))
         .map(|route| route.term.0)
         .max()
         .unwrap_or(0);
@@ -56,11 +57,11 @@ fn line(routing: &Routing, member: &Member) -> Option<String> {
     Some(line)
 }
 
-/// The slots that a node is shown to lead, neighbours joined.
+/// The slots that a node is shown as the master of, neighbours joined.
 fn led(routing: &Routing, node: NodeId) -> Vec<SlotRange> {
     let mut ranges: Vec<SlotRange> = Vec::new();
     for (_, slots, route) in routing.shards() {
-        if route.shown_leader() != Some(node) {
+        if routing.shown_master(route) != Some(node) {
             continue;
         }
         match ranges.last_mut() {
@@ -73,9 +74,9 @@ fn led(routing: &Routing, node: NodeId) -> Vec<SlotRange> {
 
 /// `None` for a master.
 fn master_of(routing: &Routing, node: NodeId) -> Option<NodeId> {
-    if routing.shards.iter().any(|route| route.shown_leader() == Some(node)) {
+    if routing.shards.iter().any(|route| routing.shown_master(route) == Some(node)) {
         return None;
     }
     let followed = routing.shards.iter().find(|route| route.voters.contains(&node))?;
-    followed.shown_leader()
+    routing.shown_master(followed)
 }

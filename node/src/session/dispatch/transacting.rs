@@ -7,17 +7,17 @@ use bytes::Bytes;
 use quorate_group::{Operation, Read, Write};
 use quorate_model::Slot;
 
-use super::{Action, Alone, Dispatcher, Run};
+use super::{Action, Alone, Dispatcher, Run, not_offered};
 use crate::resp::Reply;
 use crate::resp::commands::{
     ClientCommand, Command, CommandError, ConnectionCommand, Data, ServerCommand, Shape, Spec,
     TransactionCommand,
 };
-use crate::session::Store;
 use crate::session::order::Access;
 use crate::session::route::{self, Replicas};
 use crate::session::shape::Shaping;
-use crate::session::transaction::{Complete, Kept};
+use crate::session::transaction::{Complete, Kept, Transaction};
+use crate::session::{Store, mode};
 
 impl<S: Store> Dispatcher<'_, S> {
     pub(super) fn transaction(
@@ -54,6 +54,11 @@ impl<S: Store> Dispatcher<'_, S> {
         command: Command,
         words: &[Bytes],
     ) -> Action {
+        // MULTI is taken and its commands are not: a client that sends a transaction at once has none of it done.
+        if self.is_leaderless() {
+            self.state.transaction.spoil();
+            return not_offered(mode::Refusal::Transaction);
+        }
         if let Command::Data(data) = command {
             return self.keep_data(spec, data, words);
         }
@@ -129,6 +134,9 @@ impl<S: Store> Dispatcher<'_, S> {
             shape: Shape::AsIs,
         };
         let routing = self.sessions.store.routing();
+        if routing.is_leaderless() {
+            return not_offered(mode::Refusal::Transaction);
+        }
         let slot = route::slot_of(&data);
         let keys = data.operation.keys().len();
         let may = match slot {
@@ -153,6 +161,10 @@ impl<S: Store> Dispatcher<'_, S> {
     }
 
     fn exec(&mut self, spec: &'static Spec, token: Option<Bytes>) -> Action {
+        if self.state.transaction.is_open() && self.is_leaderless() {
+            self.state.transaction = Transaction::default();
+            return not_offered(mode::Refusal::Exec);
+        }
         let complete = match self.state.transaction.complete() {
             Ok(complete) => complete,
             Err(refusal) => return Action::Answer(Reply::Error(refusal.to_string())),
@@ -214,6 +226,7 @@ fn is_plain(command: &Command) -> bool {
         | Command::Keyspace(_)
         | Command::Wait(_)
         | Command::Session(_)
+        | Command::Quorum(_)
         | Command::Transaction(_) => false,
     }
 }

@@ -8,9 +8,9 @@ use quorate_replication::leaderless::{Input, Replica, Span, Standing};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
+use super::super::persisting::describe;
 use super::super::retention::Purpose;
 use super::super::rows::empty_generation;
-use super::super::persisting::describe;
 use super::super::timers::Timer;
 use super::super::{Failure, Host, Output};
 use super::applied::Applied;
@@ -73,7 +73,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// The rows cannot be read: others have them.
     pub(super) fn refill(&mut self, shard: ShardId, why: String) {
         let group = GroupId::Shard(shard);
-        let Some(Shard { finishes, standing, .. }) = self.shards.hosted.remove(&shard) else { return };
+        let Some(Shard { finishes, standing, .. }) = self.shards.hosted.remove(&shard) else {
+            return;
+        };
         self.shared.quarantines += 1;
         self.shards.given_up.insert(shard, why);
         self.shared.status_changed = true;
@@ -120,12 +122,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let cells = Applied::new(&self.shared.state, standing.prefix(shard));
         let replica = Replica::new(id, settings, span, seed, whole, now, &cells);
         let failure = cells.failure();
-        let hosted = Shard {
-            replica,
-            standing,
-            entries: Default::default(),
-            finishes: BTreeMap::new(),
-        };
+        let hosted =
+            Shard { replica, standing, entries: Default::default(), finishes: BTreeMap::new() };
         self.shards.hosted.insert(shard, hosted);
         self.shared.status_changed = true;
         match failure {

@@ -12,7 +12,8 @@ mod standing;
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
-use quorate_replication::leaderless::{self, Input, Output, PersistId, Replica, Standing};
+use quorate_replication::causal::Cell;
+use quorate_replication::leaderless::{self, CellKey, Input, Output, PersistId, Replica, Standing};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
 
@@ -101,6 +102,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shards.hosted.get(&shard).map(|hosted| &hosted.replica)
     }
 
+    /// What its replica knows of a cell, durable or not, to look at.
+    #[must_use]
+    pub fn cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
+        let hosted = self.shards.hosted.get(&shard)?;
+        let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard));
+        Some(hosted.replica.cell(key, &cells))
+    }
+
     pub(super) fn shard_message(
         &mut self,
         from: NodeId,
@@ -132,7 +141,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             // What it made of cells that it could not read goes with it.
             return self.refill(id, why);
         }
-        while let Some(output) = self.shards.hosted.get_mut(&id).and_then(|one| one.replica.pop_output()) {
+        while let Some(output) =
+            self.shards.hosted.get_mut(&id).and_then(|one| one.replica.pop_output())
+        {
             if !self.shared.stopped {
                 self.carry_out(id, output);
             }

@@ -2,7 +2,7 @@
 
 use quorate_model::{GroupId, Level, ShardId};
 use quorate_replication::causal::Cell;
-use quorate_replication::leaderless::{self, Input, ReadRepair, Refused};
+use quorate_replication::leaderless::{self, CellKey, Input, ReadRepair, Refused, Standing};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
@@ -25,13 +25,23 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(hosted) = self.shards.hosted.get(&shard) else {
             return self.refuse(id, Failure::NotHosted { group });
         };
+        // INV-98: not even what it would answer without asking anybody.
+        if hosted.replica.standing() == Standing::Filling {
+            return self.refuse(id, Failure::Filling { group });
+        }
+        let seed = self.shared.nonce();
         let applied = Applied::new(&self.shared.state, hosted.standing.prefix(shard));
         let policy = hosted.replica.policy().clone();
-        let begun = cells::begin(operation, &Local {
-            cell: &|key| hosted.replica.cell(key, &applied),
-            conflicts: policy.conflicts,
-            now: self.shared.wall,
-        });
+        let begun = cells::begin(
+            operation,
+            &Local {
+                cell: &|key| hosted.replica.cell(key, &applied),
+                range: &|from, to, count_max| hosted.replica.range(from, to, count_max, &applied),
+                conflicts: policy.conflicts,
+                now: self.shared.wall,
+                seed,
+            },
+        );
         if let Some(why) = applied.failure() {
             self.refuse(id, Failure::TimedOut { group });
             return self.refill(shard, why);
@@ -40,9 +50,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let (asked, input) = match begun {
             Err(error) => return self.answer_value(id, Value::Error(error)),
             Ok(Begun::Answered(value)) => return self.answer_value(id, value),
-            Ok(Begun::Read { keys, finish }) => {
+            Ok(Begun::Read { asked, finish }) => {
                 let (level, repair) = (level.unwrap_or(policy.read), ReadRepair::Blocking);
-                let input = Input::Read { id: request, keys, level, repair };
+                let input = Input::Read { id: request, asked, level, repair };
                 (Asked { finish, writes: false }, input)
             }
             Ok(Begun::Write { changes, finish }) => {
@@ -69,7 +79,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         &mut self,
         shard: ShardId,
         id: RequestId,
-        result: Result<Vec<Cell>, Refused>,
+        result: Result<Vec<(CellKey, Cell)>, Refused>,
     ) {
         let (group, now) = (GroupId::Shard(shard), self.shared.wall);
         let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
@@ -105,6 +115,9 @@ fn refusal(refused: Refused, group: GroupId, writes: bool) -> Result<Value, Fail
         Refused::NotAReplica => Err(Failure::NotHosted { group }),
         Refused::Filling => Err(Failure::Filling { group }),
         Refused::Overloaded => Err(Failure::Overloaded),
+        Refused::TooMuch { cells_max } => {
+            Ok(Value::Error(ValueError::TooManyElements(cells_max as u64)))
+        }
         Refused::UnknownContext => Ok(Value::Error(ValueError::UnknownContext)),
         Refused::TooManySiblings { max } => {
             Ok(Value::Error(ValueError::TooManySiblings(max as u64)))

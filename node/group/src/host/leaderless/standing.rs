@@ -127,8 +127,10 @@ fn standings<S: StateStore>(state: &S) -> Result<BTreeMap<ShardId, ShardStanding
         for (row, value) in &page {
             let group = rows::group_of_standing_row(row).ok_or(StartError::Row)?;
             let GroupId::Shard(shard) = group else { return Err(StartError::Row) };
-            let standing = rows::decode(value)
-                .map_err(|what| StartError::Format { group, what: format!("its standing {what}") })?;
+            let standing = rows::decode(value).map_err(|what| StartError::Format {
+                group,
+                what: format!("its standing {what}"),
+            })?;
             standings.insert(shard, standing);
         }
         match page.last() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{
-    Addresses, Datacenter, Epoch, GroupId, LogFormat, Member, Mode, NodeId, Policy, Position, ShardId,
-    ShardPlacement, StoreId, Time, Topology, WallTime, Zone,
+    Addresses, Datacenter, Epoch, GroupId, LogFormat, Member, Mode, NodeId, Policy, Position,
+    ShardId, ShardPlacement, StoreId, Time, Topology, WallTime, Zone,
 };
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::Rows;

@@ -15,7 +15,7 @@ pub use once::{KEPT_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX};
 
 use super::editor::{Editor, Stop};
 use super::{Effects, View};
-use crate::{ValueError, CollectionKind, Value, Write};
+use crate::{CollectionKind, Value, ValueError, Write};
 
 /// How many field rows that nobody reads any more one entry removes.
 const SWEPT_ROWS_MAX: usize = 1_024;

@@ -177,7 +177,7 @@ impl<R: Rows> Reader<'_, R> {
 }
 
 /// Redis' GETRANGE: both ends included, negative offsets count from the end.
-fn part(value: &Bytes, start: i64, end: i64) -> Bytes {
+pub(crate) fn part(value: &Bytes, start: i64, end: i64) -> Bytes {
     let length = i64::try_from(value.len()).expect("bounded by STRING_BYTES_MAX");
     let from_begin = |offset: i64| if offset < 0 { (length + offset).max(0) } else { offset };
     if length == 0 || (start < 0 && end < 0 && start > end) {

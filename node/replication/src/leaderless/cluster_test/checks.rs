@@ -129,9 +129,8 @@ impl Checks {
             return;
         }
         let of_key = || self.writes.iter().filter(|(_, other)| other.key == write.key);
-        let replaced = of_key().any(|(by, other)| {
-            other.replaced.contains(&dot) && cell.known().covers(*by)
-        });
+        let replaced =
+            of_key().any(|(by, other)| other.replaced.contains(&dot) && cell.known().covers(*by));
         let lost = conflicts == ConflictPolicy::LastWriterWins
             && of_key().any(|(by, other)| (other.at, *by) > (write.at, dot));
         let removal = write.content.is_none();
@@ -142,6 +141,6 @@ impl Checks {
 pub(super) fn amount(sibling: &crate::causal::Sibling) -> i128 {
     match sibling.content {
         Content::Amount(amount) => amount,
-        Content::Value { .. } | Content::Removed => 0,
+        Content::Value { .. } | Content::Removed | Content::Member => 0,
     }
 }

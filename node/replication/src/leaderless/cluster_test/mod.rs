@@ -64,7 +64,8 @@ fn every_planted_bug_is_found() {
     for bug in bugs {
         planted::plant(Some(bug));
         let found = (0..300).find(|seed| {
-            std::panic::catch_unwind(|| run(*seed, &Faults::all(), ConflictPolicy::Siblings)).is_err()
+            std::panic::catch_unwind(|| run(*seed, &Faults::all(), ConflictPolicy::Siblings))
+                .is_err()
         });
         planted::plant(None);
         println!("{bug:?}: found by seed {found:?}");

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{
-    ActorId, ConflictPolicy, Datacenter, Dot, LeaderlessPolicy, Level, NodeId, Slot, SlotRange, Time,
-    WallTime,
+    ActorId, ConflictPolicy, Datacenter, Dot, LeaderlessPolicy, Level, NodeId, Slot, SlotRange,
+    Time, WallTime,
 };
 
 use super::checks::Checks;
 use super::node::{Node, Persist};
 use crate::causal::{Cell, Change, Content};
 use crate::leaderless::{
-    CellKey, Input, Message, Output, ReadRepair, Replica, RequestId, Settings, Span, Standing,
+    self, CellKey, Input, Message, Output, ReadRepair, Replica, RequestId, Settings, Span, Standing,
 };
 use crate::random::Random;
 
@@ -63,8 +63,16 @@ enum Event {
 
 #[derive(Debug)]
 enum Asked {
-    Write { key: CellKey, dot: Dot, added: i128 },
-    Read { key: CellKey, floor: Cell, blocking: bool },
+    Write {
+        key: CellKey,
+        dot: Dot,
+        added: i128,
+    },
+    /// What the answer must know of each key that is asked for.
+    Read {
+        floors: BTreeMap<CellKey, Cell>,
+        blocking: bool,
+    },
 }
 
 impl Faults {
@@ -167,7 +175,7 @@ impl World {
         self.checks.converged(&self.nodes, self.conflicts);
         let hashes = self.nodes.iter().map(|node| node.replica.as_ref().unwrap());
         let hashes: BTreeSet<u64> =
-            hashes.map(|replica| replica.tree().hash(crate::leaderless::NodeAt::ROOT)).collect();
+            hashes.map(|replica| replica.tree().hash(leaderless::NodeAt::ROOT)).collect();
         assert_eq!(hashes.len(), 1, "equal replicas have equal trees");
     }
 
@@ -210,7 +218,8 @@ impl World {
             return;
         }
         let cells = &node.applied;
-        let replica = Replica::new(id(at), settings(), span(), seed, node.standing, self.now, cells);
+        let replica =
+            Replica::new(id(at), settings(), span(), seed, node.standing, self.now, cells);
         node.replica = Some(replica);
         let here = Datacenter::new("dc").unwrap();
         let owners = (0..NODES).map(|node| (id(node), here.clone())).collect();
@@ -293,7 +302,8 @@ impl World {
             let after = ms(self.below(2_000));
             self.schedule(after, Event::Deliver { from, to, message });
         }
-        let after = ms(if self.chance(faults.slow) { self.below(2_000) } else { 1 + self.below(5) });
+        let after =
+            ms(if self.chance(faults.slow) { self.below(2_000) } else { 1 + self.below(5) });
         self.schedule(after, Event::Deliver { from, to, message });
     }
 
@@ -335,8 +345,12 @@ impl World {
         let after = ms(50 + self.below(1_500));
         self.schedule(after, Event::Start { node: at });
         // Whoever asked it learns nothing.
-        let gone: Vec<RequestId> =
-            self.asked.keys().filter(|request| request.0 % NODES as u64 == at as u64).copied().collect();
+        let gone: Vec<RequestId> = self
+            .asked
+            .keys()
+            .filter(|request| request.0 % NODES as u64 == at as u64)
+            .copied()
+            .collect();
         gone.into_iter().for_each(|request| {
             self.asked.remove(&request);
         });
@@ -354,15 +368,31 @@ impl World {
         if self.chance(500) {
             let blocking = self.chance(800);
             let repair = if blocking { ReadRepair::Blocking } else { ReadRepair::Background };
-            let floor = self.checks.floor(&key);
-            self.asked.insert(request, Asked::Read { key: key.clone(), floor, blocking });
-            let (keys, level) = (vec![key], Level::Quorum);
-            return self.give(at, Input::Read { id: request, keys, level, repair });
+            let (asked, keys) = self.part(number);
+            let floors =
+                keys.into_iter().map(|key| (key.clone(), self.checks.floor(&key))).collect();
+            self.asked.insert(request, Asked::Read { floors, blocking });
+            let level = Level::Quorum;
+            return self.give(at, Input::Read { id: request, asked, level, repair });
         }
         let read = self.read.get(&key).filter(|_| number >= COUNTERS).cloned();
         let read = read.filter(|_| self.conflicts == ConflictPolicy::Siblings && self.chance(600));
         let (change, added) = self.change(number, read.as_ref());
         self.write(at, request, key, change, read.as_ref(), added);
+    }
+
+    /// One key, or all from there on to another one, and perhaps one of them by name, too.
+    fn part(&mut self, number: u64) -> (Vec<leaderless::Asked>, Vec<CellKey>) {
+        if self.chance(500) {
+            return (vec![leaderless::Asked::Cell(key(number))], vec![key(number)]);
+        }
+        let last = number + self.below(KEYS - number);
+        let (from, to) = (key(number).bytes().clone(), key(last).next());
+        let mut asked = vec![leaderless::Asked::Range { from, to }];
+        if self.chance(200) {
+            asked.push(leaderless::Asked::Cell(key(last)));
+        }
+        (asked, (number..=last).map(key).collect())
     }
 
     fn change(&mut self, number: u64, read: Option<&Cell>) -> (Change, i128) {
@@ -426,27 +456,40 @@ impl World {
         }
     }
 
-    fn answered(&mut self, request: RequestId, result: Result<Vec<Cell>, crate::leaderless::Refused>) {
+    fn answered(
+        &mut self,
+        request: RequestId,
+        result: Result<Vec<(CellKey, Cell)>, leaderless::Refused>,
+    ) {
         let asked = self.asked.remove(&request).expect("answered once, and only what was asked");
         let Ok(mut cells) = result else {
             self.checks.refused += 1;
             return;
         };
-        let cell = cells.pop().expect("one cell was asked for");
         match asked {
             Asked::Write { key, dot, added } => {
                 self.checks.writes_answered += 1;
+                let (_, cell) = cells.pop().expect("one cell was changed");
                 self.checks.acknowledged(&key, dot, &cell, &self.nodes);
                 if added != 0 {
                     self.checks.sums.entry(key).or_default().0 += added;
                 }
             }
-            Asked::Read { key, floor, blocking } => {
+            Asked::Read { floors, blocking } => {
                 self.checks.reads_answered += 1;
-                if blocking {
-                    self.checks.read(&key, &cell, &floor, &self.nodes);
+                assert!(cells.is_sorted_by(|(one, _), (next, _)| one < next), "each cell once");
+                let mut cells: BTreeMap<CellKey, Cell> = cells.into_iter().collect();
+                assert!(
+                    cells.keys().all(|key| floors.contains_key(key)),
+                    "only what was asked for"
+                );
+                for (key, floor) in floors {
+                    let cell = cells.remove(&key).unwrap_or_default();
+                    if blocking {
+                        self.checks.read(&key, &cell, &floor, &self.nodes);
+                    }
+                    self.read.insert(key, cell);
                 }
-                self.read.insert(key, cell);
             }
         }
     }

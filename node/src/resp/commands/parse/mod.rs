@@ -8,6 +8,7 @@ pub(super) mod connection;
 mod expiry;
 pub(super) mod hashes;
 pub(super) mod keys;
+pub(super) mod leaderless;
 pub(super) mod refuse;
 pub(super) mod server;
 pub(super) mod session;

@@ -54,6 +54,7 @@ pub(in super::super) fn once(arguments: &Arguments<'_>) -> Parsed {
         | Command::Keyspace(_)
         | Command::Wait(_)
         | Command::Session(_)
+        | Command::Quorum(_)
         | Command::Transaction(_)
         | Command::Connection(_)
         | Command::Client(_)

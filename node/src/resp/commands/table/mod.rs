@@ -4,6 +4,7 @@ mod cluster;
 mod connection;
 mod hashes;
 mod keys;
+mod leaderless;
 mod not_offered;
 mod server;
 mod session;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 
 use super::{CommandError, Spec};
 
-const TABLES: [&[Spec]; 9] = [
+const TABLES: [&[Spec]; 10] = [
     strings::STRINGS,
     keys::KEYS,
     hashes::HASHES,
@@ -25,6 +26,7 @@ const TABLES: [&[Spec]; 9] = [
     server::SERVER,
     cluster::CLUSTER,
     session::SESSION,
+    leaderless::LEADERLESS,
 ];
 
 /// The longest name, with room to spare: a longer word is no command.

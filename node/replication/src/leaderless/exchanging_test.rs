@@ -1,0 +1,104 @@
+//! Two replicas that compare themselves, with disks that are done at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_model::{ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, NodeId, Time, WallTime};
+
+use super::range_test::Applied;
+use super::{CellKey, Input, Message, Output, Place, Replica, Settings, Span, Standing};
+use crate::causal::{Cell, Change, Content};
+
+struct Pair {
+    now: Time,
+    replicas: [Replica; 2],
+    cells: [Applied; 2],
+}
+
+const fn id(at: usize) -> NodeId {
+    NodeId(at as u128 + 1)
+}
+
+impl Pair {
+    fn new(cells: [BTreeMap<CellKey, Cell>; 2], standings: [Standing; 2]) -> Self {
+        let cells = cells.map(Applied);
+        let replica = |at: usize| {
+            let (span, seed) = (Span { from: Place(0), to: Place(1 << 40) }, at as u64);
+            let settings = Settings::default();
+            Replica::new(id(at), settings, span, seed, standings[at], Time::ZERO, &cells[at])
+        };
+        let replicas = [replica(0), replica(1)];
+        let mut pair = Self { now: Time::ZERO, replicas, cells };
+        let dc = Datacenter::new("dc").unwrap();
+        for at in 0..2 {
+            let owners = (0..2).map(|node| (id(node), dc.clone())).collect();
+            pair.give(at, Input::Owners { owners, policy: LeaderlessPolicy::default() });
+        }
+        pair
+    }
+
+    fn run_for(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some(at) = (0..2).min_by_key(|at| self.replicas[*at].deadline())
+            && self.replicas[at].deadline() <= end
+        {
+            self.now = self.now.max(self.replicas[at].deadline());
+            self.give(at, Input::Tick);
+        }
+    }
+
+    /// And everything that follows from it.
+    fn give(&mut self, at: usize, input: Input) {
+        let mut inputs = vec![(at, input)];
+        while let Some((at, input)) = inputs.pop() {
+            let wall = WallTime(1_000_000);
+            self.replicas[at].step(self.now, wall, input, &self.cells[at]);
+            let mut next = Vec::new();
+            while let Some(output) = self.replicas[at].pop_output() {
+                match output {
+                    Output::Persist { id, .. } => next.push((at, Input::Persisted { id })),
+                    Output::Apply { cells } => self.cells[at].0.extend(cells),
+                    Output::Send { message, .. } => next.push((1 - at, received(at, message))),
+                    Output::Filled | Output::Answer { .. } => {}
+                }
+            }
+            // What was first is taken first.
+            inputs.extend(next.into_iter().rev());
+        }
+    }
+}
+
+fn received(from: usize, message: Message) -> Input {
+    Input::Message { from: id(from), message }
+}
+
+/// The fields of one hash, or others of one place.
+fn cells(numbers: impl Iterator<Item = u32>) -> BTreeMap<CellKey, Cell> {
+    let content = Content::Value { value: Bytes::from_static(b"value"), expiry: None };
+    let one = |number: u32| {
+        let mut cell = Cell::default();
+        let dot = Dot { actor: ActorId(1), counter: u64::from(number) + 1 };
+        cell.change(dot, Hlc(1), Change::Put { content: content.clone(), context: None });
+        (CellKey::new(Bytes::from(format!("\0\0hash{number:05}"))).unwrap(), cell)
+    };
+    numbers.map(one).collect()
+}
+
+#[test]
+fn places_of_many_cells_are_compared_to_their_end() {
+    let (even, odd) = (cells((0..10_000).step_by(2)), cells((1..10_000).step_by(2)));
+    let mut pair = Pair::new([even, odd], [Standing::Whole; 2]);
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.cells[0].0.len(), 10_000);
+    assert_eq!(pair.cells[0].0, pair.cells[1].0);
+}
+
+#[test]
+fn a_replica_is_filled_with_places_of_many_cells() {
+    let standings = [Standing::Whole, Standing::Filling];
+    let mut pair = Pair::new([cells(0..20_000), BTreeMap::new()], standings);
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.cells[1].0.len(), 20_000);
+    assert_eq!(pair.replicas[1].standing(), Standing::Whole);
+}

@@ -1,0 +1,58 @@
+//! Stores without leaders: concurrent values, and how many replicas must answer.
+
+use bytes::Bytes;
+use quorate_group::{Read, Write};
+use quorate_model::Level;
+
+use super::{Parsed, read, write};
+use crate::resp::commands::arguments::upper;
+use crate::resp::commands::{Arguments, Command, CommandError, QuorumCommand};
+
+pub(in super::super) fn vget(arguments: &Arguments<'_>) -> Parsed {
+    Ok(read(Read::Siblings { key: arguments.owned(1) }))
+}
+
+pub(in super::super) fn vset(arguments: &Arguments<'_>) -> Parsed {
+    let context = match arguments.from(3) {
+        [] => None,
+        words => Some(context(words)?),
+    };
+    Ok(write(Write::SetSibling { key: arguments.owned(1), value: arguments.owned(2), context }))
+}
+
+pub(in super::super) fn vdel(arguments: &Arguments<'_>) -> Parsed {
+    let context = context(arguments.from(2))?;
+    Ok(write(Write::DeleteSiblings { key: arguments.owned(1), context }))
+}
+
+pub(in super::super) fn quorum(arguments: &Arguments<'_>) -> Parsed {
+    Ok(Command::Quorum(match arguments.from(1) {
+        [] => QuorumCommand::Get,
+        [reset] if reset.eq_ignore_ascii_case(b"reset") => QuorumCommand::Reset,
+        [read, write] => QuorumCommand::Set { read: level(read)?, write: write_level(write)? },
+        _ => {
+            let text =
+                "ERR QUORUM takes a level for reads and one for writes, or RESET, or nothing";
+            return Err(CommandError::other(text));
+        }
+    }))
+}
+
+/// CONTEXT and what VGET gave out.
+fn context(words: &[Bytes]) -> Result<Bytes, CommandError> {
+    match words {
+        [option, context] if option.eq_ignore_ascii_case(b"context") => Ok(context.clone()),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn level(word: &[u8]) -> Result<Level, CommandError> {
+    upper(word).parse().map_err(|error| CommandError::Other(format!("ERR {error}")))
+}
+
+fn write_level(word: &[u8]) -> Result<Level, CommandError> {
+    if word.eq_ignore_ascii_case(b"any") {
+        return Err(CommandError::other("ERR ANY counts hints, which are not offered: use ONE"));
+    }
+    level(word)
+}

@@ -1,0 +1,18 @@
+//! The commands of stores without leaders, which are ours: rows of the table, nothing else.
+
+use crate::resp::commands::Spec;
+use crate::resp::commands::parse::leaderless;
+
+pub(super) const LEADERLESS: &[Spec] = &[
+    Spec::new("quorum", -1, "noscript loading stale fast", "@fast @connection", leaderless::quorum)
+        .about("connection", "", "How many replicas answer the connection's reads and writes."),
+    Spec::new("vdel", 4, "write fast", "@write @string @fast", leaderless::vdel)
+        .about("string", "", "Deletes the concurrent values that a context covers.")
+        .keys("RW delete", 1, 0, 1),
+    Spec::new("vget", 2, "readonly fast", "@read @string @fast", leaderless::vget)
+        .about("string", "", "Reads all concurrent values of a string, and their context.")
+        .keys("RO access", 1, 0, 1),
+    Spec::new("vset", -3, "write denyoom fast", "@write @string @fast", leaderless::vset)
+        .about("string", "", "Writes a string in the place of the values that a context covers.")
+        .keys("RW access update", 1, 0, 1),
+];

@@ -1,0 +1,153 @@
+//! Connections to a store without leaders: levels, what is refused and why, and what clients are shown as the cluster.
+
+use quorate_group::host::Failure;
+use quorate_model::{GroupId, LeaderlessPolicy, Level, NodeId, ShardId};
+
+use super::Port;
+use super::memory_store::MemoryStore;
+use super::session_test::connect;
+
+const DECLARED: LeaderlessPolicy = LeaderlessPolicy {
+    read: Level::Count(1),
+    write: Level::Quorum,
+    conflicts: quorate_model::ConflictPolicy::LastWriterWins,
+};
+
+/// Three shards with a replica on each of three nodes. We are node 1.
+fn store() -> MemoryStore {
+    let store = MemoryStore::new(3, 3);
+    store.reroute(|routing| routing.leaderless = Some(DECLARED));
+    store
+}
+
+fn levels(store: &MemoryStore) -> Vec<Option<Level>> {
+    store.executed().iter().map(|request| request.quorum).collect()
+}
+
+#[tokio::test]
+async fn a_connection_reads_and_writes_at_its_own_levels_until_it_gives_them_up() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    client.ask("quorum\nset a 1", "*2|$3|ONE|$6|QUORUM|+OK|").await;
+    client.ask("quorum 2 all\nget a\nset a 2", "+OK|$1|1|+OK|").await;
+    client.ask("quorum\nquorum reset\nget a", "*2|$1|2|$3|ALL|+OK|$1|2|").await;
+    client.ask("quorum all all\nreset\nget a", "+OK|+RESET|$1|2|").await;
+    let (two, all) = (Some(Level::Count(2)), Some(Level::All));
+    assert_eq!(levels(&store), [None, two, all, None, None]);
+}
+
+#[tokio::test]
+async fn a_wrong_level_changes_nothing() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    client.ask("quorum 2 2", "+OK|").await;
+    for line in ["quorum one none", "quorum one any", "quorum one", "quorum 0 1"] {
+        assert!(client.answer(line).await.starts_with("-ERR "), "{line}");
+    }
+    client.ask("quorum", "*2|$1|2|$1|2|").await;
+}
+
+#[tokio::test]
+async fn a_store_with_leaders_has_no_levels_and_no_concurrent_values() {
+    let store = MemoryStore::new(1, 1);
+    let mut client = connect(&store, Port::Plain);
+    for line in ["quorum", "quorum one one", "quorum reset"] {
+        client.ask(line, "-ERR QUORUM is for leaderless stores|").await;
+    }
+    for line in ["vget a", "vset a 1", "vset a 1 context c", "vdel a context c"] {
+        client.ask(line, "-ERR VGET, VSET and VDEL are for leaderless stores|").await;
+    }
+    assert!(levels(&store).iter().all(Option::is_none));
+}
+
+#[tokio::test]
+async fn what_needs_a_leader_is_refused_with_the_reason() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    for line in ["wait 1 100", "waitaof 0 1 100", "session get", "session set reads replica"] {
+        let answer = client.answer(line).await;
+        assert!(answer.starts_with("-ERR ") && answer.contains("leaderless"), "{line}: {answer}");
+    }
+    client.ask("readonly\nreadwrite\nunwatch", "+OK|+OK|+OK|").await;
+    assert!(store.executed().is_empty() && store.waits().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_of_a_transaction_is_done() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    let why = "-ERR a leaderless store has no transactions: no replica knows for certain what a key holds|";
+    let discarded = "-EXECABORT Transaction discarded: a leaderless store has no transactions|";
+    client.ask("watch a", why).await;
+    let answers = format!("+OK|{why}{why}{discarded}");
+    client.ask("multi\nset a 1\nping\nexec", &answers).await;
+    client.ask("multi\nonce t exec", &format!("+OK|{discarded}")).await;
+    client.ask("exec", "-ERR EXEC without MULTI|").await;
+    client.ask("multi\ndiscard\nping", "+OK|+OK|+PONG|").await;
+    assert!(store.executed().is_empty());
+}
+
+#[tokio::test]
+async fn reads_of_a_readonly_connection_keep_to_its_level() {
+    let store = store();
+    for port in [Port::Plain, Port::Cluster] {
+        let mut client = connect(&store, port);
+        client.ask("readonly\nquorum all all\nget a", "+OK|+OK|$-1|").await;
+    }
+    assert_eq!(levels(&store), [Some(Level::All), Some(Level::All)]);
+    assert!(store.reads().is_empty());
+}
+
+#[tokio::test]
+async fn a_quorum_that_was_not_reached_says_who_answered() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    let failure = |writes| Failure::NoQuorum { answered: 1, needed: 2, writes };
+    (0..3).for_each(|shard| store.fail(shard, failure(true)));
+    let text = "-NOQUORUM 1 of 2 replicas answered in time";
+    client.ask("set a 1", &format!("{text}; the write may still take effect|")).await;
+    (0..3).for_each(|shard| store.fail(shard, failure(false)));
+    client.ask("get a", &format!("{text}|")).await;
+}
+
+#[tokio::test]
+async fn the_node_that_is_asked_is_shown_as_the_master_of_what_it_holds() {
+    let store = store();
+    store.reroute(|routing| routing.shards[1].hosted = false);
+    let mut client = connect(&store, Port::Cluster);
+    let node =
+        |id: u8| format!("*4|$8|10.0.0.{id}|:6380|$40|{}|*0|", NodeId(id.into()).cluster_name());
+    let row = |first: u16, last: u16, ids: [u8; 3]| {
+        format!("*5|:{first}|:{last}|{}{}{}", node(ids[0]), node(ids[1]), node(ids[2]))
+    };
+    let expected =
+        [row(0, 5460, [1, 2, 3]), row(5461, 10921, [2, 1, 3]), row(10922, 16383, [1, 2, 3])];
+    client.ask("cluster slots", &format!("*3|{}", expected.concat())).await;
+    let nodes = client.answer("cluster nodes").await;
+    assert!(nodes.contains("myself,master - 0 0 1 connected 0-5460 10922-16383\n"), "{nodes}");
+    let slave = format!("slave {} 0 0 0 connected\n", NodeId(1).cluster_name());
+    assert!(nodes.contains(&slave), "{nodes}");
+    assert_eq!(client.answer("cluster shards").await.matches("master").count(), 3);
+    assert!(client.answer("cluster info").await.contains("cluster_slots_ok:16384"));
+    client.ask("role", "*3|$6|master|:0|*0|").await;
+    let info = client.answer("info replication").await;
+    assert!(info.contains("role:master\r\nmode:leaderless\r\nconnected_slaves:0\r\n"), "{info}");
+}
+
+/// Slot 15495, the last third.
+const OF_SHARD_2: &str = "a";
+
+#[tokio::test]
+async fn the_cluster_port_serves_every_shard_with_a_replica_here_and_sends_clients_on_for_others() {
+    let store = store();
+    let mut client = connect(&store, Port::Cluster);
+    client.ask(&format!("set {OF_SHARD_2} 1"), "+OK|").await;
+    store.reroute(|routing| routing.shards[2].hosted = false);
+    client.ask(&format!("set {OF_SHARD_2} 1"), "-MOVED 15495 10.0.0.3:6380|").await;
+    // Whom clients are sent to by default is this node, and it has no replica: another one has.
+    store.reroute(|routing| routing.shards[2].leader = Some(NodeId(1)));
+    client.ask(&format!("set {OF_SHARD_2} 1"), "-MOVED 15495 10.0.0.2:6380|").await;
+    store.reroute(|routing| routing.shards[2].hosted = true);
+    store.fail(2, Failure::Filling { group: GroupId::Shard(ShardId(2)) });
+    client.ask(&format!("set {OF_SHARD_2} 1"), "-MOVED 15495 10.0.0.2:6380|").await;
+}

@@ -1,0 +1,62 @@
+//! Stores without leaders, and what their clients say.
+
+use quorate_node::node::Announcement;
+use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, RedisResult};
+
+use super::{Dev, PATIENCE, connect, eventually};
+
+/// Three nodes, one shard, and concurrent values kept.
+pub(crate) fn start_leaderless() -> Dev {
+    Dev::start(&[
+        "--mode",
+        "leaderless",
+        "--nodes",
+        "3",
+        "--shards",
+        "1",
+        "--leaderless",
+        r#"{"conflicts":"Siblings"}"#,
+    ])
+}
+
+pub(crate) async fn ask<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    words: &[&str],
+) -> RedisResult<T> {
+    redis::cmd(words[0]).arg(&words[1..]).query_async(connection).await
+}
+
+/// A connection that reads and writes at these levels.
+pub(crate) async fn quorum(
+    node: &Announcement,
+    read: &str,
+    write: &str,
+) -> RedisResult<MultiplexedConnection> {
+    let mut connection = connect(&node.addresses.plain, PATIENCE).await?;
+    ask::<()>(&mut connection, &["QUORUM", read, write]).await?;
+    Ok(connection)
+}
+
+/// The context, and the values in order.
+pub(crate) async fn vget(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> (String, Vec<String>) {
+    let mut answer: Vec<String> = ask(connection, &["VGET", key]).await.unwrap();
+    let context = answer.remove(0);
+    answer.sort();
+    (context, answer)
+}
+
+/// What INFO says of a node's only shard under this name.
+pub(crate) async fn info(node: &Announcement, name: &str) -> u64 {
+    eventually("INFO", || async {
+        let mut connection = connect(&node.addresses.plain, PATIENCE).await.ok()?;
+        let text: String = ask(&mut connection, &["INFO", "replication"]).await.ok()?;
+        let fields = text.lines().find_map(|line| line.strip_prefix("shard-0:"))?;
+        let prefix = format!("{name}=");
+        fields.split(',').find_map(|field| field.strip_prefix(&prefix))?.parse().ok()
+    })
+    .await
+}
