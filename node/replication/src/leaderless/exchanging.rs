@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::kernel::Kernel;
 use super::message::Listed;
-use super::{CellKey, Cells, Message, NodeAt, Settings};
+use super::{CellKey, Cells, HashTree, Message, NodeAt, Settings};
 use crate::causal::{Cell, CellDigest};
 
 /// Nodes of which one message tells the hashes, and leaves of which one lists the cells.
@@ -34,6 +34,8 @@ pub(super) struct Exchanging {
     numbers: u64,
     next_at: Time,
     under_way: Option<Exchange>,
+    /// How many leaves were read again.
+    scrubbed: u32,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Exchanging {
     pub(super) fn new(kernel: &mut Kernel) -> Self {
         let next_at = kernel.now.after(kernel.random.up_to(kernel.settings.exchange_interval));
         let numbers = kernel.random.next();
-        Self { last: None, numbers, next_at, under_way: None }
+        Self { last: None, numbers, next_at, under_way: None, scrubbed: 0 }
     }
 
     pub(super) fn deadline(&self) -> Time {
@@ -84,7 +86,10 @@ impl Exchanging {
             return;
         }
         match self.under_way.as_ref().map(|exchange| exchange.step) {
-            None => self.begin(kernel),
+            None => {
+                self.scrub(kernel, cells);
+                self.begin(kernel);
+            }
             Some(Step::Waiting(_)) => self.end(kernel),
             Some(Step::Sending(_)) => self.ask(kernel, cells),
         }
@@ -110,6 +115,16 @@ impl Exchanging {
         let (found, more) = (false, false);
         self.under_way = Some(Exchange { peer, number, open, found, more, bytes, step });
         kernel.send(peer, message);
+    }
+
+    /// Reads one leaf: the tree is of what was written, and rows that are never read would never be found to be lost.
+    fn scrub(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
+        let leaf = kernel.tree.leaf(self.scrubbed);
+        self.scrubbed = self.scrubbed.wrapping_add(1);
+        let here = leaf_cells(kernel, cells, leaf);
+        if here.len() < LEAF_CELLS_MAX && HashTree::hash_of(&here) != kernel.tree.hash(leaf) {
+            kernel.damaged(format!("the cells of {leaf:?} are not those that were written"));
+        }
     }
 
     fn end(&mut self, kernel: &Kernel) {
@@ -200,10 +215,12 @@ impl Exchanging {
             sent.extend(here.filter(|(key, _)| wanting.contains(&(leaf, short_key(key, number)))));
         }
         // INV-97: what is known on both sides goes to both, never the one in place of the other.
-        let taken = kernel.merge(cells, told).is_some();
-        exchange.more |= more || !taken;
-        if taken {
-            let news = told.iter().filter_map(|(key, theirs)| {
+        let taken: Vec<(CellKey, Cell)> =
+            told.iter().filter(|one| kernel.takes(one)).cloned().collect();
+        let merged = kernel.merge(cells, &taken).is_some();
+        exchange.more |= more || !merged || taken.len() < told.len();
+        if merged {
+            let news = taken.iter().filter_map(|(key, theirs)| {
                 let cell = kernel.cell(cells, key)?;
                 (!theirs.knows(&cell)).then(|| (key.clone(), cell))
             });

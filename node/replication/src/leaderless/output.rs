@@ -34,6 +34,10 @@ pub enum Output {
     },
     /// The replica counts from now on. To be remembered; forgetting it costs another filling.
     Filled,
+    /// Its cells are not what they were; it cannot go on with them.
+    Damaged {
+        why: String,
+    },
     /// One cell for each change or key of the request, in its order.
     Answer {
         id: RequestId,

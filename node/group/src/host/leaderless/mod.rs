@@ -12,7 +12,10 @@ mod standing;
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
-use quorate_replication::leaderless::{self, Input, Output, PersistId, Replica, Standing};
+use quorate_replication::causal::Cell;
+use quorate_replication::leaderless::{
+    self, CellKey, Input, Output, PersistId, Replica, Standing,
+};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
 
@@ -101,6 +104,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shards.hosted.get(&shard).map(|hosted| &hosted.replica)
     }
 
+    /// What its replica knows of a cell, durable or not, to look at.
+    #[must_use]
+    pub fn cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
+        let hosted = self.shards.hosted.get(&shard)?;
+        let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard));
+        Some(hosted.replica.cell(key, &cells))
+    }
+
     pub(super) fn shard_message(
         &mut self,
         from: NodeId,
@@ -176,6 +187,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.shared.note_unflushed(group);
                 self.shared.status_changed = true;
             }
+            Output::Damaged { why } => self.refill(id, why),
             Output::Answer { id: request, result } => {
                 self.shard_answered(id, RequestId(request.0), result);
             }
