@@ -42,13 +42,6 @@ pub struct HybridClock {
     newest: Hlc,
 }
 
-/// A time further ahead of this node's clock than is allowed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a time {ahead:?} ahead of this node's clock")]
-pub struct AheadOfTime {
-    pub ahead: Duration,
-}
-
 impl VersionVector {
     #[must_use]
     pub fn counter(&self, actor: ActorId) -> u64 {
@@ -129,6 +122,12 @@ impl Hlc {
     pub const fn wall(self) -> WallTime {
         WallTime(self.0 >> Self::LOGICAL_BITS)
     }
+
+    /// Whether it is further ahead of a clock that shows `wall` than clocks may be apart.
+    #[must_use]
+    pub fn is_ahead(self, wall: WallTime, drift_max: Duration) -> bool {
+        Duration::from_millis(self.wall().0.saturating_sub(wall.0)) > drift_max
+    }
 }
 
 impl HybridClock {
@@ -139,25 +138,7 @@ impl HybridClock {
         self.newest
     }
 
-    /// Every later tick is after `told`.
-    ///
-    /// # Errors
-    /// [`AheadOfTime`]: nothing was learnt. One clock that is wrong must not carry all others along.
-    pub fn observe(
-        &mut self,
-        told: Hlc,
-        wall: WallTime,
-        drift_max: Duration,
-    ) -> Result<(), AheadOfTime> {
-        let ahead = Duration::from_millis(told.wall().0.saturating_sub(wall.0));
-        if ahead > drift_max {
-            return Err(AheadOfTime { ahead });
-        }
-        self.pass(told);
-        Ok(())
-    }
-
-    /// Every later tick is after `time`, however far ahead that is: it is this replica's own.
+    /// Every later tick is after `time`. One clock that is wrong must not carry all others along: ask [`Hlc::is_ahead`] first.
     pub fn pass(&mut self, time: Hlc) {
         self.newest = self.newest.max(time);
     }
@@ -195,16 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn a_hybrid_clock_passes_what_it_was_told_and_refuses_the_far_future() {
+    fn a_hybrid_clock_passes_what_it_was_told_and_tells_the_far_future() {
         let (wall, drift) = (WallTime(1_000), Duration::from_millis(500));
         let mut clock = HybridClock::default();
         let first = clock.tick(wall);
         assert_eq!(first, Hlc::at(wall));
         assert!(clock.tick(WallTime(10)) > first, "the wall went back, the clock does not");
-        clock.observe(Hlc::at(WallTime(1_400)), wall, drift).unwrap();
+        clock.pass(Hlc::at(WallTime(1_400)));
         assert!(clock.tick(wall) > Hlc::at(WallTime(1_400)));
-        let refused = clock.observe(Hlc::at(WallTime(1_501)), wall, drift);
-        assert_eq!(refused, Err(AheadOfTime { ahead: Duration::from_millis(501) }));
-        assert!(clock.tick(wall) < Hlc::at(WallTime(1_401)));
+        assert!(!Hlc::at(WallTime(1_500)).is_ahead(wall, drift));
+        assert!(Hlc::at(WallTime(1_501)).is_ahead(wall, drift));
     }
 }

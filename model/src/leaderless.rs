@@ -55,16 +55,14 @@ pub struct Need {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM")]
+#[error(
+    "{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM"
+)]
 pub struct LevelError(pub String);
 
 impl Default for LeaderlessPolicy {
     fn default() -> Self {
-        Self {
-            read: Level::Quorum,
-            write: Level::Quorum,
-            conflicts: ConflictPolicy::default(),
-        }
+        Self { read: Level::Quorum, write: Level::Quorum, conflicts: ConflictPolicy::default() }
     }
 }
 

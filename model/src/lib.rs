@@ -15,7 +15,7 @@ mod slot;
 mod time;
 mod topology;
 
-pub use causality::{ActorId, AheadOfTime, Dot, Hlc, HybridClock, VersionVector};
+pub use causality::{ActorId, Dot, Hlc, HybridClock, VersionVector};
 pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
 pub use leaderless::{ConflictPolicy, LeaderlessPolicy, Level, LevelError, Need};
 pub use policy::{

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_model::planted::Bug;
 
+use crate::kind::Kind;
 use crate::run::{Summary, Violation, run};
 use crate::verdict::Broken;
 
@@ -21,16 +22,21 @@ pub fn keep_panics() {
 ///
 /// # Errors
 /// What was broken.
-pub fn attempt(seed: u64, traced: bool, bug: Option<Bug>) -> Result<Summary, Box<Violation>> {
+pub fn attempt(
+    kind: Kind,
+    seed: u64,
+    traced: bool,
+    bug: Option<Bug>,
+) -> Result<Summary, Box<Violation>> {
     plant(bug);
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, traced)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(kind, seed, traced)));
     plant(None);
     match outcome {
         Ok(Ok(summary)) => Ok(summary),
         Ok(Err(violation)) => Err(Box::new(violation)),
         Err(_) => {
             let broken = Broken { checker: "assert", what: PANIC.take() };
-            Err(Box::new(Violation { seed, broken, trace: String::new() }))
+            Err(Box::new(Violation { kind, seed, broken, trace: String::new() }))
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use quorate_group::host::{Failure, ReadLevel, Reply, Request};
-use quorate_model::{ShardId, Slot, Time};
+use quorate_group::host::{Failure, Reply, Request};
+use quorate_model::{ShardId, Time};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -11,7 +11,7 @@ use crate::machine::MachineId;
 use crate::workload::{Attempt, ClientId, Workload};
 
 pub(crate) struct Clients {
-    pub(crate) workload: Workload,
+    pub(crate) workload: Box<dyn Workload>,
     clients: BTreeMap<ClientId, Client>,
     next_attempt: u64,
     astray: u32,
@@ -29,9 +29,9 @@ struct Client {
 }
 
 impl Clients {
-    pub(crate) fn new(clients: usize, keys: usize, astray: u32) -> Self {
+    pub(crate) fn new(clients: usize, workload: Box<dyn Workload>, astray: u32) -> Self {
         let clients = (0..clients).map(|id| (ClientId(id), Client::default())).collect();
-        Self { workload: Workload::new(keys), clients, next_attempt: 0, astray, faithful: None }
+        Self { workload, clients, next_attempt: 0, astray, faithful: None }
     }
 
     pub(crate) fn ids(&self) -> Vec<ClientId> {
@@ -78,15 +78,12 @@ impl Clients {
         if !self.is_waiting(id, attempt) {
             return None;
         }
-        let operation = self.workload.operation(id)?;
-        let shard = self.shard(id, shards)?;
-        Some(Request::Execute { shard, operation, level: ReadLevel::Linearizable })
+        self.workload.request(id, shards)
     }
 
     /// The shard that the client's call is about.
     pub(crate) fn shard(&self, id: ClientId, shards: u16) -> Option<ShardId> {
-        let operation = self.workload.operation(id)?;
-        Some(Slot::of_key(operation.keys()[0]).shard(shards))
+        self.workload.shard(id, shards)
     }
 
     pub(crate) fn answer(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use quorate_model::planted::Bug;
-use quorate_sim::{BUGS, Expectation, Violation, attempt};
+use quorate_sim::{Expectation, Kind, Violation, attempt, bugs};
 
 /// Who found a bug.
 #[derive(Default)]
@@ -26,12 +26,12 @@ struct Seen {
 }
 
 #[expect(clippy::print_stdout, reason = "the result is this program's output")]
-pub(super) fn run(name: &str, from: u64, seeds: u64) -> ExitCode {
+pub(super) fn run(kind: Kind, name: &str, from: u64, seeds: u64) -> ExitCode {
     if cfg!(not(feature = "planted")) {
         println!("built without the feature `planted`: cargo xtask planted builds it");
         return ExitCode::from(2);
     }
-    let chosen = BUGS.iter().filter(|(_, known, _)| name == "all" || name == *known);
+    let chosen = bugs(kind).iter().filter(|(_, known, _)| name == "all" || name == *known);
     let (mut passed, mut failed, mut newest) = (0u64, 0u64, from);
     for (bug, name, expectation) in chosen {
         let Expectation::Found(expected) = expectation else {
@@ -39,7 +39,7 @@ pub(super) fn run(name: &str, from: u64, seeds: u64) -> ExitCode {
             continue;
         };
         let started = Instant::now();
-        let caught = hunt(*bug, expected, from, seeds);
+        let caught = hunt(kind, *bug, expected, from, seeds);
         let took = started.elapsed().as_secs_f64();
         let others = others(&caught);
         newest = newest.max(caught.newest);
@@ -55,10 +55,10 @@ pub(super) fn run(name: &str, from: u64, seeds: u64) -> ExitCode {
         }
     }
     if passed + failed == 0 {
-        println!("there is no bug {name}; there are: {}", names().join(", "));
+        println!("there is no bug {name}; there are: {}", names(kind).join(", "));
         return ExitCode::from(2);
     }
-    let unclean = clean(from, newest);
+    let unclean = clean(kind, from, newest);
     match &unclean {
         None => println!("seeds {from} to {newest} are clean without a bug"),
         Some(violation) => {
@@ -71,8 +71,8 @@ pub(super) fn run(name: &str, from: u64, seeds: u64) -> ExitCode {
     if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn names() -> Vec<&'static str> {
-    BUGS.iter().map(|(_, name, _)| *name).collect()
+fn names(kind: Kind) -> Vec<&'static str> {
+    bugs(kind).iter().map(|(_, name, _)| *name).collect()
 }
 
 fn others(caught: &Catch) -> String {
@@ -85,10 +85,10 @@ fn others(caught: &Catch) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "one seed is run to be read")]
-fn hunt(bug: Bug, expected: &[&str], from: u64, seeds: u64) -> Catch {
+fn hunt(kind: Kind, bug: Bug, expected: &[&str], from: u64, seeds: u64) -> Catch {
     let caught = Mutex::new(Catch::default());
     on_every_core(from, from + seeds, |seed| {
-        let outcome = attempt(seed, seeds == 1, Some(bug));
+        let outcome = attempt(kind, seed, seeds == 1, Some(bug));
         if let Err(violation) = &outcome
             && seeds == 1
         {
@@ -113,9 +113,9 @@ fn hunt(bug: Bug, expected: &[&str], from: u64, seeds: u64) -> Catch {
 }
 
 /// The first violation without any bug.
-fn clean(from: u64, through: u64) -> Option<Violation> {
+fn clean(kind: Kind, from: u64, through: u64) -> Option<Violation> {
     let broken = Mutex::new(None);
-    on_every_core(from, through + 1, |seed| match attempt(seed, false, None) {
+    on_every_core(from, through + 1, |seed| match attempt(kind, seed, false, None) {
         Ok(_) => true,
         Err(violation) => {
             broken

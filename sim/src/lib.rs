@@ -8,6 +8,7 @@ mod attempt;
 mod checkers;
 mod clients;
 mod cluster;
+mod kind;
 mod machine;
 mod nemesis;
 mod network;
@@ -20,6 +21,7 @@ mod verdict;
 mod workload;
 
 pub use attempt::{attempt, keep_panics};
-pub use planted::{BUGS, Expectation};
+pub use kind::Kind;
+pub use planted::{Expectation, bugs};
 pub use run::{Summary, Violation, run};
 pub use verdict::Broken;

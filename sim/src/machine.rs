@@ -5,8 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
 use quorate_model::{
-    Addresses, GroupId, LogIndex, Member, Name, NodeId, StoreId, Time, Topology, WallTime,
+    Addresses, ConflictPolicy, GroupId, Hlc, LogIndex, Member, Name, NodeId, StoreId, Time,
+    Topology, WallTime,
 };
+use quorate_replication::causal::Cell;
+use quorate_replication::leaderless::{self, CellKey, Standing};
 use quorate_replication::single_leader::Replica;
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model;
@@ -50,6 +53,8 @@ pub(crate) struct Machine {
     pub(crate) state: model::Store,
     host: Option<SimulatedHost>,
     clock: Clock,
+    /// How far ahead of its clock a write's time may be.
+    drift_max: Duration,
     pub(crate) paused_until: Option<Time>,
     /// When the next wake-up event is due, so that there is one at a time.
     pub(crate) wakes_at: Option<Time>,
@@ -82,6 +87,7 @@ impl Machine {
             state: model::Store::new(),
             host: None,
             clock,
+            drift_max: Duration::ZERO,
             paused_until: None,
             wakes_at: None,
             disk_slower: 1,
@@ -105,6 +111,7 @@ impl Machine {
         self.disk_scheduled = false;
         self.flush_scheduled = false;
         self.gathered_at = None;
+        self.drift_max = options.host.leaderless.drift_max;
         let start = Start {
             node: self.node,
             store,
@@ -196,6 +203,33 @@ impl Machine {
     pub(crate) fn rows(&self, group: GroupId) -> Result<Vec<(Bytes, Bytes)>, String> {
         let host = self.host.as_ref().ok_or_else(|| format!("{:?} does not run", self.id))?;
         host.rows(group).map_err(|error| error.to_string())
+    }
+
+    /// What the replica of a shard without a leader knows of a cell.
+    pub(crate) fn cell(&self, group: GroupId, key: &CellKey) -> Option<Cell> {
+        let GroupId::Shard(shard) = group else { return None };
+        self.host.as_ref()?.cell(shard, key)
+    }
+
+    /// Every shard without a leader that is hosted.
+    pub(crate) fn standings(&self) -> Vec<(GroupId, Standing)> {
+        let shards = self.status().into_iter().flat_map(|status| status.shards);
+        shards.map(|shard| (GroupId::Shard(shard.shard), shard.standing)).collect()
+    }
+
+    pub(crate) fn standing(&self, group: GroupId) -> Option<Standing> {
+        let GroupId::Shard(shard) = group else { return None };
+        self.host.as_ref()?.shard(shard).map(leaderless::Replica::standing)
+    }
+
+    /// Whether no replica here may take a write of that time.
+    pub(crate) fn is_ahead(&self, now: Time, time: Hlc) -> bool {
+        time.is_ahead(self.wall(now), self.drift_max)
+    }
+
+    pub(crate) fn last_writer_wins(&self) -> bool {
+        let policy = self.topology().and_then(|topology| topology.mode.leaderless());
+        policy.is_some_and(|policy| policy.conflicts == ConflictPolicy::LastWriterWins)
     }
 
     pub(crate) fn topology(&self) -> Option<&Topology> {

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use quorate_sim::Kind;
 
 /// What the command line asks for.
 struct Arguments {
+    kind: Kind,
     seeds: u64,
     from: u64,
     /// Instead of a number of seeds.
@@ -22,13 +24,13 @@ fn main() -> ExitCode {
     quorate_sim::keep_panics();
     match arguments() {
         Ok(arguments) => match &arguments.planted {
-            Some(name) => hunt::run(name, arguments.from, arguments.seeds),
-            None => sweep::run(arguments.from, arguments.seeds, arguments.duration),
+            Some(name) => hunt::run(arguments.kind, name, arguments.from, arguments.seeds),
+            None => sweep::run(arguments.kind, arguments.from, arguments.seeds, arguments.duration),
         },
         Err(error) => {
             eprintln!("quorate-sim: {error:#}");
             eprintln!(
-                "usage: quorate-sim --mode single-leader --seeds N [--from S] [--minutes M] [--planted all|NAME]"
+                "usage: quorate-sim --mode single-leader|leaderless --seeds N [--from S] [--minutes M] [--planted all|NAME]"
             );
             ExitCode::from(2)
         }
@@ -36,13 +38,13 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
-    let mut arguments = Arguments { seeds: 1, from: 1, duration: None, planted: None };
+    let mut arguments =
+        Arguments { kind: Kind::SingleLeader, seeds: 1, from: 1, duration: None, planted: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("{word} takes a value"))?;
         match word.as_str() {
-            "--mode" if value == "single-leader" => {}
-            "--mode" => bail!("mode {value} is not there; there is single-leader"),
+            "--mode" => arguments.kind = value.parse().map_err(anyhow::Error::msg)?,
             "--seeds" => arguments.seeds = value.parse().context("--seeds takes a number")?,
             "--from" => arguments.from = value.parse().context("--from takes a number")?,
             "--minutes" => {

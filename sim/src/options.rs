@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use quorate_group::host;
-use quorate_model::{InSyncPolicy, LogFormat, OnLoss, Policy};
-use quorate_replication::single_leader;
+use quorate_model::{
+    ConflictPolicy, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode, OnLoss, Policy,
+};
+use quorate_replication::{leaderless, single_leader};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use crate::kind::Kind;
 use crate::nemesis::Menu;
 use crate::network::Weather;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
+    pub(crate) mode: Mode,
     pub(crate) machines: usize,
     pub(crate) shards: u16,
     pub(crate) replicas: usize,
@@ -45,7 +49,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn draw(random: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn draw(kind: Kind, random: &mut ChaCha8Rng) -> Self {
+        let options = Self::draw_any(random);
+        match kind {
+            Kind::SingleLeader => options,
+            Kind::Leaderless => options.without_leaders(random),
+        }
+    }
+
+    fn draw_any(random: &mut ChaCha8Rng) -> Self {
         let machines = *pick(random, &[3, 3, 3, 4, 5]);
         let long = random.random_bool(0.02);
         let topology_every = random
@@ -58,6 +70,7 @@ impl Options {
         let topology_every =
             topology_every.map(|every| if absence.is_some() { every * 60 } else { every });
         Self {
+            mode: Mode::SingleLeader,
             machines,
             absence,
             think_max: Duration::from_millis(if absence.is_some() { 3_000 } else { 30 }),
@@ -89,6 +102,34 @@ impl Options {
             disk_latency: Duration::from_micros(random.random_range(50..=5_000)),
             host: settings(random),
         }
+    }
+
+    fn without_leaders(mut self, random: &mut ChaCha8Rng) -> Self {
+        let any_level = |random: &mut ChaCha8Rng| {
+            *pick(random, &[Level::Quorum, Level::Quorum, Level::Count(1), Level::All])
+        };
+        self.mode = Mode::Leaderless(LeaderlessPolicy {
+            read: any_level(random),
+            write: any_level(random),
+            conflicts: *pick(
+                random,
+                &[ConflictPolicy::LastWriterWins, ConflictPolicy::Merge, ConflictPolicy::Siblings],
+            ),
+        });
+        self.policy_changes = 0;
+        // A write of a clock that went ahead is taken when the others have come as far.
+        self.settle = Duration::from_secs(240);
+        self.menu = self.menu.without_leaders();
+        self.host.leaderless = leaderless::Settings {
+            siblings_max: *pick(random, &[3, 10, 100]),
+            drift_max: Duration::from_millis(*pick(random, &[1_000, 10_000])),
+            exchange_interval: Duration::from_millis(*pick(random, &[200, 1_000, 5_000])),
+            exchange_bytes_per_second: *pick(random, &[2_000, 1 << 20]),
+            unsynced_bytes_max: *pick(random, &[1_000, 1 << 20]),
+            leaf_bits: *pick(random, &[0, 2, 4]),
+            ..leaderless::Settings::default()
+        };
+        self
     }
 }
 

@@ -9,6 +9,7 @@ use quorate_model::{Epoch, Mode, NodeId, ShardPlacement, Topology};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
+use crate::checkers::cell_convergence;
 use crate::cluster::{Cluster, Event};
 use crate::machine::MachineId;
 use crate::options::any_policy;
@@ -32,7 +33,7 @@ impl Cluster {
             meta_voters: nodes.iter().take(replicas).copied().collect(),
             shards,
             policy: self.options.policy.clone(),
-            mode: Mode::SingleLeader,
+            mode: self.options.mode.clone(),
         }
     }
 
@@ -103,6 +104,9 @@ impl Cluster {
         let whole = |voters: &BTreeSet<NodeId>| {
             voters.iter().all(|voter| existing.contains(voter)) && voters.len() >= 3
         };
+        if cell_convergence::whole(self).is_err() {
+            return false;
+        }
         // A spoiled row costs its replica when it is found, which may be much later.
         if self.checkers.divergence.is_spoiled() {
             return false;
@@ -193,7 +197,9 @@ impl Cluster {
     fn move_a_voter(&mut self, topology: &mut Topology) -> bool {
         let nodes: Vec<NodeId> = topology.members.keys().copied().collect();
         let shards = topology.shards.len();
-        let group = self.random.random_range(0..=shards);
+        // Those without a leader cannot be moved yet.
+        let first = if topology.mode == Mode::SingleLeader { 0 } else { shards };
+        let group = self.random.random_range(first..=shards);
         let voters = if group == shards {
             &mut topology.meta_voters
         } else {

@@ -4,6 +4,8 @@
 
 use quorate_model::planted::Bug;
 
+use crate::kind::Kind;
+
 /// What is expected of a bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expectation {
@@ -15,8 +17,27 @@ pub enum Expectation {
 
 use Expectation::Found;
 
-/// Every bug, what must find it.
-pub const BUGS: &[(Bug, &str, Expectation)] = &[
+type Listed = (Bug, &'static str, Expectation);
+
+/// Every bug of that replication, and what must find it.
+#[must_use]
+pub const fn bugs(kind: Kind) -> &'static [Listed] {
+    match kind {
+        Kind::SingleLeader => SINGLE_LEADER,
+        Kind::Leaderless => LEADERLESS,
+    }
+}
+
+const LEADERLESS: &[Listed] = &[
+    (Bug::KeepActor, "keep-actor", Found(&["dots", "assert"])),
+    (Bug::TellBeforeDisk, "tell-before-disk", Found(&["told_cells"])),
+    (Bug::CountOwnCellEarly, "count-own-cell-early", Found(&["versions", "sums"])),
+    (Bug::RepairLater, "repair-later", Found(&["versions", "sums"])),
+    (Bug::CountFilling, "count-filling", Found(&["told_cells", "versions", "sums"])),
+    (Bug::HashKeysOnly, "hash-keys-only", Found(&["cell_convergence"])),
+];
+
+const SINGLE_LEADER: &[Listed] = &[
     (
         Bug::SkipFsync,
         "skip-fsync",

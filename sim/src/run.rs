@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use quorate_model::{GroupId, Slot, Time};
+use quorate_model::Time;
 use rand::RngExt;
 
-use crate::checkers::acknowledged_writes::Forgotten;
-use crate::checkers::{convergence, linearizability, liveness};
+use crate::checkers::{cell_convergence, convergence, liveness};
 use crate::cluster::{Cluster, Event};
+use crate::kind::Kind;
 use crate::nemesis::Storm;
 use crate::sessions::Happening;
 use crate::verdict::{Broken, By, Verdict};
+use crate::workload::Lost;
 
 /// How long clients wait between requests where a follower has no other chance to catch up.
 const THINK_MAX_SLOWER: Duration = Duration::from_secs(3);
@@ -34,6 +35,7 @@ pub struct Summary {
 /// What a run broke, and its last events.
 #[derive(Debug)]
 pub struct Violation {
+    pub kind: Kind,
     pub seed: u64,
     pub broken: Broken,
     pub trace: String,
@@ -41,11 +43,11 @@ pub struct Violation {
 
 /// # Errors
 /// The first violation of an invariant. With `traced` it carries the last events.
-pub fn run(seed: u64, traced: bool) -> Result<Summary, Violation> {
-    let mut cluster = Cluster::new(seed, traced);
+pub fn run(kind: Kind, seed: u64, traced: bool) -> Result<Summary, Violation> {
+    let mut cluster = Cluster::new(kind, seed, traced);
     match whole_run(&mut cluster) {
         Ok(()) => Ok(summary(&mut cluster)),
-        Err(broken) => Err(Violation { seed, broken, trace: cluster.trace() }),
+        Err(broken) => Err(Violation { kind, seed, broken, trace: cluster.trace() }),
     }
 }
 
@@ -72,12 +74,14 @@ fn whole_run(cluster: &mut Cluster) -> Verdict {
     await_agreement(cluster, cluster.now.after(cluster.options.settle))?;
     let forgotten = cluster.checkers.end(cluster.now)?;
     cluster.sessions.end(&forgotten, cluster.options.shards)?;
-    check_histories(cluster, &forgotten)
+    read_all(cluster)?;
+    let lost = Lost { forgotten, replicas: cluster.replicas_lost };
+    cluster.clients.workload.check(cluster.options.shards, &lost)
 }
 
 /// Liveness: with all healed, every replica catches up and every client is answered.
 fn await_whole(cluster: &mut Cluster, deadline: Time) -> Verdict {
-    let answered = cluster.clients.workload.answered;
+    let answered = cluster.clients.workload.answered();
     let wanted = answered + 5 * cluster.clients.ids().len() as u64;
     let slower_at = cluster.now.after(cluster.options.settle / 2);
     loop {
@@ -86,10 +90,10 @@ fn await_whole(cluster: &mut Cluster, deadline: Time) -> Verdict {
         if cluster.options.host.log_held_bytes == 0 && cluster.now >= slower_at {
             cluster.options.think_max = THINK_MAX_SLOWER;
         }
-        let not_whole = if cluster.clients.workload.answered < wanted {
+        let not_whole = if cluster.clients.workload.answered() < wanted {
             Err("clients are not answered".to_owned())
         } else {
-            liveness::check(cluster)
+            liveness::check(cluster).and_then(|()| cell_convergence::whole(cluster))
         };
         match not_whole {
             Ok(()) => return Ok(()),
@@ -108,24 +112,29 @@ fn await_whole(cluster: &mut Cluster, deadline: Time) -> Verdict {
 fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
     loop {
         cluster.run_until(cluster.now.after(Duration::from_millis(250)))?;
-        match convergence::check(cluster) {
-            Ok(()) => return Ok(()),
-            Err(why) if cluster.now >= deadline => return Err(Broken::new("convergence", why)),
-            Err(_) => {}
+        let agreed = convergence::check(cluster).by("convergence");
+        match agreed.and_then(|()| cell_convergence::check(cluster).by("cell_convergence")) {
+            Err(_) if cluster.now < deadline => {}
+            verdict => return verdict,
         }
     }
 }
 
-/// But not those of keys whose writes were lost, as under `Async` they may: there the rollback files are what is kept.
-fn check_histories(cluster: &Cluster, forgotten: &Forgotten) -> Verdict {
-    for (key, calls) in cluster.clients.workload.histories() {
-        let shard = Slot::of_key(&key).shard(cluster.options.shards);
-        if forgotten.contains(GroupId::Shard(shard), &key) {
-            continue;
+/// What is there in the end must be what clients were promised, too.
+fn read_all(cluster: &mut Cluster) -> Verdict {
+    let wanted = cluster.clients.workload.answered() + cluster.clients.workload.read_all();
+    if wanted == cluster.clients.workload.answered() {
+        return Ok(());
+    }
+    cluster.quiet = false;
+    let first = cluster.clients.ids()[0];
+    cluster.schedule_in(Duration::ZERO, Event::ClientActs { client: first });
+    let deadline = cluster.now.after(cluster.options.settle);
+    while cluster.clients.workload.answered() < wanted {
+        cluster.run_until(cluster.now.after(Duration::from_millis(50)))?;
+        if cluster.now >= deadline {
+            return Err(Broken::new("liveness", "the last reads are not answered"));
         }
-        linearizability::check(&calls)
-            .map_err(|why| format!("{key:?}: {why}"))
-            .by("linearizability")?;
     }
     Ok(())
 }
@@ -133,7 +142,7 @@ fn check_histories(cluster: &Cluster, forgotten: &Forgotten) -> Verdict {
 fn summary(cluster: &mut Cluster) -> Summary {
     Summary {
         events: cluster.events,
-        answered: cluster.clients.workload.answered,
+        answered: cluster.clients.workload.answered(),
         wiped: cluster.wiped,
         heartbeats: cluster.checkers.beats.heartbeats,
         answers: cluster.checkers.beats.answers,
@@ -146,12 +155,14 @@ fn summary(cluster: &mut Cluster) -> Summary {
 #[cfg(test)]
 mod tests {
     use super::run;
+    use crate::kind::KINDS;
 
     #[test]
     fn a_seed_repeats_itself() {
-        for seed in [3, 14, 95] {
-            let [first, second] = [(); 2].map(|()| run(seed, false).expect("no violation"));
-            assert_eq!(first, second, "seed {seed}");
+        for (kind, seed) in KINDS.into_iter().flat_map(|kind| [3, 14, 95].map(|seed| (kind, seed)))
+        {
+            let [first, second] = [(); 2].map(|()| run(kind, seed, false).expect("no violation"));
+            assert_eq!(first, second, "{kind}, seed {seed}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate_sim::{Summary, Violation, attempt};
+use quorate_sim::{Kind, Summary, Violation, attempt};
 
 #[derive(Default)]
 struct Totals {
@@ -14,7 +14,7 @@ struct Totals {
     summary: Summary,
 }
 
-pub(super) fn run(from: u64, seeds: u64, duration: Option<Duration>) -> ExitCode {
+pub(super) fn run(kind: Kind, from: u64, seeds: u64, duration: Option<Duration>) -> ExitCode {
     let started = Instant::now();
     let next = AtomicU64::new(from);
     let totals = Mutex::new(Totals::default());
@@ -32,7 +32,7 @@ pub(super) fn run(from: u64, seeds: u64, duration: Option<Duration>) -> ExitCode
                     if is_over(seed) {
                         return;
                     }
-                    let outcome = attempt(seed, traced, None);
+                    let outcome = attempt(kind, seed, traced, None);
                     let mut totals =
                         totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     match outcome {
@@ -76,12 +76,12 @@ fn print_totals(totals: &Totals, took: Duration) {
 
 #[expect(clippy::print_stdout, reason = "the result is this program's output")]
 fn print(violation: &Violation) {
-    let Violation { seed, broken, trace } = violation;
+    let Violation { kind, seed, broken, trace } = violation;
     if !trace.is_empty() {
         println!("{trace}");
     }
     println!("seed {seed}: {}: {}", broken.checker, broken.what);
-    println!("repeat with: cargo xtask sim --mode single-leader --seeds 1 --from {seed}");
+    println!("repeat with: cargo xtask sim --mode {kind} --seeds 1 --from {seed}");
 }
 
 fn add(total: &mut Summary, summary: &Summary) {

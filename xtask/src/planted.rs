@@ -4,12 +4,16 @@
 use anyhow::Result;
 use quorate_e2e::cluster::command::visible;
 
+use crate::sim::MODES;
 use crate::workspace::cargo;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// One bug by its name; without it all of them.
-    #[arg(long, default_value = "all")]
+    /// One replication mode; without it all of them.
+    #[arg(long)]
+    mode: Option<String>,
+    /// One bug by its name; without it all of the mode.
+    #[arg(long, default_value = "all", requires = "mode")]
     bug: String,
     /// How many seeds a bug may take.
     #[arg(long, default_value_t = 3000)]
@@ -19,10 +23,17 @@ pub(crate) struct Args {
     from: u64,
 }
 
-/// In a process of its own, built with the feature: no other program is.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.mode {
+        Some(mode) => of_mode(args, mode),
+        None => MODES.iter().try_for_each(|mode| of_mode(args, mode)),
+    }
+}
+
+/// In a process of its own, built with the feature: no other program is.
+fn of_mode(args: &Args, mode: &str) -> Result<()> {
     let mut run = cargo(["run", "--quiet", "--profile", "fast", "-p", "quorate-sim"]);
-    run.args(["--features", "planted", "--bin", "quorate-sim", "--", "--mode", "single-leader"]);
+    run.args(["--features", "planted", "--bin", "quorate-sim", "--", "--mode", mode]);
     run.args(["--seeds", &args.seeds.to_string(), "--from", &args.from.to_string()]);
     visible(run.args(["--planted", &args.bug]))
 }

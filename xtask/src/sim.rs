@@ -5,6 +5,9 @@ use quorate_e2e::cluster::command::visible;
 
 use crate::workspace::cargo;
 
+/// Those that are there.
+pub(crate) const MODES: [&str; 2] = ["single-leader", "leaderless"];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The replication mode to simulate.

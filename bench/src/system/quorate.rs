@@ -12,8 +12,8 @@ use quorate_model::admin::{
     Bootstrap, CatchUpPhase, NodeReport, ProposeTopology, Readiness, Role, RollbackFile,
 };
 use quorate_model::{
-    Addresses, Datacenter, Epoch, GroupId, Member, Mode, Name, NodeId, Policy, ShardId, ShardPlacement,
-    StoreId, Topology,
+    Addresses, Datacenter, Epoch, GroupId, Member, Mode, Name, NodeId, Policy, ShardId,
+    ShardPlacement, StoreId, Topology,
 };
 
 use super::process::{Server, Signal};

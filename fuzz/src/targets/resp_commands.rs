@@ -17,6 +17,7 @@ pub(super) fn check(input: &[u8]) {
             }
             Command::Keyspace(_)
             | Command::Wait(_)
+            | Command::Quorum(_)
             | Command::Session(_)
             | Command::Transaction(_)
             | Command::Connection(_)
@@ -45,6 +46,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         "zadd\nz\n1\nm",
         "once\ntoken\nincrby\na\n5",
         "session\nreads\nnearest",
+        "quorum\n2\neach_quorum",
+        "vset\nk\nv\ncontext\n01ab",
         "wait\n1\n100",
         "waitaof\n1\n1\n100",
         "client\nsetname\nme",

@@ -14,8 +14,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use quorate_model::{LeaderlessPolicy, Policy};
 use quorate_model::admin::{Bootstrap, NodeReport, Proposed};
+use quorate_model::{LeaderlessPolicy, Policy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::node::Announcement;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{Datacenter, Epoch, Member, Mode, Name, NodeId, Policy, ShardPlacement, Topology};
+use quorate_model::{
+    Datacenter, Epoch, Member, Mode, Name, NodeId, Policy, ShardPlacement, Topology,
+};
 
 use super::layout::Layout;
 use crate::node::Announcement;

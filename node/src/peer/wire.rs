@@ -76,15 +76,41 @@ pub struct Forwarded {
 /// The requests that may be forwarded.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Remote {
-    Execute { shard: ShardId, operation: Operation, level: ReadLevel },
-    Wait { shard: ShardId, position: Position, replicas: u32, timeout_ms: u64 },
-    ProposeTopology { expected: Epoch, topology: Topology },
+    Execute {
+        shard: ShardId,
+        operation: Operation,
+        level: ReadLevel,
+    },
+    Wait {
+        shard: ShardId,
+        position: Position,
+        replicas: u32,
+        timeout_ms: u64,
+    },
+    ProposeTopology {
+        expected: Epoch,
+        topology: Topology,
+    },
     ReadTopology,
-    ReadIndex { shard: ShardId },
-    AwaitApplied { shard: ShardId, index: LogIndex },
-    ReadAt { shard: ShardId, read: Read, floor: Floor, wait_ms: u64 },
+    ReadIndex {
+        shard: ShardId,
+    },
+    AwaitApplied {
+        shard: ShardId,
+        index: LogIndex,
+    },
+    ReadAt {
+        shard: ShardId,
+        read: Read,
+        floor: Floor,
+        wait_ms: u64,
+    },
     /// Without a leader: any replica of the shard may coordinate it.
-    Coordinate { shard: ShardId, operation: Operation, level: Option<Level> },
+    Coordinate {
+        shard: ShardId,
+        operation: Operation,
+        level: Option<Level>,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use quorate_model::admin::{
     Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role,
 };
 use quorate_model::{
-    Addresses, Durability, Epoch, GroupId, LogIndex, Member, Mode, Name, NodeId, ShardId, ShardPlacement,
-    StoreId, Term, Topology,
+    Addresses, Durability, Epoch, GroupId, LogIndex, Member, Mode, Name, NodeId, ShardId,
+    ShardPlacement, StoreId, Term, Topology,
 };
 
 use crate::fetch::Seen;

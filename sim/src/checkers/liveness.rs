@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use quorate_group::host::ReplicaStatus;
 use quorate_model::admin::Role;
-use quorate_model::{GroupId, NodeId, Topology};
+use quorate_model::{GroupId, Mode, NodeId, Topology};
 
 use crate::cluster::Cluster;
 
@@ -25,7 +25,8 @@ pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
     }
     let members: BTreeSet<NodeId> = topology.members.keys().copied().collect();
     check_group(cluster, GroupId::Meta, &topology.meta_voters, &members)?;
-    for (shard, placement) in topology.placements() {
+    let led = topology.mode == Mode::SingleLeader;
+    for (shard, placement) in topology.placements().filter(|_| led) {
         check_group(cluster, GroupId::Shard(shard), &placement.voters, &placement.voters)?;
     }
     check_members(cluster, &topology)

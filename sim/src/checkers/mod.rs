@@ -16,11 +16,13 @@ use crate::verdict::{Broken, By, Verdict};
 
 pub(crate) mod acknowledged_writes;
 pub(crate) mod beats;
+pub(crate) mod cell_convergence;
 pub(crate) mod commit_rule;
 pub(crate) mod consistent_prefix;
 pub(crate) mod convergence;
 pub(crate) mod damaged_replicas;
 pub(crate) mod divergence;
+pub(crate) mod dots;
 pub(crate) mod durable_acknowledgements;
 pub(crate) mod durable_votes;
 pub(crate) mod election_safety;
@@ -41,8 +43,11 @@ pub(crate) mod snapshots;
 pub(crate) mod staleness;
 pub(crate) mod state_machine_safety;
 pub(crate) mod stickiness;
+pub(crate) mod sums;
+pub(crate) mod told_cells;
 pub(crate) mod topology;
 pub(crate) mod transfer;
+pub(crate) mod versions;
 pub(crate) mod visibility;
 
 /// A replica at the moment of an observation.
@@ -116,6 +121,8 @@ pub(crate) struct Checkers {
     pub(crate) visibility: visibility::Visibility,
     pub(crate) divergence: divergence::Divergence,
     pub(crate) beats: beats::Beats,
+    dots: dots::Dots,
+    told_cells: told_cells::ToldCells,
 }
 
 impl Default for Checkers {
@@ -151,6 +158,8 @@ impl Default for Checkers {
             visibility: visibility::Visibility::default(),
             divergence: divergence::Divergence::default(),
             beats: beats::Beats::default(),
+            dots: dots::Dots::default(),
+            told_cells: told_cells::ToldCells::default(),
         }
     }
 }
@@ -167,6 +176,10 @@ impl Checkers {
         self.identities.sent(machine.node).by("identities")?;
         if let PeerMessage::Beat(beat) = message {
             return self.beats.sent(machine, to, beat).by("beats");
+        }
+        if let PeerMessage::Leaderless(message) = message {
+            self.dots.sent(machine, group, message).by("dots")?;
+            return self.told_cells.sent(machine, to, group, message).by("told_cells");
         }
         // A replica that is being destroyed may have sent its last word in the same step.
         let Some(at) = sight(now, machine, group) else { return Ok(()) };
@@ -189,6 +202,10 @@ impl Checkers {
     ) {
         if let PeerMessage::Beat(_) = message {
             return self.beats.arrives(machine);
+        }
+        if let PeerMessage::Leaderless(message) = message {
+            self.dots.arrives(now, machine, group, message);
+            return self.told_cells.arrives(machine, from, group, message);
         }
         if let (Some(at), PeerMessage::Replication(message)) = (sight(now, machine, group), message)
         {
@@ -217,6 +234,9 @@ impl Checkers {
             }
             return Ok(());
         }
+        if let PeerMessage::Leaderless(_) = message {
+            return self.dots.delivered(machine, group).by("dots");
+        }
         let (Some(at), Some(term_before)) = (sight(now, machine, group), term_before) else {
             return Ok(());
         };
@@ -230,6 +250,7 @@ impl Checkers {
 
     pub(crate) fn stepped(&mut self, now: Time, machine: &Machine) -> Verdict {
         self.divergence.stepped(machine).by("divergence")?;
+        self.told_cells.stepped(machine).by("told_cells")?;
         let groups = machine.groups();
         let hosted = self.hosted.insert(machine.node, groups.clone()).unwrap_or_default();
         for group in hosted.into_iter().filter(|group| !groups.contains(group)) {

@@ -9,19 +9,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_group::host::{Failure, PeerMessage, Reply, RequestId, Rollback};
-use quorate_model::{GroupId, NodeId, StoreId, Time, Topology};
+use quorate_model::{GroupId, Mode, NodeId, StoreId, Time, Topology};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkers::{Checkers, log_matching};
 use crate::clients::Clients;
+use crate::kind::Kind;
 use crate::machine::{Machine, MachineId};
 use crate::nemesis::Storm;
 use crate::network::Network;
 use crate::options::Options;
 use crate::sessions::{Happening, SessionId, Sessions};
 use crate::verdict::{By, Verdict};
-use crate::workload::ClientId;
+use crate::workload::{ClientId, Registers, Versions, Workload};
 
 /// What happens at a moment.
 #[derive(Debug)]
@@ -99,6 +100,8 @@ pub(crate) struct Cluster {
     /// Clients begin nothing new.
     pub(crate) quiet: bool,
     pub(crate) wiped: u64,
+    /// Whether a replica was lost or damaged.
+    pub(crate) replicas_lost: bool,
     /// What the operator saw when it acted last.
     pub(crate) outdated: Option<Topology>,
     /// Whom nothing reaches any more once it has told a successor to stand.
@@ -120,23 +123,30 @@ const LOGS_COMPARED_EVERY: u64 = 256;
 const TRACE_MAX: usize = 2_000;
 
 impl Cluster {
-    pub(crate) fn new(seed: u64, traced: bool) -> Self {
+    pub(crate) fn new(kind: Kind, seed: u64, traced: bool) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let options = Options::draw(&mut random);
+        let options = Options::draw(kind, &mut random);
+        let workload: Box<dyn Workload> = match &options.mode {
+            Mode::SingleLeader => Box::new(Registers::new(options.keys)),
+            Mode::Leaderless(policy) => {
+                Box::new(Versions::new(options.keys, policy.clone(), options.replicas))
+            }
+        };
         let machines = (0..options.machines)
             .map(|id| Machine::new(MachineId(id), options.drift_ppm_max, &mut random))
             .collect();
         Self {
             network: Network::new(options.weather.clone()),
-            clients: Clients::new(options.clients, options.keys, options.astray),
+            clients: Clients::new(options.clients, workload, options.astray),
             // They never rest: an hour of them is too much.
-            sessions: Sessions::new(seed, options.absence.is_none()),
+            sessions: Sessions::new(seed, options.absence.is_none() && kind == Kind::SingleLeader),
             store: StoreId(random.random()),
             machines,
             checkers: Checkers::default(),
             stormy: true,
             quiet: false,
             wiped: 0,
+            replicas_lost: false,
             outdated: None,
             deaf_at_handover: None,
             queue: BTreeMap::new(),

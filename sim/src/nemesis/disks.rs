@@ -80,6 +80,7 @@ impl Cluster {
             disk.flip_any_bit(seed)
         };
         self.checkers.rots(self.machines[id.0].node);
+        self.replicas_lost = true;
         self.mark(|| format!("flipped {flipped:?}"));
     }
 
@@ -96,6 +97,7 @@ impl Cluster {
         let Some(row) = self.cold_row(id) else { return };
         self.mark(|| format!("unreadable: {row:?}"));
         self.machines[id.0].state.fail_row(row);
+        self.replicas_lost = true;
     }
 
     /// As a damaged log a wrong row costs a replica.

@@ -112,6 +112,14 @@ impl Menu {
         Self(chosen)
     }
 
+    /// Without what only groups with leaders can make good, yet.
+    pub(crate) fn without_leaders(mut self) -> Self {
+        self.0.retain(|(fault, _)| {
+            !matches!(fault, Fault::Wipe | Fault::FlipRow | Fault::Handover | Fault::DeafHandover)
+        });
+        self
+    }
+
     pub(crate) fn order(&self, random: &mut ChaCha8Rng) -> Option<Fault> {
         let total: u32 = self.0.iter().map(|(_, weight)| weight).sum();
         if total == 0 {

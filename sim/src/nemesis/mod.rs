@@ -11,6 +11,7 @@ mod processes;
 use std::time::Duration;
 
 use quorate_group::host::Request;
+use quorate_model::Mode;
 use quorate_model::admin::Role;
 use rand::RngExt;
 
@@ -162,6 +163,10 @@ impl Cluster {
         for index in 0..self.machines.len() {
             self.disk_recovers(MachineId(index));
             self.machines[index].paused_until = None;
+            // What a clock that stays ahead writes others take only as long after.
+            if self.options.mode != Mode::SingleLeader {
+                self.machines[index].jump_wall_clock(0);
+            }
             let incarnation = self.machines[index].incarnation;
             self.restart(MachineId(index))?;
             if self.machines[index].incarnation == incarnation {

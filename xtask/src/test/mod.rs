@@ -47,8 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         unit::run(&mut stages);
     }
     if includes(Level::Sim) {
-        let mut simulation = sim::command("single-leader", args.seeds, 1);
-        stages.tests("simulation: single leader", &mut simulation);
+        for mode in sim::MODES {
+            let mut simulation = sim::command(mode, args.seeds, 1);
+            stages.tests(&format!("simulation: {mode}"), &mut simulation);
+        }
     }
     if includes(Level::E2e) {
         e2e::run(&mut stages, args.keep_cluster);

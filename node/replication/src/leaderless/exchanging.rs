@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::kernel::Kernel;
 use super::message::{Listed, Page};
-use super::{CellKey, Cells, Message, NodeAt, Settings};
+use super::{CellKey, Cells, HashTree, Message, NodeAt, Settings};
 use crate::causal::{Cell, CellDigest};
 
 /// Nodes of which one message tells the hashes, and leaves of which one lists the cells.
@@ -34,6 +34,8 @@ pub(super) struct Exchanging {
     numbers: u64,
     next_at: Time,
     under_way: Option<Exchange>,
+    /// How many leaves were read again.
+    scrubbed: u32,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Exchanging {
     pub(super) fn new(kernel: &mut Kernel) -> Self {
         let next_at = kernel.now.after(kernel.random.up_to(kernel.settings.exchange_interval));
         let numbers = kernel.random.next();
-        Self { last: None, numbers, next_at, under_way: None }
+        Self { last: None, numbers, next_at, under_way: None, scrubbed: 0 }
     }
 
     pub(super) fn deadline(&self) -> Time {
@@ -91,7 +93,10 @@ impl Exchanging {
             return;
         }
         match self.under_way.as_ref().map(|exchange| exchange.step) {
-            None => self.begin(kernel),
+            None => {
+                self.scrub(kernel, cells);
+                self.begin(kernel);
+            }
             Some(Step::Waiting(_)) => self.end(kernel),
             Some(Step::Sending(_)) => self.ask(kernel, cells),
         }
@@ -119,6 +124,19 @@ impl Exchanging {
         self.under_way =
             Some(Exchange { peer, number, open, rest, listed, found, more, bytes, step });
         kernel.send(peer, message);
+    }
+
+    /// Reads one leaf: the tree is of what was written, and rows that are never read would never be found to be lost.
+    fn scrub(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
+        let leaf = kernel.tree.leaf(self.scrubbed);
+        self.scrubbed = self.scrubbed.wrapping_add(1);
+        let Some(span) = kernel.tree.span_of(leaf) else { return };
+        let (begin, end) = (span.from.first_key(), span.to.first_key());
+        // Of a leaf with more than a page the rest is not looked at.
+        let here = cells.range(&begin, &end, PAGE_CELLS_MAX);
+        if here.len() < PAGE_CELLS_MAX && HashTree::hash_of(&here) != kernel.tree.hash(leaf) {
+            kernel.damaged(format!("the cells of {leaf:?} are not those that were written"));
+        }
     }
 
     fn end(&mut self, kernel: &Kernel) {
@@ -214,10 +232,12 @@ impl Exchanging {
             }
         }
         // INV-97: what is known on both sides goes to both, never the one in place of the other.
-        let taken = kernel.merge(cells, told).is_some();
-        exchange.more |= more || !taken;
-        if taken {
-            let news = told.iter().filter_map(|(key, theirs)| {
+        let taken: Vec<(CellKey, Cell)> =
+            told.iter().filter(|one| kernel.takes(one)).cloned().collect();
+        let merged = kernel.merge(cells, &taken).is_some();
+        exchange.more |= more || !merged || taken.len() < told.len();
+        if merged {
+            let news = taken.iter().filter_map(|(key, theirs)| {
                 let cell = kernel.cell(cells, key)?;
                 (!theirs.knows(&cell)).then(|| (key.clone(), cell))
             });

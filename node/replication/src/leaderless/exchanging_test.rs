@@ -61,6 +61,7 @@ impl Pair {
                     Output::Apply { cells } => self.cells[at].0.extend(cells),
                     Output::Send { message, .. } => next.push((1 - at, received(at, message))),
                     Output::Filled | Output::Answer { .. } => {}
+                    Output::Damaged { why } => panic!("{why}"),
                 }
             }
             // What was first is taken first.

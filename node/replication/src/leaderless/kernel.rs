@@ -178,17 +178,27 @@ impl Kernel {
         Draft { kernel: self, cells, changed: BTreeMap::new() }
     }
 
+    /// Whether this is a cell, and one that this replica may take now. INV-94: a write from too far ahead would win over everything
+    /// written meanwhile.
+    pub(super) fn takes(&mut self, (key, cell): &(CellKey, Cell)) -> bool {
+        let newest = cell.siblings().iter().map(|sibling| sibling.at).max();
+        let ahead =
+            newest.is_some_and(|newest| newest.is_ahead(self.wall, self.settings.drift_max));
+        self.counts.ahead_of_time += u64::from(ahead);
+        self.span.contains(key.place()) && cell.is_well_formed() && !ahead
+    }
+
     /// Takes over what others know. Answers through which persist all of it is durable here; `None` when it is not taken.
     pub(super) fn merge(
         &mut self,
         cells: &dyn Cells,
         told: &[(CellKey, Cell)],
     ) -> Option<PersistId> {
-        let acceptable = |(key, cell): &(CellKey, Cell)| {
-            self.span.contains(key.place()) && cell.is_well_formed()
-        };
-        if self.is_full() || !told.iter().all(acceptable) || !self.observe_times(told) {
+        if self.is_full() || !told.iter().all(|one| self.takes(one)) {
             return None;
+        }
+        for sibling in told.iter().flat_map(|(_, cell)| cell.siblings()) {
+            self.pass_time(sibling.at);
         }
         let mut counts = self.counts;
         let mut draft = self.draft(cells);
@@ -274,19 +284,6 @@ impl Kernel {
         self.clock.pass(time);
     }
 
-    /// Every later time is after this one, if it may be (INV-94).
-    pub(super) fn observe_time(&mut self, time: Hlc) -> bool {
-        let observed = self.clock.observe(time, self.wall, self.settings.drift_max);
-        self.counts.ahead_of_time += u64::from(observed.is_err());
-        observed.is_ok()
-    }
-
-    /// INV-94: a write from too far ahead would win over everything written meanwhile.
-    fn observe_times(&mut self, told: &[(CellKey, Cell)]) -> bool {
-        let times = told.iter().flat_map(|(_, cell)| cell.siblings()).map(|sibling| sibling.at);
-        times.max().is_none_or(|newest| self.observe_time(newest))
-    }
-
     // The way out.
 
     pub(super) fn send(&mut self, to: NodeId, message: Message) {
@@ -313,6 +310,10 @@ impl Kernel {
     pub(super) fn filled(&mut self) {
         self.filling = None;
         self.outputs.push_back(Output::Filled);
+    }
+
+    pub(super) fn damaged(&mut self, why: String) {
+        self.outputs.push_back(Output::Damaged { why });
     }
 
     pub(super) fn pop_output(&mut self) -> Option<Output> {

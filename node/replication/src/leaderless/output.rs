@@ -34,6 +34,10 @@ pub enum Output {
     },
     /// The replica counts from now on. To be remembered; forgetting it costs another filling.
     Filled,
+    /// Its cells are not what they were; it cannot go on with them.
+    Damaged {
+        why: String,
+    },
     /// Of a write, what stands in the cell of each change, in their order. Of a read, every cell that anything is known of, once,
     /// in the order of the keys.
     Answer {

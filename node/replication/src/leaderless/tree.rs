@@ -8,7 +8,7 @@ use quorate_model::planted::{self, Bug};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{CellKey, Place, Span};
-use crate::causal::CellDigest;
+use crate::causal::{Cell, CellDigest};
 
 /// Levels differ by so many bits: a node has sixteen children.
 const FAN_OUT_BITS: u8 = 4;
@@ -73,6 +73,18 @@ impl HashTree {
         let found = level.and_then(|level| self.levels.get(level));
         let index = usize::try_from(at.index).unwrap_or(usize::MAX);
         found.and_then(|hashes| hashes.get(index)).copied().unwrap_or(0)
+    }
+
+    /// What a leaf with exactly these cells has for a hash.
+    #[must_use]
+    pub fn hash_of(cells: &[(CellKey, Cell)]) -> u64 {
+        cells.iter().fold(0, |sum, (key, cell)| sum ^ hash(key, cell.digest()))
+    }
+
+    /// The leaf with this number, counted over and over.
+    #[must_use]
+    pub const fn leaf(&self, number: u32) -> NodeAt {
+        NodeAt { bits: self.leaf_bits, index: number & ((1 << self.leaf_bits) - 1) }
     }
 
     #[must_use]
@@ -175,6 +187,17 @@ mod tests {
             assert_eq!(next, span().to);
             assert_eq!(tree.span_of(NodeAt { bits, index: 1 << bits }), None);
         }
+    }
+
+    #[test]
+    fn a_leaf_hashes_as_its_cells() {
+        let cells = [5, 6, 7].map(|slot| (key(slot, 7), Cell::default()));
+        let mut tree = HashTree::new(span(), 0);
+        for (key, cell) in &cells {
+            tree.replace(key, None, Some(cell.digest()));
+        }
+        assert_eq!(tree.hash(tree.leaf(1)), HashTree::hash_of(&cells));
+        assert_ne!(tree.hash(tree.leaf(1)), HashTree::hash_of(&cells[1..]));
     }
 
     #[test]

@@ -42,8 +42,12 @@ impl Writing {
             return Err(Refused::Overloaded);
         }
         let read = changes.iter().filter_map(|(_, change)| change.context());
-        if !read.map(|context| context.newest).max().is_none_or(|at| kernel.observe_time(at)) {
-            return Err(Refused::UnknownContext);
+        if let Some(newest) = read.map(|context| context.newest).max() {
+            // INV-94
+            if newest.is_ahead(kernel.wall, kernel.settings.drift_max) {
+                return Err(Refused::UnknownContext);
+            }
+            kernel.pass_time(newest);
         }
         let keys: Vec<CellKey> = changes.iter().map(|(key, _)| key.clone()).collect();
         let at = kernel.time_after(cells, &keys);

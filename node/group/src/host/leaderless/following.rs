@@ -66,6 +66,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     pub(in super::super) fn shard_begun(&mut self, group: GroupId) -> bool {
         let GroupId::Shard(shard) = group else { return false };
         let Some(standing) = self.shards.beginning.remove(&shard) else { return false };
+        // Not before the rows stand for it no more: they would be ahead of their log (INV-42). Entries that come back with the
+        // log are cells, and do no harm.
+        self.shared.persisting.forget(group);
         self.host_shard(shard, standing);
         true
     }
@@ -84,8 +87,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             let failure = if asked.writes { Failure::Unknown } else { Failure::TimedOut { group } };
             self.shared.outputs.push_back(Output::Reply { id, reply: Err(failure) });
         }
-        // Its entries are cells that were acknowledged: should they be found again, they do no harm.
-        self.shared.persisting.forget(group);
+        self.shared.persisting.disown(group);
         let next = standing.generation + 1;
         self.begin_generation(shard, next, false);
     }

@@ -187,6 +187,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.shared.note_unflushed(group);
                 self.shared.status_changed = true;
             }
+            Output::Damaged { why } => self.refill(id, why),
             Output::Answer { id: request, result } => {
                 self.shard_answered(id, RequestId(request.0), result);
             }

@@ -286,6 +286,7 @@ impl World {
                 }
             }
             Output::Send { to, message } => self.send(at, to, message),
+            Output::Damaged { why } => panic!("{why}"),
             Output::Filled => self.nodes[at].standing = Standing::Whole,
             Output::Answer { id, result } => self.answered(id, result),
         }

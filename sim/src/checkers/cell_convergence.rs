@@ -1,0 +1,50 @@
+//! With nothing under way any more, all replicas of a shard without a leader hold the same cells, whether anybody reads them or not.
+//! INV-97.
+
+use bytes::Bytes;
+use quorate_model::{GroupId, NodeId, Topology};
+use quorate_replication::leaderless::Standing;
+
+use crate::cluster::Cluster;
+
+/// # Errors
+/// Which replica is not whole yet.
+pub(crate) fn whole(cluster: &Cluster) -> Result<(), String> {
+    let Some(topology) = without_leaders(cluster) else { return Ok(()) };
+    for (shard, placement) in topology.placements() {
+        for machine in cluster.machines.iter().filter(|one| placement.voters.contains(&one.node)) {
+            let standing = machine.standing(GroupId::Shard(shard));
+            if standing != Some(Standing::Whole) {
+                return Err(format!("{shard} on {} is {standing:?}", machine.node));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Which replicas differ.
+pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
+    let Some(topology) = without_leaders(cluster) else { return Ok(()) };
+    for (shard, placement) in topology.placements() {
+        let mut first: Option<(NodeId, Vec<(Bytes, Bytes)>)> = None;
+        for machine in cluster.machines.iter().filter(|one| placement.voters.contains(&one.node)) {
+            let rows = machine.rows(GroupId::Shard(shard))?;
+            let (node, expected) = first.get_or_insert_with(|| (machine.node, rows.clone()));
+            if rows != *expected {
+                let differs = rows.iter().zip(&*expected).find(|(here, there)| here != there);
+                return Err(format!(
+                    "{shard}: {} holds {} cells and {node} {}, the first to differ {differs:?}",
+                    machine.node,
+                    rows.len(),
+                    expected.len(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn without_leaders(cluster: &Cluster) -> Option<Topology> {
+    cluster.newest_topology().filter(|topology| topology.mode.leaderless().is_some())
+}

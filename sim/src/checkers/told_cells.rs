@@ -1,0 +1,88 @@
+//! What a replica says that it holds it holds after any restart, unless its log or its rows were lost; then it says nothing until
+//! it has it again. INV-91, INV-98.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::{GroupId, NodeId};
+use quorate_replication::causal::Cell;
+use quorate_replication::leaderless::{CellKey, Message, Standing};
+
+use super::Word;
+use crate::machine::Machine;
+
+type Cells = Vec<(CellKey, Cell)>;
+
+#[derive(Default)]
+pub(crate) struct ToldCells {
+    told: BTreeMap<(NodeId, GroupId), BTreeMap<CellKey, Cell>>,
+    /// What a process was asked to store, by whom and under which number, as it was asked first.
+    asked: BTreeMap<(NodeId, u64, GroupId, NodeId, u64), Cells>,
+    /// Processes whose cells were looked at after their start.
+    seen: BTreeSet<(NodeId, u64, GroupId)>,
+}
+
+impl ToldCells {
+    pub(crate) fn sent(
+        &mut self,
+        machine: &Machine,
+        to: NodeId,
+        group: GroupId,
+        message: &Message,
+    ) -> Word {
+        let acknowledged;
+        let cells = if let Message::Stored { number } = message {
+            let asked = (machine.node, machine.incarnation, group, to, *number);
+            acknowledged = self.asked.remove(&asked);
+            acknowledged.as_deref().unwrap_or_default()
+        } else if let Message::Different { cells, .. } = message {
+            cells.as_slice()
+        } else {
+            &[]
+        };
+        let counts = matches!(message, Message::Stored { .. } | Message::Fetched { .. });
+        if counts && machine.standing(group) == Some(Standing::Filling) {
+            return Err(format!("{group}: {} is being filled, and says {message:?}", machine.node));
+        }
+        let told = self.told.entry((machine.node, group)).or_default();
+        for (key, cell) in cells {
+            told.entry(key.clone()).or_default().merge(cell);
+        }
+        Ok(())
+    }
+
+    /// Before the receiver takes it.
+    pub(crate) fn arrives(
+        &mut self,
+        machine: &Machine,
+        from: NodeId,
+        group: GroupId,
+        message: &Message,
+    ) {
+        if let Message::Store { number, cells } = message {
+            let asked = (machine.node, machine.incarnation, group, from, *number);
+            self.asked.entry(asked).or_insert_with(|| cells.clone());
+        }
+    }
+
+    pub(crate) fn stepped(&mut self, machine: &Machine) -> Word {
+        for (group, standing) in machine.standings() {
+            let key = (machine.node, group);
+            if standing == Standing::Filling {
+                self.told.remove(&key);
+            }
+            if !self.seen.insert((machine.node, machine.incarnation, group)) {
+                continue;
+            }
+            for (key, told) in self.told.get(&key).into_iter().flatten() {
+                let cell = machine.cell(group, key).unwrap_or_default();
+                if !cell.knows(told) {
+                    return Err(format!(
+                        "{group}: {} told of {told:?} and comes back with {cell:?}",
+                        machine.node
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! What simulated clients do: each has at most one call under way, and writes down what it saw.
+//!
+//! `registers` is for stores with leaders, `versions` for those without.
+
+mod registers;
+mod versions;
+
+use quorate_group::host::{Failure, Reply, Request};
+use quorate_model::{ShardId, Time};
+use rand_chacha::ChaCha8Rng;
+
+use crate::checkers::acknowledged_writes::Forgotten;
+use crate::verdict::Verdict;
+
+pub(crate) use registers::Registers;
+pub(crate) use versions::Versions;
+
+/// Numbers the clients of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct ClientId(pub(crate) usize);
+
+/// What became of an attempt, for the client's next step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attempt {
+    /// The call is over.
+    Done,
+    /// It surely had no effect: ask again, elsewhere.
+    Again,
+}
+
+/// A `v` and a number.
+pub(crate) const VALUE_BYTES: usize = 9;
+
+/// How the names of keys begin that are written and never read.
+pub(crate) const COLD: &[u8] = b"cold-";
+const COLD_KEYS: usize = 6;
+
+/// What a run lost although it was acknowledged, as its store's declaration allows.
+pub(crate) struct Lost {
+    /// By `Async`.
+    pub(crate) forgotten: Forgotten,
+    /// Replicas were lost or damaged.
+    pub(crate) replicas: bool,
+}
+
+pub(crate) trait Workload {
+    /// The client begins a call.
+    fn begin(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng);
+
+    /// The client begins a read.
+    fn begin_read(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng);
+
+    /// Whether the client's call is a read.
+    fn reads(&self, client: ClientId) -> bool;
+
+    /// What the client's call asks for; `None` when it has none.
+    fn request(&self, client: ClientId, shards: u16) -> Option<Request>;
+
+    /// The shard that the client's call is about.
+    fn shard(&self, client: ClientId, shards: u16) -> Option<ShardId>;
+
+    /// An attempt of the client's call was answered.
+    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt;
+
+    /// The client does not know what became of its attempt.
+    fn give_up(&mut self, client: ClientId) -> Attempt;
+
+    /// How many calls were answered.
+    fn answered(&self) -> u64;
+
+    /// From now on every key is read once more. Answers how many reads that takes.
+    fn read_all(&mut self) -> u64;
+
+    /// Whether what clients saw can be.
+    fn check(&self, shards: u16, lost: &Lost) -> Verdict;
+}
+
+fn fresh_value(number: &mut u64) -> bytes::Bytes {
+    *number += 1;
+    let value = bytes::Bytes::from(format!("v{number:08}"));
+    assert_eq!(value.len(), VALUE_BYTES);
+    value
+}

@@ -1,0 +1,327 @@
+//! Values and counters of a store without leaders, on a few keys: read and written anywhere, at any level, with whatever context
+//! some client was once given.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use quorate_group::host::{Failure, Reply, Request};
+use quorate_group::{Expiry, Operation, Read, SetCondition, Value, Write};
+use quorate_model::{ConflictPolicy, LeaderlessPolicy, Level, ShardId, Slot, Time, majority};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Attempt, COLD, COLD_KEYS, ClientId, Lost, Workload, fresh_value};
+use crate::checkers::versions::{Action, Quorums, Replaces};
+use crate::checkers::{sums, versions};
+use crate::options::pick;
+use crate::verdict::{By, Verdict};
+
+/// Contexts of a key that some client may come back with.
+const TOKENS_MAX: usize = 8;
+
+pub(crate) struct Versions {
+    keys: Vec<Key>,
+    policy: LeaderlessPolicy,
+    replicas: usize,
+    under_way: BTreeMap<ClientId, UnderWay>,
+    next_value: u64,
+    answered: u64,
+    /// Each is to be read once more.
+    unread: Option<Vec<usize>>,
+}
+
+struct Key {
+    name: Bytes,
+    kind: Kind,
+    tokens: VecDeque<Token>,
+    versions: Vec<versions::Call>,
+    sums: Vec<sums::Call>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Register,
+    Counter,
+    /// A register that is written and not read.
+    Cold,
+}
+
+/// A context, and what its client was shown with it.
+#[derive(Clone, Debug)]
+struct Token {
+    text: Bytes,
+    shown: BTreeSet<Bytes>,
+}
+
+#[derive(Clone, Debug)]
+struct UnderWay {
+    key: usize,
+    called: Time,
+    level: Level,
+    doing: Doing,
+}
+
+#[derive(Clone, Debug)]
+enum Doing {
+    Read,
+    Count,
+    Add,
+    Put {
+        value: Bytes,
+        token: Option<Token>,
+    },
+    Remove {
+        token: Token,
+    },
+    /// Without contexts.
+    Set {
+        value: Bytes,
+    },
+    Delete,
+}
+
+impl Versions {
+    pub(crate) fn new(keys: usize, policy: LeaderlessPolicy, replicas: usize) -> Self {
+        let hot = (0..keys).map(|key| {
+            let kind = if key % 3 == 2 { Kind::Counter } else { Kind::Register };
+            Key::new(format!("key-{key}"), kind)
+        });
+        let cold = String::from_utf8_lossy(COLD);
+        let cold = (0..COLD_KEYS).map(|key| Key::new(format!("{cold}{key}"), Kind::Cold));
+        Self {
+            keys: hot.chain(cold).collect(),
+            policy,
+            replicas,
+            under_way: BTreeMap::new(),
+            next_value: 0,
+            answered: 0,
+            unread: None,
+        }
+    }
+
+    fn start(&mut self, client: ClientId, now: Time, key: usize, level: Level, doing: Doing) {
+        let under_way = UnderWay { key, called: now, level, doing };
+        let earlier = self.under_way.insert(client, under_way);
+        assert!(earlier.is_none(), "one call at a time");
+    }
+
+    fn something(&mut self, key: usize, random: &mut ChaCha8Rng) -> Doing {
+        let keeps = self.policy.conflicts != ConflictPolicy::LastWriterWins;
+        let Key { kind, tokens, .. } = &self.keys[key];
+        let reads = random.random_bool(0.4);
+        let removes = random.random_ratio(1, 6);
+        let token = (!tokens.is_empty() && random.random_bool(0.8))
+            .then(|| tokens[random.random_range(0..tokens.len())].clone());
+        match (kind, keeps, token) {
+            (Kind::Counter, _, _) if reads => Doing::Count,
+            (Kind::Counter, _, _) => Doing::Add,
+            (Kind::Register, _, _) if reads => Doing::Read,
+            (Kind::Register | Kind::Cold, true, Some(token)) if removes => Doing::Remove { token },
+            (Kind::Register | Kind::Cold, true, token) => {
+                Doing::Put { value: fresh_value(&mut self.next_value), token }
+            }
+            (Kind::Register | Kind::Cold, false, _) if removes => Doing::Delete,
+            (Kind::Register | Kind::Cold, false, _) => {
+                Doing::Set { value: fresh_value(&mut self.next_value) }
+            }
+        }
+    }
+
+    fn count(&self, level: Level) -> usize {
+        match level {
+            Level::Count(count) => usize::from(count),
+            Level::Quorum => majority(self.replicas),
+            Level::All | Level::EachQuorum => self.replicas,
+            Level::LocalOne | Level::LocalQuorum => 1,
+        }
+    }
+
+    fn end(&mut self, client: ClientId, answered: Option<(Time, Value)>) {
+        let Some(UnderWay { key, called, level, doing }) = self.under_way.remove(&client) else {
+            return;
+        };
+        let count = self.count(level);
+        let key = &mut self.keys[key];
+        let (answered, value) = match answered {
+            Some((at, value)) => (Some(at), Some(value)),
+            None => (None, None),
+        };
+        let written = |puts, replaces| Action::Write { puts, replaces };
+        let observed = |token: &Token| Replaces::Observed(token.shown.clone());
+        let action = match (doing, value) {
+            (Doing::Count, Some(value)) => {
+                let read = Some(number(&value));
+                return key.sums.push(sums::Call { called, answered, count, read });
+            }
+            (Doing::Add, _) => {
+                return key.sums.push(sums::Call { called, answered, count, read: None });
+            }
+            (Doing::Read | Doing::Count, None) => return,
+            (Doing::Read, Some(value)) => Action::Read { shown: key.shown(value) },
+            (Doing::Put { value: text, token }, value) => {
+                value.map(|value| key.shown(value));
+                let nothing = Replaces::Observed(BTreeSet::new());
+                written(Some(text), token.as_ref().map_or(nothing, observed))
+            }
+            (Doing::Remove { token }, value) => {
+                value.map(|value| key.shown(value));
+                written(None, observed(&token))
+            }
+            (Doing::Set { value: text }, _) => written(Some(text), Replaces::Earlier),
+            (Doing::Delete, _) => written(None, Replaces::Earlier),
+        };
+        key.versions.push(versions::Call { called, answered, count, action });
+    }
+
+    /// Nothing happened, and nothing is to.
+    fn drop_call(&mut self, client: ClientId) {
+        self.under_way.remove(&client);
+    }
+}
+
+impl Key {
+    fn new(name: String, kind: Kind) -> Self {
+        let (tokens, versions, sums) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { name: Bytes::from(name), kind, tokens, versions, sums }
+    }
+
+    /// A context and the values that go with it, which some client may use later.
+    fn shown(&mut self, value: Value) -> BTreeSet<Bytes> {
+        let bulk = |value| {
+            let Value::Bulk(text) = value else { panic!("{value:?} is no context and no value") };
+            text
+        };
+        let Value::List(parts) = value else { panic!("{value:?} are no versions") };
+        let mut parts = parts.into_iter().map(bulk);
+        let text = parts.next().expect("a context comes first");
+        let shown: BTreeSet<Bytes> = parts.collect();
+        if self.tokens.len() == TOKENS_MAX {
+            self.tokens.pop_front();
+        }
+        self.tokens.push_back(Token { text, shown: shown.clone() });
+        shown
+    }
+
+    fn operation(&self, doing: &Doing) -> Operation {
+        let key = self.name.clone();
+        Operation::Write(match doing.clone() {
+            Doing::Read => return Operation::Read(Read::Siblings { key }),
+            Doing::Count => return Operation::Read(Read::Get { key }),
+            Doing::Add => Write::Increment { key, by: 1 },
+            Doing::Put { value, token } => {
+                let context = token.map(|token| token.text);
+                Write::SetSibling { key, value, context }
+            }
+            Doing::Remove { token } => Write::DeleteSiblings { key, context: token.text },
+            Doing::Set { value } => {
+                let (condition, expiry) = (SetCondition::Always, Expiry::Never);
+                Write::Set { key, value, condition, expiry, get: false }
+            }
+            Doing::Delete => Write::Delete { keys: vec![key] },
+        })
+    }
+}
+
+impl Workload for Versions {
+    fn begin(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng) {
+        if let Some(unread) = &mut self.unread {
+            let Some(key) = unread.pop() else { return };
+            let counter = self.keys[key].kind == Kind::Counter;
+            let doing = if counter { Doing::Count } else { Doing::Read };
+            return self.start(client, now, key, Level::All, doing);
+        }
+        let cold = random.random_ratio(1, 16);
+        let hot = self.keys.len() - COLD_KEYS;
+        let key = if cold {
+            random.random_range(hot..self.keys.len())
+        } else {
+            random.random_range(0..hot)
+        };
+        let levels = [Level::Quorum, Level::Quorum, Level::Quorum, Level::Count(1), Level::All];
+        let level = *pick(random, &levels);
+        let doing = self.something(key, random);
+        self.start(client, now, key, level, doing);
+    }
+
+    fn begin_read(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng) {
+        self.begin(client, now, random);
+    }
+
+    fn reads(&self, client: ClientId) -> bool {
+        let under_way = self.under_way.get(&client);
+        under_way.is_some_and(|one| matches!(one.doing, Doing::Read | Doing::Count))
+    }
+
+    fn request(&self, client: ClientId, shards: u16) -> Option<Request> {
+        let UnderWay { key, level, doing, .. } = self.under_way.get(&client)?;
+        let shard = self.shard(client, shards)?;
+        let operation = self.keys[*key].operation(doing);
+        Some(Request::Coordinate { shard, operation, level: Some(*level) })
+    }
+
+    fn shard(&self, client: ClientId, shards: u16) -> Option<ShardId> {
+        let under_way = self.under_way.get(&client)?;
+        Some(Slot::of_key(&self.keys[under_way.key].name).shard(shards))
+    }
+
+    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt {
+        match reply {
+            // Refused by what stands in the cell.
+            Ok(Reply::Value { value: Value::Error(_), .. }) => {
+                self.drop_call(client);
+                Attempt::Done
+            }
+            Ok(Reply::Value { value, .. }) => {
+                self.end(client, Some((now, value)));
+                self.answered += 1;
+                Attempt::Done
+            }
+            Ok(other) => panic!("{other:?} is no answer to an operation"),
+            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => self.give_up(client),
+            // Everything else promises that nothing happened.
+            Err(_) => Attempt::Again,
+        }
+    }
+
+    fn give_up(&mut self, client: ClientId) -> Attempt {
+        // The last reads are answered in the end.
+        if self.unread.is_some() && self.under_way.contains_key(&client) {
+            return Attempt::Again;
+        }
+        self.end(client, None);
+        Attempt::Done
+    }
+
+    fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    fn read_all(&mut self) -> u64 {
+        // Nobody waits for these any more, and they may take effect.
+        for client in self.under_way.keys().copied().collect::<Vec<_>>() {
+            self.end(client, None);
+        }
+        self.unread = Some((0..self.keys.len()).collect());
+        self.keys.len() as u64
+    }
+
+    fn check(&self, _shards: u16, lost: &Lost) -> Verdict {
+        let lasting = if lost.replicas { self.count(self.policy.write).max(2) } else { 0 };
+        let quorums = Quorums { replicas: self.replicas, lasting };
+        for Key { name, versions, sums, .. } in &self.keys {
+            let found = |why: String| format!("{name:?}: {why}");
+            versions::check(versions, quorums).map_err(found).by("versions")?;
+            sums::check(sums, quorums).map_err(found).by("sums")?;
+        }
+        Ok(())
+    }
+}
+
+fn number(value: &Value) -> i64 {
+    if *value == Value::Nil {
+        return 0;
+    }
+    let Value::Bulk(text) = value else { panic!("{value:?} is no counter") };
+    let text = str::from_utf8(text).ok();
+    text.and_then(|text| text.parse().ok()).expect("a counter is a number")
+}
