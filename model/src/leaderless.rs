@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Datacenter, NodeId, majority};
+use crate::{Datacenter, Epoch, NodeId, ShardId, majority};
 
 /// The store's declared quorums. Part of the topology, so that a change has an epoch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -15,6 +15,44 @@ pub struct LeaderlessPolicy {
     pub read: Level,
     pub write: Level,
     pub conflicts: ConflictPolicy,
+}
+
+/// What the topology of a store without leaders says beside its placements.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Leaderless {
+    pub policy: LeaderlessPolicy,
+    /// The shards whose replicas are others than those of their genesis, or are about to be. The store itself keeps this: who
+    /// proposes a topology leaves it as it is.
+    #[serde(default)]
+    pub moved: BTreeMap<ShardId, Moved>,
+}
+
+/// Where a shard stands on its way from one set of replicas to another.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Moved {
+    /// The epoch in which it came there.
+    pub since: Epoch,
+    /// The replicas that it leaves; `None` once it has.
+    pub leaves: Option<Leaving>,
+}
+
+/// Replicas that a shard leaves for those of its placement. Until it has, writes go to both sets and count in both.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Leaving {
+    /// With their places: they need not be members any more.
+    pub owners: BTreeMap<NodeId, Datacenter>,
+    pub step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Step {
+    /// Reads go to the replicas that it leaves; the others get what those hold.
+    Filling,
+    /// Reads go to the new ones. The old ones stay until nobody reads from them alone.
+    Draining,
 }
 
 /// How many replicas must answer before the client is answered.
@@ -59,6 +97,12 @@ pub struct Need {
     "{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM"
 )]
 pub struct LevelError(pub String);
+
+impl From<LeaderlessPolicy> for Leaderless {
+    fn from(policy: LeaderlessPolicy) -> Self {
+        Self { policy, moved: BTreeMap::new() }
+    }
+}
 
 impl Default for LeaderlessPolicy {
     fn default() -> Self {

@@ -17,7 +17,9 @@ mod topology;
 
 pub use causality::{ActorId, Dot, Hlc, HybridClock, VersionVector};
 pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
-pub use leaderless::{ConflictPolicy, LeaderlessPolicy, Level, LevelError, Need};
+pub use leaderless::{
+    ConflictPolicy, Leaderless, LeaderlessPolicy, Leaving, Level, LevelError, Moved, Need, Step,
+};
 pub use policy::{
     Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,
     SessionPolicy,

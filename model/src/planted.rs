@@ -116,6 +116,14 @@ pub enum Bug {
     CountFilling,
     /// Replicas are compared by the keys that they have, whatever they know of them (INV-97).
     HashKeysOnly,
+    /// While a shard moves, a write counts in the new set of replicas alone (INV-99).
+    CountNewAlone,
+    /// A replica serves coordinators that are a step behind it (INV-99).
+    ServeEarlierStep,
+    /// A replica is compared with one that is a step behind it (INV-99).
+    CompareEarlierStep,
+    /// A step counts as taken before enough replicas know of it (INV-99).
+    StepAtOnce,
 }
 
 #[cfg(feature = "planted")]

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Datacenter, Epoch, LeaderlessPolicy, NodeId, Policy, SLOTS, ShardId, SlotRange, StoreId, Zone,
+    Datacenter, Epoch, Leaderless, NodeId, Policy, SLOTS, ShardId, SlotRange, StoreId, Zone,
 };
 
 /// A replication group on a node: the meta group, or the group of one shard.
@@ -108,15 +108,15 @@ pub enum Mode {
     /// As [`Topology::policy`] says.
     #[default]
     SingleLeader,
-    Leaderless(LeaderlessPolicy),
+    Leaderless(Leaderless),
 }
 
 impl Mode {
     #[must_use]
-    pub const fn leaderless(&self) -> Option<&LeaderlessPolicy> {
+    pub const fn leaderless(&self) -> Option<&Leaderless> {
         match self {
             Self::SingleLeader => None,
-            Self::Leaderless(policy) => Some(policy),
+            Self::Leaderless(leaderless) => Some(leaderless),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
 use quorate_model::{
-    Addresses, ConflictPolicy, GroupId, Hlc, LogIndex, Member, Name, NodeId, StoreId, Time,
+    Addresses, ConflictPolicy, GroupId, Hlc, LogIndex, Member, Name, NodeId, Step, StoreId, Time,
     Topology, WallTime,
 };
 use quorate_replication::causal::Cell;
@@ -222,14 +222,35 @@ impl Machine {
         self.host.as_ref()?.shard(shard).map(leaderless::Replica::standing)
     }
 
+    /// Whether the shard is about to be read from its replica here, and is not yet.
+    pub(crate) fn is_joining(&self, group: GroupId) -> bool {
+        let GroupId::Shard(shard) = group else { return false };
+        let Some(topology) = self.topology() else { return false };
+        let moved = topology.mode.leaderless().and_then(|mode| mode.moved.get(&shard));
+        let leaving = moved.and_then(|moved| moved.leaves.as_ref());
+        let named = topology.placement(shard).is_some_and(|one| one.voters.contains(&self.node));
+        named
+            && leaving.is_some_and(|leaving| {
+                leaving.step == Step::Filling && !leaving.owners.contains_key(&self.node)
+            })
+    }
+
+    /// Whether the replica's log or its rows were given up.
+    pub(crate) fn has_lost(&self, group: GroupId) -> bool {
+        let Some(status) = self.status() else { return false };
+        let mut shards = status.shards.iter();
+        status.damaged.is_some()
+            || shards.any(|one| GroupId::Shard(one.shard) == group && one.given_up.is_some())
+    }
+
     /// Whether no replica here may take a write of that time.
     pub(crate) fn is_ahead(&self, now: Time, time: Hlc) -> bool {
         time.is_ahead(self.wall(now), self.drift_max)
     }
 
     pub(crate) fn last_writer_wins(&self) -> bool {
-        let policy = self.topology().and_then(|topology| topology.mode.leaderless());
-        policy.is_some_and(|policy| policy.conflicts == ConflictPolicy::LastWriterWins)
+        let mode = self.topology().and_then(|topology| topology.mode.leaderless());
+        mode.is_some_and(|mode| mode.policy.conflicts == ConflictPolicy::LastWriterWins)
     }
 
     pub(crate) fn topology(&self) -> Option<&Topology> {

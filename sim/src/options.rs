@@ -108,14 +108,14 @@ impl Options {
         let any_level = |random: &mut ChaCha8Rng| {
             *pick(random, &[Level::Quorum, Level::Quorum, Level::Count(1), Level::All])
         };
-        self.mode = Mode::Leaderless(LeaderlessPolicy {
+        let conflicts =
+            [ConflictPolicy::LastWriterWins, ConflictPolicy::Merge, ConflictPolicy::Siblings];
+        let policy = LeaderlessPolicy {
             read: any_level(random),
             write: any_level(random),
-            conflicts: *pick(
-                random,
-                &[ConflictPolicy::LastWriterWins, ConflictPolicy::Merge, ConflictPolicy::Siblings],
-            ),
-        });
+            conflicts: *pick(random, &conflicts),
+        };
+        self.mode = Mode::Leaderless(policy.into());
         self.policy_changes = 0;
         // A write of a clock that went ahead is taken when the others have come as far.
         self.settle = Duration::from_secs(240);

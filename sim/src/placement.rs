@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_group::host::Request;
-use quorate_model::{Epoch, Mode, NodeId, ShardPlacement, Topology};
+use quorate_model::{Epoch, NodeId, ShardPlacement, Topology};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -197,9 +197,7 @@ impl Cluster {
     fn move_a_voter(&mut self, topology: &mut Topology) -> bool {
         let nodes: Vec<NodeId> = topology.members.keys().copied().collect();
         let shards = topology.shards.len();
-        // Those without a leader cannot be moved yet.
-        let first = if topology.mode == Mode::SingleLeader { 0 } else { shards };
-        let group = self.random.random_range(first..=shards);
+        let group = self.random.random_range(0..=shards);
         let voters = if group == shards {
             &mut topology.meta_voters
         } else {

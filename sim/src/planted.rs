@@ -35,6 +35,10 @@ const LEADERLESS: &[Listed] = &[
     (Bug::RepairLater, "repair-later", Found(&["versions", "sums"])),
     (Bug::CountFilling, "count-filling", Found(&["told_cells", "versions", "sums"])),
     (Bug::HashKeysOnly, "hash-keys-only", Found(&["cell_convergence"])),
+    (Bug::CountNewAlone, "count-new-alone", Found(&["versions", "sums"])),
+    (Bug::ServeEarlierStep, "serve-earlier-step", Found(&["versions", "sums"])),
+    (Bug::CompareEarlierStep, "compare-earlier-step", Found(&["versions", "sums"])),
+    (Bug::StepAtOnce, "step-at-once", Found(&["versions", "sums"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

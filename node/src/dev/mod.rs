@@ -186,7 +186,7 @@ async fn bootstrap(
     let first = &nodes[0];
     let mode = match layout.mode() {
         Mode::SingleLeader => quorate_model::Mode::SingleLeader,
-        Mode::Leaderless => quorate_model::Mode::Leaderless(options.leaderless.clone()),
+        Mode::Leaderless => quorate_model::Mode::Leaderless(options.leaderless.clone().into()),
     };
     let topology = plan::topology(layout, nodes, options.policy.clone(), mode);
     let request = Bootstrap { node: first.node, topology };

@@ -177,7 +177,8 @@ pub(super) fn message_bytes(message: &PeerMessage) -> usize {
         | PeerMessage::EngineQuery
         | PeerMessage::Engine { .. } => 64,
         PeerMessage::StateHash { next, .. } => 64 + next.len(),
-        PeerMessage::Leaderless(message) => 64 + message.bytes(),
+        PeerMessage::Leaderless { message, .. } => 64 + message.bytes(),
+        PeerMessage::Moves(reports) => 64 + 128 * reports.len(),
         PeerMessage::Beat(beat) => {
             let lists = [&beat.led, &beat.followed];
             128 + lists.into_iter().flatten().map(|list| 24 * list.len()).sum::<usize>()

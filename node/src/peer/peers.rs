@@ -96,8 +96,8 @@ impl Peer {
             | PeerMessage::Engine { .. }
             | PeerMessage::StateHash { .. }
             | PeerMessage::Beat(_) => Lane::Replication,
-            PeerMessage::Leaderless(message) if message.is_background() => Lane::Bulk,
-            PeerMessage::Leaderless(_) => Lane::Replication,
+            PeerMessage::Leaderless { message, .. } if message.is_background() => Lane::Bulk,
+            PeerMessage::Leaderless { .. } | PeerMessage::Moves(_) => Lane::Replication,
             PeerMessage::SnapshotChunk { .. }
             | PeerMessage::SnapshotAck { .. }
             | PeerMessage::SnapshotAbort { .. } => Lane::Bulk,

@@ -87,7 +87,8 @@ impl Table {
             routing.epoch = topology.epoch;
             routing.members.clone_from(&topology.members);
             routing.policy.clone_from(&topology.policy);
-            routing.leaderless = topology.mode.leaderless().cloned();
+            routing.leaderless =
+                topology.mode.leaderless().map(|leaderless| leaderless.policy.clone());
             routing.shards.resize_with(topology.shards.len(), || unknown(Vec::new()));
             for (route, placement) in routing.shards.iter_mut().zip(&topology.shards) {
                 route.voters = placement.voters.iter().copied().collect();
@@ -342,7 +343,7 @@ mod tests {
     #[test]
     fn without_leaders_a_replica_that_is_being_filled_sends_clients_on() {
         let table = table();
-        let leaderless = Mode::Leaderless(LeaderlessPolicy::default());
+        let leaderless = Mode::Leaderless(LeaderlessPolicy::default().into());
         table.follow(Topology { epoch: Epoch(2), mode: leaderless, ..test_topology(&[A, B]) });
         let hosted = |standing| {
             let shards = vec![ShardStatus {

@@ -8,13 +8,20 @@ use quorate_replication::leaderless::Standing;
 use crate::cluster::Cluster;
 
 /// # Errors
-/// Which replica is not whole yet.
+/// What moves still, or is not whole yet.
 pub(crate) fn whole(cluster: &Cluster) -> Result<(), String> {
     let Some(topology) = without_leaders(cluster) else { return Ok(()) };
+    let moved = topology.mode.leaderless().into_iter().flat_map(|leaderless| &leaderless.moved);
+    for (shard, moved) in moved {
+        if let Some(leaving) = &moved.leaves {
+            return Err(format!("{shard} is {:?} since {}", leaving.step, moved.since));
+        }
+    }
     for (shard, placement) in topology.placements() {
-        for machine in cluster.machines.iter().filter(|one| placement.voters.contains(&one.node)) {
+        for machine in &cluster.machines {
+            let expected = placement.voters.contains(&machine.node).then_some(Standing::Whole);
             let standing = machine.standing(GroupId::Shard(shard));
-            if standing != Some(Standing::Whole) {
+            if standing != expected {
                 return Err(format!("{shard} on {} is {standing:?}", machine.node));
             }
         }

@@ -177,7 +177,7 @@ impl Checkers {
         if let PeerMessage::Beat(beat) = message {
             return self.beats.sent(machine, to, beat).by("beats");
         }
-        if let PeerMessage::Leaderless(message) = message {
+        if let PeerMessage::Leaderless { message, .. } = message {
             self.dots.sent(machine, group, message).by("dots")?;
             return self.told_cells.sent(machine, to, group, message).by("told_cells");
         }
@@ -203,7 +203,7 @@ impl Checkers {
         if let PeerMessage::Beat(_) = message {
             return self.beats.arrives(machine);
         }
-        if let PeerMessage::Leaderless(message) = message {
+        if let PeerMessage::Leaderless { message, .. } = message {
             self.dots.arrives(now, machine, group, message);
             return self.told_cells.arrives(machine, from, group, message);
         }
@@ -234,7 +234,7 @@ impl Checkers {
             }
             return Ok(());
         }
-        if let PeerMessage::Leaderless(_) = message {
+        if let PeerMessage::Leaderless { .. } = message {
             return self.dots.delivered(machine, group).by("dots");
         }
         let (Some(at), Some(term_before)) = (sight(now, machine, group), term_before) else {

@@ -39,7 +39,9 @@ impl ToldCells {
         } else {
             &[]
         };
-        let counts = matches!(message, Message::Stored { .. } | Message::Fetched { .. });
+        // Nobody reads yet from a replica that joins, and what it lacks it is filled with.
+        let counts = matches!(message, Message::Fetched { .. })
+            || matches!(message, Message::Stored { .. }) && !machine.is_joining(group);
         if counts && machine.standing(group) == Some(Standing::Filling) {
             return Err(format!("{group}: {} is being filled, and says {message:?}", machine.node));
         }
@@ -67,7 +69,8 @@ impl ToldCells {
     pub(crate) fn stepped(&mut self, machine: &Machine) -> Word {
         for (group, standing) in machine.standings() {
             let key = (machine.node, group);
-            if standing == Standing::Filling {
+            let lost = machine.has_lost(group);
+            if lost || standing == Standing::Filling && !machine.is_joining(group) {
                 self.told.remove(&key);
             }
             if !self.seen.insert((machine.node, machine.incarnation, group)) {

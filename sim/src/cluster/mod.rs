@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_group::host::{Failure, PeerMessage, Reply, RequestId, Rollback};
-use quorate_model::{GroupId, Mode, NodeId, StoreId, Time, Topology};
+use quorate_model::{GroupId, Leaderless, Mode, NodeId, StoreId, Time, Topology};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -128,7 +128,7 @@ impl Cluster {
         let options = Options::draw(kind, &mut random);
         let workload: Box<dyn Workload> = match &options.mode {
             Mode::SingleLeader => Box::new(Registers::new(options.keys)),
-            Mode::Leaderless(policy) => {
+            Mode::Leaderless(Leaderless { policy, .. }) => {
                 Box::new(Versions::new(options.keys, policy.clone(), options.replicas))
             }
         };

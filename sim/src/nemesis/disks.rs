@@ -124,6 +124,7 @@ impl Cluster {
         self.checkers.identities.lose(node);
         self.checkers.acknowledged_writes.lose(node);
         self.machines[id.0].wipe(&mut self.random);
+        self.replicas_lost = true;
         self.wiped += 1;
         self.after_death(id, node);
     }

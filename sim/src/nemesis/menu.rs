@@ -112,10 +112,10 @@ impl Menu {
         Self(chosen)
     }
 
-    /// Without what only groups with leaders can make good, yet.
+    /// Without what only groups with leaders have, or can make good.
     pub(crate) fn without_leaders(mut self) -> Self {
         self.0.retain(|(fault, _)| {
-            !matches!(fault, Fault::Wipe | Fault::FlipRow | Fault::Handover | Fault::DeafHandover)
+            !matches!(fault, Fault::FlipRow | Fault::Handover | Fault::DeafHandover)
         });
         self
     }

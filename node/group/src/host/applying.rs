@@ -17,7 +17,7 @@ use super::group::Task;
 use super::quarantine::Refusal;
 use super::rows::{Standing, empty_generation};
 use super::timers::Timer;
-use super::topology::SetTopology;
+use super::topology::{self, SetTopology};
 use super::{Failure, RequestId, Turn};
 #[cfg(test)]
 use crate::Write;
@@ -259,9 +259,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if let Err(failure) = command.check(self.shared.start.store, following.topology()) {
             return Ok(Err(failure));
         }
-        let epoch = command.topology.epoch;
-        batch.changes.push(command.put(self.group.prefix()));
-        following.set(command.topology);
+        let topology = command.outcome(following.topology());
+        let epoch = topology.epoch;
+        batch.changes.push(topology::put(&topology, self.group.prefix()));
+        following.set(topology);
         self.shared.status_changed = true;
         Ok(Ok(epoch))
     }

@@ -44,11 +44,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if let PeerMessage::Beat(beat) = &message {
             return self.beat_received(from, beat);
         }
-        if let PeerMessage::Leaderless(message) = message {
+        if let PeerMessage::Leaderless { since, message } = message {
             if let GroupId::Shard(shard) = group {
-                self.shard_message(from, shard, message);
+                self.shard_message(from, shard, since, message);
             }
             return;
+        }
+        if let PeerMessage::Moves(reports) = message {
+            return self.moves_reported(from, reports);
         }
         let hosted = self.groups.contains_key(&group);
         if !hosted {
@@ -202,7 +205,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             PeerMessage::MembershipQuery { nonce, term } => {
                 self.membership_asked(from, nonce, term)
             }
-            PeerMessage::NotMember { .. } | PeerMessage::Beat(_) | PeerMessage::Leaderless(_) => {
+            PeerMessage::NotMember { .. }
+            | PeerMessage::Beat(_)
+            | PeerMessage::Moves(_)
+            | PeerMessage::Leaderless { .. } => {
                 unreachable!("it concerns the whole host")
             }
             PeerMessage::EngineQuery => self.tell_engine(from),
@@ -262,7 +268,8 @@ fn is_call(message: &PeerMessage) -> bool {
         | PeerMessage::EngineQuery
         | PeerMessage::Engine { .. }
         | PeerMessage::StateHash { .. }
-        | PeerMessage::Leaderless(_)
+        | PeerMessage::Leaderless { .. }
+        | PeerMessage::Moves(_)
         | PeerMessage::Beat(_) => false,
     }
 }

@@ -68,6 +68,11 @@ impl Following {
         self.announced.as_ref()
     }
 
+    /// Whether the topology in force is durable here.
+    pub(super) fn is_announced(&self) -> bool {
+        self.announced == self.topology
+    }
+
     pub(super) fn epoch(&self) -> Epoch {
         self.topology.as_ref().map_or(Epoch::ZERO, |topology| topology.epoch)
     }
@@ -340,8 +345,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             return;
         }
         next.epoch = topology.epoch.next();
-        let command = SetTopology { expected: topology.epoch, topology: next }.encode();
-        self.propose(command, Proposal { request: None, effects: None });
+        let command = SetTopology { expected: topology.epoch, topology: next };
+        self.propose_topology(&command);
         // Lost with the leadership, or against another change: then it is still due.
         let retry = self.shared.now.after(ADDRESSES_RETRY);
         self.timer(Timer::Addresses, retry);
@@ -349,6 +354,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 }
 
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
+    /// Nobody waits for it: who proposes it looks again.
+    pub(super) fn propose_topology(&mut self, command: &SetTopology) {
+        self.propose(command.encode(), Proposal { request: None, effects: None });
+    }
+
     /// A snapshot brought the meta group's rows: the topology in them, where it is news.
     pub(super) fn reload_topology(&mut self) {
         if self.group.id != GroupId::Meta {

@@ -116,7 +116,12 @@ pub enum PeerMessage {
     /// Of all groups that rest between the two nodes; it goes as the meta group's.
     Beat(Box<Beat>),
     /// Of a shard without a leader.
-    Leaderless(leaderless::Message),
+    Leaderless {
+        since: Epoch,
+        message: leaderless::Message,
+    },
+    /// To whoever leads the meta group: how far the sender's replicas came of the shards that move.
+    Moves(Vec<(ShardId, leaderless::Report)>),
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -289,6 +289,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Check => self.check_due(),
             Timer::DiskStall => self.disk_stalled(),
             Timer::Addresses => self.update_addresses(),
+            Timer::Moves => self.moves_due(),
             Timer::Handover(request) => self.handover_due(request),
         }
     }

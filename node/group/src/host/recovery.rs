@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{GroupId, LogIndex, NodeId, Position, Term};
+use quorate_model::{GroupId, LogIndex, NodeId, Position, Term, Topology};
 use quorate_replication::single_leader::{Configuration, Entry, HardState, Restored};
 use quorate_storage::disk::Disk;
 use quorate_storage::log::{Log, RecoveredGroup};
@@ -62,8 +62,17 @@ pub(super) fn start<D: Disk, S: StateStore>(
     let mut groups = BTreeMap::new();
     let known = standings.keys().chain(recovered.groups.keys()).copied().collect::<BTreeSet<_>>();
     let nothing = RecoveredGroup::default();
+    let mut topology = None;
+    // The meta group comes first.
     for id in known.into_iter().filter(|id| !shards.has(*id)) {
         let standing = standings.get(&id);
+        let without_leaders =
+            topology.as_ref().is_some_and(|one: &Topology| one.mode.leaderless().is_some());
+        if standing.is_none() && without_leaders {
+            // A shard that has left this node.
+            forgotten.push(id);
+            continue;
+        }
         if let Some(standing) = standing
             && standing.health == Health::Retired
         {
@@ -81,12 +90,11 @@ pub(super) fn start<D: Disk, S: StateStore>(
         }
         let found = join(id, start, standing, in_log)?;
         damage = damage.or_else(|| found.missing(id, in_log));
+        if id == GroupId::Meta {
+            topology = topology::load(&state, found.prefix(id))?;
+        }
         groups.insert(id, found);
     }
-    let topology = match groups.get(&GroupId::Meta) {
-        Some(found) => topology::load(&state, found.prefix(GroupId::Meta))?,
-        None => None,
-    };
     let following = Following::recovered(topology, retired);
     let persisting = Persisting::new(log, log_settings, damage.is_some());
     let mut shared = Shared::new(start, settings, persisting, state, following);

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::time::Duration;
 
-use quorate_model::{GroupId, LogIndex, Position};
+use quorate_model::{GroupId, LogIndex, Position, ShardId};
 use quorate_replication::single_leader::{Configuration, Input};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{FlushId, StateStore};
@@ -35,6 +35,8 @@ pub(super) enum Purpose {
     Retire(GroupId),
     /// A replica that was gone may come again.
     Revive(GroupId),
+    /// A shard without a leader has left this node.
+    Leave(ShardId),
     /// A newer topology is in force.
     Announce,
     /// Every group is repaired: the damaged log may go.
@@ -253,6 +255,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 Purpose::Begin(group) => self.begun(group),
                 Purpose::Retire(group) => self.retired(group),
                 Purpose::Revive(group) => self.revived(group),
+                Purpose::Leave(shard) => self.shard_left(shard),
                 Purpose::Announce => self.announce(),
                 Purpose::StartOver => self.start_over(),
             }

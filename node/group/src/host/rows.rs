@@ -116,6 +116,12 @@ impl Standing {
     }
 }
 
+/// Removes every row of a group.
+pub(super) fn clear_all(group: GroupId) -> Vec<Change> {
+    let (from, to) = (Prefix::new(group, 0).row(&[]), Prefix::new(group, u32::MAX).end());
+    vec![Change::DeleteRange { from, to }]
+}
+
 /// Removes every row of a group but those of `kept`: what a crash may have left, and what could not be read and was replaced. That
 /// it cannot be read yet must not keep the node from starting.
 pub(super) fn clear_others(rows: &impl Rows, group: GroupId, kept: u32) -> Vec<Change> {

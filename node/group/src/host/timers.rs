@@ -40,6 +40,8 @@ pub(super) enum Timer {
     DiskStall,
     /// Try again to put a member's new addresses into the topology.
     Addresses,
+    /// Say how far the replicas of shards that move came.
+    Moves,
     /// Try again to hand leaderships over. The last of the variants: see [`Timers::hasten_handovers`].
     Handover(RequestId),
 }

@@ -82,6 +82,12 @@ impl Exchanging {
         Self { last: None, numbers, next_at, under_way: None, scrubbed: 0 }
     }
 
+    /// The shard came to another step: what is under way says nothing of it.
+    pub(super) fn moved(&mut self, kernel: &Kernel) {
+        self.under_way = None;
+        self.next_at = kernel.now;
+    }
+
     pub(super) fn deadline(&self) -> Time {
         self.under_way.as_ref().map_or(self.next_at, |exchange| match exchange.step {
             Step::Sending(at) | Step::Waiting(at) => at,
@@ -105,13 +111,11 @@ impl Exchanging {
     fn begin(&mut self, kernel: &mut Kernel) {
         self.next_at = kernel.now.after(kernel.settings.exchange_interval);
         let others = kernel.others();
-        let wanted = |node: &&NodeId| kernel.filling.as_ref().is_none_or(|one| one.lacks(**node));
+        let behind = kernel.is_behind();
+        let wanted = |node: &&NodeId| !behind || kernel.lacks(**node);
         let after = |node: &&NodeId| wanted(node) && self.last.is_none_or(|last| **node > last);
         let first = others.iter().find(wanted).or(others.first());
         let Some(peer) = others.iter().find(after).or(first).copied() else { return };
-        if !kernel.owners.contains_key(&kernel.id) {
-            return;
-        }
         self.last = Some(peer);
         self.numbers = self.numbers.wrapping_add(1);
         let number = self.numbers;
@@ -142,7 +146,7 @@ impl Exchanging {
     fn end(&mut self, kernel: &Kernel) {
         // Where something was found there may be more: what was too much, what was in flight.
         let found = self.under_way.take().is_some_and(|exchange| exchange.found);
-        if found || kernel.filling.is_some() {
+        if found || kernel.is_behind() {
             self.next_at = kernel.now.after(kernel.settings.exchange_interval / 8);
         }
     }

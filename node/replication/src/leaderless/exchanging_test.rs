@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_model::{ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, NodeId, Time, WallTime};
+use quorate_model::{
+    ActorId, Datacenter, Dot, Epoch, Hlc, LeaderlessPolicy, NodeId, Time, WallTime,
+};
 
 use super::range_test::Applied;
-use super::{CellKey, Input, Message, Output, Place, Replica, Settings, Span, Standing};
+use super::{CellKey, Input, Message, Output, Owners, Place, Replica, Settings, Span, Standing};
 use crate::causal::{Cell, Change, Content};
 
 struct Pair {
@@ -32,7 +34,8 @@ impl Pair {
         let mut pair = Self { now: Time::ZERO, replicas, cells };
         let dc = Datacenter::new("dc").unwrap();
         for at in 0..2 {
-            let owners = (0..2).map(|node| (id(node), dc.clone())).collect();
+            let nodes = (0..2).map(|node| (id(node), dc.clone())).collect();
+            let owners = Owners { nodes, ..Owners::default() };
             pair.give(at, Input::Owners { owners, policy: LeaderlessPolicy::default() });
         }
         pair
@@ -71,7 +74,7 @@ impl Pair {
 }
 
 fn received(from: usize, message: Message) -> Input {
-    Input::Message { from: id(from), message }
+    Input::Message { from: id(from), since: Epoch::ZERO, message }
 }
 
 /// The fields of one hash, or others of one place.

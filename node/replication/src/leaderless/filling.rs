@@ -1,62 +1,135 @@
 //! A replica that may lack what it once acknowledged, or what its node is to hold from now on.
 //!
-//! It takes what it is told and acknowledges nothing, answers no read, coordinates nothing. It compares itself with one
-//! replica after the other, without a pause. Keeps INV-98.
+//! It takes what it is told, answers no read and coordinates nothing. It compares itself with one replica after the other,
+//! without a pause. So do all replicas that a shard moves to. Keeps INV-98.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{Level, NodeId};
 
 use super::kernel::Kernel;
+use super::owners::Report;
+use super::{PersistId, Standing};
 
 /// How many comparisons that came to their end count for a replica: each goes over hashes of 32 bits under a number of its
 /// own, so that two miss the same difference once in 2^64.
 const COMPARISONS: u32 = 2;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Filling {
+    pub(super) standing: Standing,
+    /// Since the process began and the shard came to its present step.
+    compared: BTreeMap<NodeId, Compared>,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Compared {
     /// Comparisons that came to their end, with all that was found taken over.
-    compared: BTreeMap<NodeId, u32>,
+    times: u32,
+    /// What they brought is durable with this.
+    through: PersistId,
 }
 
 impl Filling {
-    /// With whom to go on; anybody when all are done.
-    pub(super) fn lacks(&self, node: NodeId) -> bool {
-        self.compared.get(&node).is_none_or(|count| *count < COMPARISONS)
+    pub(super) const fn new(standing: Standing) -> Self {
+        Self { standing, compared: BTreeMap::new() }
+    }
+
+    fn has(&self, node: NodeId, persisted: PersistId) -> bool {
+        self.compared
+            .get(&node)
+            .is_some_and(|one| one.times >= COMPARISONS && one.through <= persisted)
     }
 }
 
 impl Kernel {
-    /// Whether this replica's word counts.
-    pub(super) fn counts_for_quorums(&self) -> bool {
-        self.filling.is_none() || planted::is(Bug::CountFilling)
+    pub(super) fn is_whole(&self) -> bool {
+        self.filling.standing == Standing::Whole
+    }
+
+    /// Whether its word counts for what others read.
+    pub(super) fn counts_for_reads(&self) -> bool {
+        self.is_whole() || planted::is(Bug::CountFilling)
+    }
+
+    /// Whether its word counts for what others store. That of one that nobody reads from yet does, whatever it lacks: it holds what
+    /// it is told from now on, and is filled with the rest.
+    pub(super) fn counts_for_writes(&self) -> bool {
+        self.counts_for_reads() || self.owners.is_joining(self.id)
+    }
+
+    /// The shard came to another step: comparisons before it say nothing of what was acknowledged until then.
+    pub(super) fn compare_again(&mut self) {
+        self.filling.compared.clear();
     }
 
     /// A comparison with this replica came to its end.
     pub(super) fn compared(&mut self, peer: NodeId) {
-        let enough = self.comparisons_needed();
-        let Some(filling) = &mut self.filling else { return };
-        *filling.compared.entry(peer).or_default() += 1;
-        let others = self.owners.keys().filter(|node| **node != self.id);
-        let done = others.filter(|node| !filling.lacks(**node)).count();
-        if done >= enough {
+        let issued = self.issued();
+        let compared = self.filling.compared.entry(peer).or_default();
+        compared.times += 1;
+        if compared.times <= COMPARISONS {
+            compared.through = issued;
+        }
+        self.fill();
+    }
+
+    /// Looks whether it is whole by now.
+    pub(super) fn fill(&mut self) {
+        if !self.is_whole() && self.has_enough() {
+            self.filling.standing = Standing::Whole;
             self.filled();
         }
     }
 
-    /// INV-98: of any write that was acknowledged by as many as the store declares, this replica perhaps among them, at least one of
-    /// so many others holds it.
-    fn comparisons_needed(&self) -> usize {
-        let others = self.owners.len().saturating_sub(1);
-        match self.policy.write {
-            Level::Quorum | Level::Count(_) | Level::All => {
-                let local = self.owners.get(&self.id);
-                let acknowledged =
-                    local.map_or(1, |local| self.policy.write.need(&self.owners, local).count());
-                (self.owners.len() + 1).saturating_sub(acknowledged).min(others)
-            }
-            Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => others,
+    pub(super) fn report(&self) -> Report {
+        let drained = self.owners.leaving().filter(|node| self.filling.has(*node, self.persisted));
+        Report {
+            since: self.owners.since,
+            ready: self.is_whole() && self.has_enough(),
+            drained: drained.collect(),
         }
+    }
+
+    /// Whether this replica is to compare itself without a pause.
+    pub(super) fn is_behind(&self) -> bool {
+        let report = self.report();
+        let here = self.owners.nodes.contains_key(&self.id);
+        let drains = here && self.owners.leaving().any(|node| !report.drained.contains(&node));
+        !self.is_whole() || drains || here && self.owners.is_filling() && !report.ready
+    }
+
+    /// With whom to go on while it is behind.
+    pub(super) fn lacks(&self, node: NodeId) -> bool {
+        let from = self.owners.read_from().contains_key(&node);
+        let wanted = from || self.owners.leaving().any(|leaving| leaving == node);
+        wanted && !self.filling.has(node, self.persisted)
+    }
+
+    fn has_enough(&self) -> bool {
+        let from = self.owners.read_from().keys().filter(|node| **node != self.id);
+        let has = from.filter(|node| self.filling.has(**node, self.persisted)).count();
+        has >= self.comparisons_needed()
+    }
+
+    /// INV-98: of any write that was acknowledged by as many as the store declares, this replica perhaps among them, at least one of
+    /// so many others holds it; and of what a read has shown that none may go back behind.
+    fn comparisons_needed(&self) -> usize {
+        let from = self.owners.read_from();
+        let others: BTreeSet<&NodeId> = from.keys().filter(|node| **node != self.id).collect();
+        let Some(local) = self.owners.place(self.id) else { return others.len() };
+        let count = |level: Level| match level {
+            Level::Quorum | Level::Count(_) | Level::All => level.need(from, local).count(),
+            Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => 1,
+        };
+        let (write, read) = (count(self.policy.write), count(self.policy.read));
+        let held = if 2 * read > from.len() { read.min(write) } else { write };
+        let mut needed = (from.len() + 1).saturating_sub(held);
+        // What it holds itself counts if it has lost nothing.
+        if self.is_whole() && from.contains_key(&self.id) {
+            needed = needed.saturating_sub(1);
+        }
+        needed.min(others.len())
     }
 }

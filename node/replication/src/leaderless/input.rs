@@ -1,12 +1,10 @@
 //! What a replica is told.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use quorate_model::{Datacenter, LeaderlessPolicy, Level, NodeId};
+use quorate_model::{Epoch, LeaderlessPolicy, Level, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, CellKey, Message, PersistId};
+use super::{Asked, CellKey, Message, Owners, PersistId};
 use crate::causal::{Cell, Change};
 
 /// The caller's number of a request: unique while it is open.
@@ -16,16 +14,18 @@ pub struct RequestId(pub u64);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
     Tick,
+    /// `since` is the step that its sender was at.
     Message {
         from: NodeId,
+        since: Epoch,
         message: Message,
     },
     Persisted {
         id: PersistId,
     },
-    /// Who has a replica of the shard, this one included if it is one, and where each is; and what the store declares.
+    /// Who has a replica of the shard, and what the store declares.
     Owners {
-        owners: BTreeMap<NodeId, Datacenter>,
+        owners: Owners,
         policy: LeaderlessPolicy,
     },
     /// Changes this replica's cells, all or none, and has the others take them over. The answer is what then stands here.

@@ -2,16 +2,17 @@
 //!
 //! Keeps INV-90 (a dot is used once), INV-91 (nothing is told that is not durable) and INV-94 (no write from far ahead).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
-    ActorId, ConflictPolicy, Datacenter, Dot, Hlc, HybridClock, LeaderlessPolicy, Level, Need,
-    NodeId, Time, WallTime,
+    ActorId, ConflictPolicy, Dot, Epoch, Hlc, HybridClock, LeaderlessPolicy, Level, NodeId, Time,
+    WallTime,
 };
 
 use super::filling::Filling;
+use super::owners::{Needs, Owners};
 use super::unsynced::{Batch, Replaced, Unsynced};
 use super::{
     CellKey, Cells, Counts, HashTree, Message, Output, PersistId, Refused, RequestId, Settings,
@@ -31,11 +32,11 @@ pub(super) struct Kernel {
     pub(super) wall: WallTime,
     pub(super) span: Span,
     pub(super) random: Random,
-    pub(super) owners: BTreeMap<NodeId, Datacenter>,
+    pub(super) owners: Owners,
     pub(super) tree: HashTree,
     pub(super) counts: Counts,
     pub(super) persisted: PersistId,
-    pub(super) filling: Option<Filling>,
+    pub(super) filling: Filling,
     pub(super) policy: LeaderlessPolicy,
     clock: HybridClock,
     /// INV-90: drawn at this start, and how many of its dots are in use.
@@ -81,11 +82,11 @@ impl Kernel {
             wall: WallTime(0),
             span,
             random,
-            owners: BTreeMap::new(),
+            owners: Owners::default(),
             tree,
             counts: Counts::default(),
             persisted: PersistId::default(),
-            filling: (standing == Standing::Filling).then(Filling::default),
+            filling: Filling::new(standing),
             policy: LeaderlessPolicy::default(),
             clock: HybridClock::default(),
             actor,
@@ -124,29 +125,50 @@ impl Kernel {
         self.unsynced.applied();
     }
 
-    pub(super) fn set_owners(
-        &mut self,
-        owners: BTreeMap<NodeId, Datacenter>,
-        policy: LeaderlessPolicy,
-    ) {
+    /// Answers whether the shard came to another step.
+    pub(super) fn set_owners(&mut self, owners: Owners, policy: LeaderlessPolicy) -> bool {
+        let moved = owners.since != self.owners.since;
         self.owners = owners;
         self.policy = policy;
+        if moved {
+            self.compare_again();
+        }
+        moved
     }
 
-    /// Everybody else who has a replica.
-    pub(super) fn others(&self) -> Vec<NodeId> {
-        self.owners.keys().filter(|node| **node != self.id).copied().collect()
+    /// Everybody else who has a replica, or is to have one.
+    pub(super) fn others(&self) -> BTreeSet<NodeId> {
+        let mut others = self.owners.all();
+        others.remove(&self.id);
+        others
     }
 
     /// # Errors
     /// When this replica cannot coordinate a request at that level.
-    pub(super) fn need(&self, level: Level) -> Result<Need, Refused> {
-        let local = self.owners.get(&self.id).ok_or(Refused::NotAReplica)?;
-        if self.filling.is_some() {
+    pub(super) fn needs(&self, level: Level) -> Result<Needs, Refused> {
+        let local = self.owners.place(self.id).ok_or(Refused::NotAReplica)?;
+        if !self.is_whole() {
             return Err(Refused::Filling);
         }
-        let need = level.need(&self.owners, local);
-        if need.can_be_met() { Ok(need) } else { Err(Refused::TooFewReplicas) }
+        self.owners.needs(level, local)
+    }
+
+    /// INV-99: whoever coordinates by an earlier step is refused; it asks again when it knows better. Whoever is a step ahead gets no
+    /// comparison: what was acknowledged by the step before may still be on its way here.
+    pub(super) fn heeds(&self, since: Epoch, message: &Message) -> bool {
+        match message {
+            Message::Store { .. } | Message::Fetch { .. } => {
+                since >= self.owners.since || planted::is(Bug::ServeEarlierStep)
+            }
+            Message::Compare { .. } | Message::List { .. } => {
+                since <= self.owners.since || planted::is(Bug::CompareEarlierStep)
+            }
+            Message::Stored { .. }
+            | Message::Fetched { .. }
+            | Message::TooMuch { .. }
+            | Message::Differing { .. }
+            | Message::Different { .. } => true,
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -253,6 +275,11 @@ impl Kernel {
         while let Some(held) = self.held.pop_front_if(|held| held.until <= id) {
             self.outputs.push_back(Output::Send { to: held.to, message: held.message });
         }
+        self.fill();
+    }
+
+    pub(super) const fn issued(&self) -> PersistId {
+        self.issued
     }
 
     // Dots and times.
@@ -308,7 +335,6 @@ impl Kernel {
     }
 
     pub(super) fn filled(&mut self) {
-        self.filling = None;
         self.outputs.push_back(Output::Filled);
     }
 

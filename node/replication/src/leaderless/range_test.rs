@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_model::{
-    ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, Level, NodeId, Time, WallTime,
+    ActorId, Datacenter, Dot, Epoch, Hlc, LeaderlessPolicy, Level, NodeId, Time, WallTime,
 };
 
 use super::{
-    Asked, CellKey, Cells, Found, Input, Message, Output, PersistId, Place, ReadRepair, Refused,
-    Replica, RequestId, Settings, Span, Standing,
+    Asked, CellKey, Cells, Found, Input, Message, Output, Owners, PersistId, Place, ReadRepair,
+    Refused, Replica, RequestId, Settings, Span, Standing,
 };
 use crate::causal::{Cell, CellDigest, Change, Content};
 
@@ -51,7 +51,8 @@ fn replica(applied: &Applied) -> Replica {
     let span = Span { from: Place(0), to: Place(1 << 40) };
     let mut replica = Replica::new(HERE, settings, span, 7, Standing::Whole, Time::ZERO, applied);
     let dc = Datacenter::new("dc").unwrap();
-    let owners = (1..=3).map(|node| (NodeId(node), dc.clone())).collect();
+    let nodes = (1..=3).map(|node| (NodeId(node), dc.clone())).collect();
+    let owners = Owners { nodes, ..Owners::default() };
     let policy = LeaderlessPolicy::default();
     step(&mut replica, applied, Input::Owners { owners, policy });
     replica
@@ -60,6 +61,10 @@ fn replica(applied: &Applied) -> Replica {
 fn step(replica: &mut Replica, applied: &Applied, input: Input) -> Vec<Output> {
     replica.step(Time::ZERO, WallTime(1_000_000), input, applied);
     std::iter::from_fn(|| replica.pop_output()).collect()
+}
+
+const fn from_peer(message: Message) -> Input {
+    Input::Message { from: PEER, since: Epoch::ZERO, message }
 }
 
 fn all() -> Asked {
@@ -114,13 +119,13 @@ fn a_range_is_what_those_who_answer_know_together() {
     let known = there.0.clone().into_iter().collect();
     assert_eq!(asked.len(), 1);
     let message = Message::Fetched { number, found: vec![Found::Other(known)] };
-    let outputs = step(&mut replica, &here, Input::Message { from: PEER, message });
+    let outputs = step(&mut replica, &here, from_peer(message));
     assert_eq!(told_to_peer(&outputs), [key(1), key(2)], "it lacks one and half of the other");
     assert_eq!(answers(&outputs), [], "two must know it first");
     let id = persisted(&outputs);
     step(&mut replica, &here, Input::Persisted { id });
     let message = Message::Stored { number };
-    let outputs = step(&mut replica, &here, Input::Message { from: PEER, message });
+    let outputs = step(&mut replica, &here, from_peer(message));
     let answer = answers(&outputs).pop().expect("two know it").unwrap();
     assert_eq!(
         answer.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(),
@@ -134,10 +139,10 @@ fn equal_replicas_send_no_cells() {
     let (mut one, mut other) = (replica(&here), replica(&here));
     let (number, asked) = asked_of_peer(&step(&mut one, &here, read()));
     let message = Message::Fetch { number, asked };
-    let outputs = step(&mut other, &here, Input::Message { from: PEER, message });
+    let outputs = step(&mut other, &here, from_peer(message));
     let message = Message::Fetched { number, found: vec![Found::Same] };
     assert_eq!(outputs, [Output::Send { to: PEER, message: message.clone() }]);
-    let outputs = step(&mut one, &here, Input::Message { from: PEER, message });
+    let outputs = step(&mut one, &here, from_peer(message));
     assert_eq!(answers(&outputs), [Ok(here.0.into_iter().collect())]);
 }
 
@@ -151,10 +156,10 @@ fn a_range_that_is_too_large_is_refused_and_never_cut() {
     let mut replica_here = replica(&empty);
     let (number, asked) = asked_of_peer(&step(&mut replica_here, &empty, read()));
     let message = Message::Fetch { number, asked };
-    let outputs = step(&mut replica(&large), &large, Input::Message { from: PEER, message });
+    let outputs = step(&mut replica(&large), &large, from_peer(message));
     let message = Message::TooMuch { number };
     assert_eq!(outputs, [Output::Send { to: PEER, message: message.clone() }]);
-    let outputs = step(&mut replica_here, &empty, Input::Message { from: PEER, message });
+    let outputs = step(&mut replica_here, &empty, from_peer(message));
     assert_eq!(answers(&outputs), refused);
 }
 
@@ -165,5 +170,5 @@ fn cells_that_were_not_asked_for_do_not_count() {
     let (number, _) = asked_of_peer(&step(&mut replica, &empty, read()));
     let found = vec![Found::Other(vec![(key(9), cell(1))])];
     let message = Message::Fetched { number, found };
-    assert_eq!(step(&mut replica, &empty, Input::Message { from: PEER, message }), []);
+    assert_eq!(step(&mut replica, &empty, from_peer(message)), []);
 }

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Level, Need, NodeId, Time};
+use quorate_model::{Level, NodeId, Time};
 
 use super::asked::{TooMuch, digest};
 use super::kernel::Kernel;
+use super::owners::Needs;
 use super::replica::Progress;
 use super::{Asked, CellKey, Cells, Found, Message, PersistId, ReadRepair, Refused, RequestId};
 use crate::causal::{Cell, CellDigest};
@@ -34,7 +35,8 @@ pub(super) struct Reading {
     /// Told what they lacked, and those of them who have it since.
     told: BTreeSet<NodeId>,
     repaired: BTreeSet<NodeId>,
-    need: Need,
+    level: Level,
+    needs: Needs,
     repair: ReadRepair,
     /// Through which persist this replica knows its part durably.
     own: PersistId,
@@ -52,7 +54,7 @@ impl Reading {
         level: Level,
         repair: ReadRepair,
     ) -> Result<Self, Refused> {
-        let need = kernel.need(level)?;
+        let needs = kernel.needs(level)?;
         let known = kernel.known(cells, &asked).map_err(|TooMuch| too_much(kernel))?;
         let digests = known.iter().map(|part| digest(part.iter().map(|(key, cell)| (key, cell))));
         let asked = asked.into_iter().zip(digests).collect();
@@ -66,7 +68,8 @@ impl Reading {
             settled: None,
             told: BTreeSet::new(),
             repaired: BTreeSet::new(),
-            need,
+            level,
+            needs,
             repair,
             own: kernel.durable_through(here.keys()),
             here,
@@ -81,19 +84,37 @@ impl Reading {
         self.own
     }
 
+    /// The shard came to another step: what was answered still holds, whom it takes is another question now.
+    pub(super) fn moved(&mut self, kernel: &mut Kernel, number: u64) {
+        let Some(request) = self.request else { return };
+        match kernel.needs(self.level) {
+            Ok(needs) => {
+                self.needs = needs;
+                self.ask(kernel, number);
+            }
+            Err(_) => {
+                self.request = None;
+                self.give_up(kernel, request);
+            }
+        }
+    }
+
     pub(super) fn due(&mut self, kernel: &mut Kernel, number: u64) {
         let Some(request) = self.request else { return };
         if self.deadline <= kernel.now {
-            let answered = self.answers.len();
-            let refused = Refused::NoQuorum { answered, needed: self.need.count() };
-            kernel.answer(request, Err(refused));
             self.request = None;
+            self.give_up(kernel, request);
         } else if self.resend_at <= kernel.now {
             self.resend_at = kernel.now.after(kernel.settings.resend);
             self.ask(kernel, number);
             // A repair that was lost is told again.
             self.told.clear();
         }
+    }
+
+    fn give_up(&self, kernel: &mut Kernel, request: RequestId) {
+        let (answered, needed) = (self.answers.len(), self.needs.read.count());
+        kernel.answer(request, Err(Refused::NoQuorum { answered, needed }));
     }
 
     pub(super) fn stored(&mut self, from: NodeId) {
@@ -159,7 +180,7 @@ impl Reading {
             self.settled = Some(merged);
         }
         // Whoever answers late may be behind, too: it is told when it does.
-        let all = self.answers.len() >= kernel.owners.len();
+        let all = self.answers.len() > kernel.others().len();
         match self.request {
             Some(_) => Progress::Until(self.resend_at.min(self.deadline)),
             None if all || self.resend_at <= kernel.now => Progress::Done,
@@ -173,7 +194,7 @@ impl Reading {
             self.answers.entry(kernel.id).or_insert_with(|| digests(&self.here));
         }
         let answered: BTreeSet<NodeId> = self.answers.keys().copied().collect();
-        if self.request.is_none() || !self.need.is_met(&answered) {
+        if self.request.is_none() || !self.needs.read.is_met(&answered) {
             return;
         }
         for cell in self.merged.values_mut() {
@@ -202,7 +223,7 @@ impl Reading {
         let mut know: BTreeSet<NodeId> = knowing.map(|(node, _)| *node).collect();
         know.extend(&self.repaired);
         match self.repair {
-            ReadRepair::Blocking => self.need.is_met(&know) || planted::is(Bug::RepairLater),
+            ReadRepair::Blocking => self.needs.hold.is_met(&know) || planted::is(Bug::RepairLater),
             ReadRepair::Background => true,
         }
     }
@@ -216,7 +237,13 @@ impl Reading {
     }
 
     fn tell_those_behind(&mut self, kernel: &mut Kernel, merged: &Digests, number: u64) {
-        for (node, known) in &self.answers {
+        let nothing = Digests::new();
+        // Those that do not answer because nobody reads from them yet must hold what is shown, too.
+        let joining = kernel.others().into_iter().filter(|node| kernel.owners.is_joining(*node));
+        let joining: Vec<NodeId> =
+            joining.filter(|node| !self.answers.contains_key(node)).collect();
+        let joining = joining.iter().map(|node| (node, &nothing));
+        for (node, known) in self.answers.iter().chain(joining) {
             if *node == kernel.id || self.repaired.contains(node) || self.told.contains(node) {
                 continue;
             }

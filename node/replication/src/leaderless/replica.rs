@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::{LeaderlessPolicy, NodeId, Time, WallTime};
+use quorate_model::{Epoch, LeaderlessPolicy, NodeId, Time, WallTime};
 
 use super::exchanging::{self, Difference, Exchanging};
 use super::kernel::Kernel;
@@ -11,8 +11,8 @@ use super::reading::Reading;
 use super::serving;
 use super::writing::Writing;
 use super::{
-    CellKey, Cells, Counts, HashTree, Input, Message, Output, PersistId, Refused, Settings, Span,
-    Standing,
+    CellKey, Cells, Counts, HashTree, Input, Message, Output, PersistId, Refused, Report, Settings,
+    Span, Standing,
 };
 use crate::causal::Cell;
 
@@ -81,9 +81,15 @@ impl Replica {
         self.kernel.begin_step(now, wall);
         match input {
             Input::Tick => self.tick(cells),
-            Input::Message { from, message } => self.message(from, message, cells),
+            Input::Message { from, since, message } => {
+                self.message(from, since, message, cells);
+            }
             Input::Persisted { id } => self.persisted(id, cells),
-            Input::Owners { owners, policy } => self.kernel.set_owners(owners, policy),
+            Input::Owners { owners, policy } => {
+                if self.kernel.set_owners(owners, policy) {
+                    self.moved(cells);
+                }
+            }
             Input::Write { id, changes, level } => {
                 let number = self.operations.number();
                 let begun = self.admit().and_then(|()| {
@@ -160,7 +166,18 @@ impl Replica {
 
     #[must_use]
     pub const fn standing(&self) -> Standing {
-        if self.kernel.filling.is_some() { Standing::Filling } else { Standing::Whole }
+        self.kernel.filling.standing
+    }
+
+    /// The step that the shard is at, as far as this replica knows; goes with each of its messages.
+    #[must_use]
+    pub const fn since(&self) -> Epoch {
+        self.kernel.owners.since
+    }
+
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.kernel.report()
     }
 
     /// Requests that have not been forgotten yet.
@@ -200,8 +217,24 @@ impl Replica {
         self.exchanging.tick(&mut self.kernel, cells);
     }
 
-    fn message(&mut self, from: NodeId, message: Message, cells: &dyn Cells) {
+    /// Every open request goes on by what the new step needs.
+    fn moved(&mut self, cells: &dyn Cells) {
+        self.exchanging.moved(&self.kernel);
+        for number in self.operations.open.keys().copied().collect::<Vec<_>>() {
+            match self.operations.get(number) {
+                Some(Operation::Write(writing)) => writing.moved(&mut self.kernel, cells, number),
+                Some(Operation::Read(reading)) => reading.moved(&mut self.kernel, number),
+                None => {}
+            }
+            self.go_on(number, cells);
+        }
+    }
+
+    fn message(&mut self, from: NodeId, since: Epoch, message: Message, cells: &dyn Cells) {
         let kernel = &mut self.kernel;
+        if !kernel.heeds(since, &message) {
+            return;
+        }
         match message {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);

@@ -16,7 +16,7 @@ pub(super) fn store(
 ) {
     // What is not taken is not acknowledged; it comes again.
     if let Some(until) = kernel.merge(cells, told)
-        && kernel.counts_for_quorums()
+        && kernel.counts_for_writes()
     {
         kernel.send_when(until, from, Message::Stored { number });
     }
@@ -29,7 +29,7 @@ pub(super) fn fetch(
     number: u64,
     asked: &[(Asked, CellDigest)],
 ) {
-    if !kernel.counts_for_quorums() {
+    if !kernel.counts_for_reads() {
         return;
     }
     let Ok(known) = kernel.known(cells, asked.iter().map(|(asked, _)| asked)) else {

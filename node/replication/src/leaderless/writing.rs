@@ -20,6 +20,7 @@ pub(super) struct Writing {
     keys: Vec<CellKey>,
     /// What stood here right after the write, for each change.
     stands: Vec<(CellKey, Cell)>,
+    level: Level,
     need: Need,
     own: PersistId,
     stored: BTreeSet<NodeId>,
@@ -37,7 +38,7 @@ impl Writing {
         changes: Vec<(CellKey, Change)>,
         level: Level,
     ) -> Result<Self, Refused> {
-        let need = kernel.need(level)?;
+        let need = kernel.needs(level)?.hold;
         if kernel.is_full() {
             return Err(Refused::Overloaded);
         }
@@ -52,7 +53,7 @@ impl Writing {
         let keys: Vec<CellKey> = changes.iter().map(|(key, _)| key.clone()).collect();
         let at = kernel.time_after(cells, &keys);
         let stands = change(kernel, cells, changes, at)?;
-        let others: BTreeSet<NodeId> = kernel.others().into_iter().collect();
+        let others = kernel.others();
         let (now, settings) = (kernel.now, &kernel.settings);
         let (resend_at, deadline) =
             (now.after(settings.resend), now.after(settings.request_timeout));
@@ -60,7 +61,7 @@ impl Writing {
         let stored = BTreeSet::new();
         let request = Some(request);
         let writing =
-            Self { request, keys, stands, need, own, stored, others, resend_at, deadline };
+            Self { request, keys, stands, level, need, own, stored, others, resend_at, deadline };
         writing.send(kernel, cells, number);
         Ok(writing)
     }
@@ -73,11 +74,21 @@ impl Writing {
         self.stored.insert(from);
     }
 
+    /// The shard came to another step. Who holds it holds it; whom it takes is another question now.
+    pub(super) fn moved(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+        match kernel.needs(self.level) {
+            Ok(needs) => {
+                self.need = needs.hold;
+                self.others = kernel.others();
+                self.send(kernel, cells, number);
+            }
+            Err(_) => self.give_up(kernel),
+        }
+    }
+
     pub(super) fn due(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
         if self.request.is_some() && self.deadline <= kernel.now {
-            let refused =
-                Refused::NoQuorum { answered: self.stored.len(), needed: self.need.count() };
-            self.answer(kernel, Err(refused));
+            self.give_up(kernel);
         } else if self.request.is_some() && self.resend_at <= kernel.now {
             self.resend_at = kernel.now.after(kernel.settings.resend);
             self.send(kernel, cells, number);
@@ -97,6 +108,11 @@ impl Writing {
             Some(_) => Progress::Until(self.resend_at.min(self.deadline)),
             None => Progress::Done,
         }
+    }
+
+    fn give_up(&mut self, kernel: &mut Kernel) {
+        let (answered, needed) = (self.stored.len(), self.need.count());
+        self.answer(kernel, Err(Refused::NoQuorum { answered, needed }));
     }
 
     fn answer(&mut self, kernel: &mut Kernel, result: Result<Vec<(CellKey, Cell)>, Refused>) {

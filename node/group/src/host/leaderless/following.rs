@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use quorate_model::{Datacenter, GroupId, LogIndex, NodeId, ShardId, Topology};
-use quorate_replication::leaderless::{Input, Replica, Span, Standing};
+use quorate_model::{Epoch, GroupId, LogIndex, NodeId, ShardId, Topology};
+use quorate_replication::leaderless::{Input, Owners, Replica, Span, Standing};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
 use super::super::persisting::describe;
 use super::super::retention::Purpose;
-use super::super::rows::empty_generation;
+use super::super::rows::{clear_all, empty_generation};
 use super::super::timers::Timer;
 use super::super::{Failure, Host, Output};
 use super::applied::Applied;
@@ -21,20 +21,27 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// Does what a new topology asks for.
     pub(in super::super) fn follow_shards(&mut self) {
         let Some(topology) = self.shared.following.topology().cloned() else { return };
-        if topology.mode.leaderless().is_none() {
-            return;
-        }
+        let Some(leaderless) = topology.mode.leaderless() else { return };
         let node = self.shared.node();
+        self.watch_moves(&topology);
         for (shard, placement) in topology.placements() {
-            if !placement.voters.contains(&node) || self.shared.damaged.is_some() {
+            if self.shared.damaged.is_some() {
                 continue;
             }
+            let moved = leaderless.moved.get(&shard);
+            let leaves = moved.and_then(|moved| moved.leaves.as_ref());
+            let owns = placement.voters.contains(&node)
+                || leaves.is_some_and(|leaving| leaving.owners.contains_key(&node));
             let shards = &self.shards;
-            if shards.hosted.contains_key(&shard) {
-                self.tell_owners(shard, &topology);
-            } else if !shards.beginning.contains_key(&shard) {
-                // INV-52: whoever is in the genesis and never hosted it has acknowledged nothing.
-                self.begin_shard(shard, placement.genesis.contains(&node));
+            match (owns, shards.hosted.contains_key(&shard)) {
+                (true, true) => self.tell_owners(shard, &topology),
+                (true, false) if !shards.beginning.contains_key(&shard) => {
+                    // INV-52: whoever is in the genesis and never hosted it has acknowledged nothing.
+                    let whole = placement.genesis.contains(&node) && moved.is_none();
+                    self.begin_generation(shard, 0, whole);
+                }
+                (true, false) | (false, false) => {}
+                (false, true) => self.leave_shard(shard),
             }
         }
     }
@@ -76,24 +83,43 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// The rows cannot be read: others have them.
     pub(super) fn refill(&mut self, shard: ShardId, why: String) {
         let group = GroupId::Shard(shard);
-        let Some(Shard { finishes, standing, .. }) = self.shards.hosted.remove(&shard) else {
-            return;
-        };
+        let Some(standing) = self.stop_shard(shard, Failure::TimedOut { group }) else { return };
         self.shared.quarantines += 1;
         self.shards.given_up.insert(shard, why);
-        self.shared.status_changed = true;
-        self.shared.timers.set(Timer::Replica(group), None);
-        for (id, asked) in finishes {
-            let failure = if asked.writes { Failure::Unknown } else { Failure::TimedOut { group } };
-            self.shared.outputs.push_back(Output::Reply { id, reply: Err(failure) });
-        }
-        self.shared.persisting.disown(group);
         let next = standing.generation + 1;
         self.begin_generation(shard, next, false);
     }
 
-    fn begin_shard(&mut self, shard: ShardId, whole: bool) {
-        self.begin_generation(shard, 0, whole);
+    /// Others have it.
+    fn leave_shard(&mut self, shard: ShardId) {
+        let group = GroupId::Shard(shard);
+        self.stop_shard(shard, Failure::NotHosted { group });
+        let mut changes = clear_all(group);
+        changes.push(ShardStanding::remove(shard));
+        self.shared.state.apply(Batch { changes });
+        self.shared.flush_for(Purpose::Leave(shard));
+    }
+
+    /// Nothing of it comes back: its records may go.
+    pub(in super::super) fn shard_left(&mut self, shard: ShardId) {
+        let shards = &self.shards;
+        if !shards.hosted.contains_key(&shard) && !shards.beginning.contains_key(&shard) {
+            self.shared.persisting.forget(GroupId::Shard(shard));
+        }
+    }
+
+    /// Its requests end, those that write without anybody knowing how.
+    fn stop_shard(&mut self, shard: ShardId, failure: Failure) -> Option<ShardStanding> {
+        let group = GroupId::Shard(shard);
+        let Shard { finishes, standing, .. } = self.shards.hosted.remove(&shard)?;
+        self.shared.status_changed = true;
+        self.shared.timers.set(Timer::Replica(group), None);
+        for (id, asked) in finishes {
+            let failure = if asked.writes { Failure::Unknown } else { failure.clone() };
+            self.shared.outputs.push_back(Output::Reply { id, reply: Err(failure) });
+        }
+        self.shared.persisting.disown(group);
+        Some(standing)
     }
 
     fn begin_generation(&mut self, shard: ShardId, from: u32, whole: bool) {
@@ -136,12 +162,15 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     fn tell_owners(&mut self, shard: ShardId, topology: &Topology) {
         let Some(placement) = topology.placement(shard) else { return };
-        let Some(policy) = topology.mode.leaderless().cloned() else { return };
-        let owners: BTreeMap<NodeId, Datacenter> = placement
-            .voters
-            .iter()
-            .filter_map(|node| Some((*node, topology.members.get(node)?.datacenter.clone())))
-            .collect();
+        let Some(leaderless) = topology.mode.leaderless() else { return };
+        let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
+        let moved = leaderless.moved.get(&shard);
+        let owners = Owners {
+            since: moved.map_or(Epoch::ZERO, |moved| moved.since),
+            nodes: placement.voters.iter().filter_map(place).collect(),
+            leaves: moved.and_then(|moved| moved.leaves.clone()),
+        };
+        let policy = leaderless.policy.clone();
         self.drive(shard, Input::Owners { owners, policy });
     }
 }

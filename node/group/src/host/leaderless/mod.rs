@@ -6,12 +6,13 @@
 
 mod applied;
 mod following;
+mod moving;
 mod requests;
 mod standing;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
+use quorate_model::{Epoch, GroupId, LogIndex, NodeId, ShardId};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{self, CellKey, Input, Output, PersistId, Replica, Standing};
 use quorate_storage::disk::Disk;
@@ -34,6 +35,7 @@ pub(super) struct Shards {
     given_up: BTreeMap<ShardId, String>,
     /// Those that begin once it is durable that they are hosted, or once the damaged log is gone.
     beginning: BTreeMap<ShardId, ShardStanding>,
+    reports: moving::Reports,
 }
 
 #[derive(Debug)]
@@ -114,9 +116,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         &mut self,
         from: NodeId,
         shard: ShardId,
+        since: Epoch,
         message: leaderless::Message,
     ) {
-        self.drive(shard, Input::Message { from, message });
+        self.drive(shard, Input::Message { from, since, message });
     }
 
     pub(super) fn shard_persisted(&mut self, group: GroupId, id: PersistId) {
@@ -177,7 +180,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.shared.note_unflushed(group);
             }
             Output::Send { to, message } => {
-                self.shared.send(to, group, PeerMessage::Leaderless(message));
+                let since = shard.replica.since();
+                self.shared.send(to, group, PeerMessage::Leaderless { since, message });
             }
             Output::Filled => {
                 shard.standing.whole = true;

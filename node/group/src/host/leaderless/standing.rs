@@ -38,11 +38,19 @@ impl ShardStanding {
     }
 
     pub(super) fn put(&self, shard: ShardId) -> Change {
-        let mut row = BytesMut::with_capacity(5);
-        row.put_u8(rows::SHARD_STANDINGS);
-        row.put_u32(GroupId::Shard(shard).number());
-        Change::Put { row: row.freeze(), value: rows::encode(self) }
+        Change::Put { row: standing_row(shard), value: rows::encode(self) }
     }
+
+    pub(super) fn remove(shard: ShardId) -> Change {
+        Change::Delete { row: standing_row(shard) }
+    }
+}
+
+fn standing_row(shard: ShardId) -> Bytes {
+    let mut row = BytesMut::with_capacity(5);
+    row.put_u8(rows::SHARD_STANDINGS);
+    row.put_u32(GroupId::Shard(shard).number());
+    row.freeze()
 }
 
 /// What was found of all shards.

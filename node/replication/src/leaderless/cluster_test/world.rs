@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{
-    ActorId, ConflictPolicy, Datacenter, Dot, LeaderlessPolicy, Level, NodeId, Slot, SlotRange,
-    Time, WallTime,
+    ActorId, ConflictPolicy, Datacenter, Dot, Epoch, LeaderlessPolicy, Level, NodeId, Slot,
+    SlotRange, Time, WallTime,
 };
 
 use super::checks::Checks;
 use super::node::{Node, Persist};
 use crate::causal::{Cell, Change, Content};
 use crate::leaderless::{
-    self, CellKey, Input, Message, Output, ReadRepair, Replica, RequestId, Settings, Span, Standing,
+    self, CellKey, Input, Message, Output, Owners, ReadRepair, Replica, RequestId, Settings, Span,
+    Standing,
 };
 use crate::random::Random;
 
@@ -190,7 +191,7 @@ impl World {
         match event {
             Event::Deliver { from, to, message } => {
                 if !self.cuts.contains(&(from, to)) {
-                    self.give(to, Input::Message { from: id(from), message });
+                    self.give(to, Input::Message { from: id(from), since: Epoch::ZERO, message });
                 }
             }
             Event::Sync { node, incarnation } if self.lives(node, incarnation) => self.sync(node),
@@ -222,7 +223,8 @@ impl World {
             Replica::new(id(at), settings(), span(), seed, node.standing, self.now, cells);
         node.replica = Some(replica);
         let here = Datacenter::new("dc").unwrap();
-        let owners = (0..NODES).map(|node| (id(node), here.clone())).collect();
+        let nodes = (0..NODES).map(|node| (id(node), here.clone())).collect();
+        let owners = Owners { nodes, ..Owners::default() };
         let policy = LeaderlessPolicy { conflicts: self.conflicts, ..LeaderlessPolicy::default() };
         self.give(at, Input::Owners { owners, policy });
     }

@@ -1,0 +1,151 @@
+//! Shards that move to other replicas, step by step. Every replica reports how far it came to whoever leads the meta group, and
+//! that one proposes the next step. Keeps INV-99.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_model::planted::{self, Bug};
+use quorate_model::{
+    Datacenter, GroupId, Leaderless, LeaderlessPolicy, Leaving, Level, Mode, Moved, NodeId,
+    ShardId, Step, Topology,
+};
+use quorate_replication::leaderless::Report;
+use quorate_storage::disk::Disk;
+use quorate_storage::state::StateStore;
+
+use super::super::timers::Timer;
+use super::super::topology::SetTopology;
+use super::super::{Host, PeerMessage};
+
+/// How often a node says how far its replicas came.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// The newest reports of everybody about the shards that move, where the meta group is led.
+pub(super) type Reports = BTreeMap<(ShardId, NodeId), Report>;
+
+impl<D: Disk, S: StateStore> Host<D, S> {
+    /// Something moves, or does not any more.
+    pub(super) fn watch_moves(&mut self, topology: &Topology) {
+        let now = self.shared.now;
+        let due = moving(topology).next().is_some().then_some(now);
+        self.shared.timers.set(Timer::Moves, due);
+        self.shards
+            .reports
+            .retain(|(shard, _), _| moving(topology).any(|(moves, _)| moves == *shard));
+    }
+
+    pub(in super::super) fn moves_due(&mut self) {
+        let again = self.shared.now.after(REPORT_EVERY);
+        self.shared.timers.set(Timer::Moves, Some(again));
+        let following = &self.shared.following;
+        // What a restart could forget is not known yet.
+        let Some(topology) = following.topology().filter(|_| following.is_announced()) else {
+            return;
+        };
+        let reports: Vec<(ShardId, Report)> = moving(topology)
+            .filter_map(|(shard, _)| Some((shard, self.shards.hosted.get(&shard)?)))
+            .map(|(shard, hosted)| (shard, hosted.replica.report()))
+            .collect();
+        let Some(meta) = self.groups.get(&GroupId::Meta) else { return };
+        let node = self.shared.node();
+        if meta.leadership.leading {
+            self.moves_reported(node, reports);
+        } else if let Some(leader) = meta.leadership.leader
+            && leader != node
+        {
+            self.shared.send(leader, GroupId::Meta, PeerMessage::Moves(reports));
+        }
+    }
+
+    pub(in super::super) fn moves_reported(
+        &mut self,
+        from: NodeId,
+        reports: Vec<(ShardId, Report)>,
+    ) {
+        let leads = |host: &Self| {
+            host.groups.get(&GroupId::Meta).is_some_and(|meta| meta.leadership.leading)
+        };
+        if !leads(self) {
+            self.shards.reports.clear();
+            return;
+        }
+        let Some(topology) = self.shared.following.topology() else { return };
+        let known = |shard: ShardId| moving(topology).any(|(moves, _)| moves == shard);
+        let reports = reports.into_iter().filter(|(shard, _)| known(*shard));
+        self.shards.reports.extend(reports.map(|(shard, report)| ((shard, from), report)));
+        let Some(next) = next_steps(topology, &self.shards.reports) else { return };
+        let command = SetTopology { expected: topology.epoch, topology: next };
+        self.with_group(GroupId::Meta, |turn| turn.propose_topology(&command));
+    }
+}
+
+fn moving(topology: &Topology) -> impl Iterator<Item = (ShardId, &Leaving)> {
+    let moved = topology.mode.leaderless().into_iter().flat_map(|leaderless| &leaderless.moved);
+    moved.filter_map(|(shard, moved)| Some((*shard, moved.leaves.as_ref()?)))
+}
+
+/// The topology in which every shard that may has taken its next step; `None` when none may.
+fn next_steps(topology: &Topology, reports: &Reports) -> Option<Topology> {
+    let Leaderless { policy, moved } = topology.mode.leaderless()?;
+    let epoch = topology.epoch.next();
+    let mut next = moved.clone();
+    for (shard, moved) in moved {
+        let Some(leaving) = &moved.leaves else { continue };
+        if !may_go_on(topology, policy, *shard, moved, leaving, reports) {
+            continue;
+        }
+        let leaves = match leaving.step {
+            Step::Filling => Some(Leaving { step: Step::Draining, ..leaving.clone() }),
+            Step::Draining => None,
+        };
+        next.insert(*shard, Moved { since: epoch, leaves });
+    }
+    if next == *moved {
+        return None;
+    }
+    let mode = Mode::Leaderless(Leaderless { policy: policy.clone(), moved: next });
+    Some(Topology { epoch, mode, ..topology.clone() })
+}
+
+fn may_go_on(
+    topology: &Topology,
+    policy: &LeaderlessPolicy,
+    shard: ShardId,
+    moved: &Moved,
+    leaving: &Leaving,
+    reports: &Reports,
+) -> bool {
+    let Some(placement) = topology.placement(shard) else { return false };
+    let of =
+        |node: &NodeId| reports.get(&(shard, *node)).filter(|report| report.since >= moved.since);
+    match leaving.step {
+        // Reads are about to go to the new replicas: each holds what was acknowledged, and writes count in both sets.
+        Step::Filling => {
+            placement.voters.iter().all(|node| of(node).is_some_and(|report| report.ready))
+        }
+        Step::Draining => {
+            let know = leaving.owners.keys().filter(|node| of(node).is_some()).count();
+            let enough = know + too_few_to_read(policy, &leaving.owners) >= leaving.owners.len();
+            // Those that are gone for good are no members.
+            let mut left = leaving.owners.keys().filter(|node| {
+                !placement.voters.contains(node) && topology.members.contains_key(node)
+            });
+            let drained = left.all(|node| {
+                let mut reports = placement.voters.iter().filter_map(of);
+                reports.any(|report| report.drained.contains(node))
+            });
+            (enough || planted::is(Bug::StepAtOnce)) && drained
+        }
+    }
+}
+
+/// So many of the old replicas are no quorum of a read, whatever they believe.
+fn too_few_to_read(policy: &LeaderlessPolicy, owners: &BTreeMap<NodeId, Datacenter>) -> usize {
+    let Some(local) = owners.values().next() else { return 0 };
+    match policy.read {
+        Level::Quorum | Level::Count(_) | Level::All => {
+            policy.read.need(owners, local).count().saturating_sub(1)
+        }
+        Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => 0,
+    }
+}

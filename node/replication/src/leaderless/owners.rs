@@ -1,0 +1,97 @@
+//! Who has a replica of the shard, and what a request needs of them while it moves from some replicas to others.
+//!
+//! A shard moves in two steps. While it is *filling*, writes count in both sets, reads go to the old one, and the new one gets
+//! what the old one holds. While it is *draining*, writes still count in both, and reads go to the new set. A replica
+//! refuses whoever is a step behind it, so that a step counts as taken once so many have that too few are left for a quorum
+//! of the step before (INV-99).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::planted::{self, Bug};
+use quorate_model::{Datacenter, Epoch, Leaving, Level, Need, NodeId, Step};
+use serde::{Deserialize, Serialize};
+
+use super::Refused;
+
+/// As the topology says.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Owners {
+    /// The epoch of the newest step.
+    pub since: Epoch,
+    pub nodes: BTreeMap<NodeId, Datacenter>,
+    pub leaves: Option<Leaving>,
+}
+
+/// How far a replica came with a step, for whoever takes the next one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The step that it is at.
+    pub since: Epoch,
+    /// It holds what it must hold of the replicas that are left.
+    pub ready: bool,
+    /// The replicas that are left of which it has got everything.
+    pub drained: BTreeSet<NodeId>,
+}
+
+/// What a request needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Needs {
+    /// Of answers to a read.
+    pub(super) read: Need,
+    /// Of replicas that hold what is acknowledged or was shown.
+    pub(super) hold: Need,
+}
+
+impl Owners {
+    /// Everybody who has a replica, or is to have one.
+    pub(super) fn all(&self) -> BTreeSet<NodeId> {
+        let leaving = self.leaves.iter().flat_map(|leaving| leaving.owners.keys());
+        self.nodes.keys().chain(leaving).copied().collect()
+    }
+
+    /// Those that reads go to, and that have what was acknowledged before this step.
+    pub(super) fn read_from(&self) -> &BTreeMap<NodeId, Datacenter> {
+        match &self.leaves {
+            Some(Leaving { owners, step: Step::Filling }) => owners,
+            Some(Leaving { step: Step::Draining, .. }) | None => &self.nodes,
+        }
+    }
+
+    pub(super) fn is_filling(&self) -> bool {
+        matches!(&self.leaves, Some(Leaving { step: Step::Filling, .. }))
+    }
+
+    /// A replica that nobody reads from yet: it may acknowledge what it stores, whatever it lacks.
+    pub(super) fn is_joining(&self, node: NodeId) -> bool {
+        self.is_filling() && self.nodes.contains_key(&node) && !self.read_from().contains_key(&node)
+    }
+
+    /// Those that are left for good.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let draining = self.leaves.iter().filter(|leaving| leaving.step == Step::Draining);
+        let owners = draining.flat_map(|leaving| leaving.owners.keys());
+        owners.copied().filter(|node| !self.nodes.contains_key(node))
+    }
+
+    pub(super) fn place(&self, node: NodeId) -> Option<&Datacenter> {
+        let leaving = self.leaves.as_ref().and_then(|leaving| leaving.owners.get(&node));
+        self.nodes.get(&node).or(leaving)
+    }
+
+    /// # Errors
+    /// There can never be so many.
+    pub(super) fn needs(&self, level: Level, local: &Datacenter) -> Result<Needs, Refused> {
+        let read = level.need(self.read_from(), local);
+        let mut hold = level.need(&self.nodes, local);
+        if let Some(Leaving { owners, .. }) = &self.leaves
+            && !planted::is(Bug::CountNewAlone)
+        {
+            hold = hold.and(level.need(owners, local));
+        }
+        if read.can_be_met() && hold.can_be_met() {
+            Ok(Needs { read, hold })
+        } else {
+            Err(Refused::TooFewReplicas)
+        }
+    }
+}
