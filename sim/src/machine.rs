@@ -222,6 +222,12 @@ impl Machine {
         self.host.as_ref()?.shard(shard).map(leaderless::Replica::standing)
     }
 
+    /// Whether the replica of the shard here may be asked for anything: it holds what it told.
+    pub(crate) fn is_kept(&self, group: GroupId) -> bool {
+        let joins = self.is_joining(group) && !self.has_lost(group);
+        self.standing(group) == Some(Standing::Whole) || joins
+    }
+
     /// Whether the shard is about to be read from its replica here, and is not yet.
     pub(crate) fn is_joining(&self, group: GroupId) -> bool {
         let GroupId::Shard(shard) = group else { return false };

@@ -75,7 +75,11 @@ fn whole_run(cluster: &mut Cluster) -> Verdict {
     let forgotten = cluster.checkers.end(cluster.now)?;
     cluster.sessions.end(&forgotten, cluster.options.shards)?;
     read_all(cluster)?;
-    let lost = Lost { forgotten, replicas: cluster.replicas_lost };
+    let topology = cluster.newest_topology();
+    let moves = topology.is_some_and(|topology| {
+        topology.mode.leaderless().is_some_and(|leaderless| !leaderless.moved.is_empty())
+    });
+    let lost = Lost { forgotten, replicas: cluster.replicas_lost, moves };
     cluster.clients.workload.check(cluster.options.shards, &lost)
 }
 
@@ -122,7 +126,8 @@ fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
 
 /// What is there in the end must be what clients were promised, too.
 fn read_all(cluster: &mut Cluster) -> Verdict {
-    let wanted = cluster.clients.workload.answered() + cluster.clients.workload.read_all();
+    let now = cluster.now;
+    let wanted = cluster.clients.workload.answered() + cluster.clients.workload.read_all(now);
     if wanted == cluster.clients.workload.answered() {
         return Ok(());
     }

@@ -80,6 +80,10 @@ impl Dots {
         }
     }
 
+    pub(crate) fn stepped(&mut self, machine: &Machine) {
+        self.told.retain(|(node, _, group, _), _| *node != machine.node || machine.is_kept(*group));
+    }
+
     /// After the receiver took it.
     pub(crate) fn delivered(&mut self, machine: &Machine, group: GroupId) -> Word {
         for (key, dot) in std::mem::take(&mut self.ahead) {

@@ -250,6 +250,7 @@ impl Checkers {
 
     pub(crate) fn stepped(&mut self, now: Time, machine: &Machine) -> Verdict {
         self.divergence.stepped(machine).by("divergence")?;
+        self.dots.stepped(machine);
         self.told_cells.stepped(machine).by("told_cells")?;
         let groups = machine.groups();
         let hosted = self.hosted.insert(machine.node, groups.clone()).unwrap_or_default();

@@ -67,12 +67,9 @@ impl ToldCells {
     }
 
     pub(crate) fn stepped(&mut self, machine: &Machine) -> Word {
-        for (group, standing) in machine.standings() {
+        self.told.retain(|(node, group), _| *node != machine.node || machine.is_kept(*group));
+        for (group, _) in machine.standings() {
             let key = (machine.node, group);
-            let lost = machine.has_lost(group);
-            if lost || standing == Standing::Filling && !machine.is_joining(group) {
-                self.told.remove(&key);
-            }
             if !self.seen.insert((machine.node, machine.incarnation, group)) {
                 continue;
             }

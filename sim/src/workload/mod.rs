@@ -35,12 +35,14 @@ pub(crate) const VALUE_BYTES: usize = 9;
 pub(crate) const COLD: &[u8] = b"cold-";
 const COLD_KEYS: usize = 6;
 
-/// What a run lost although it was acknowledged, as its store's declaration allows.
+/// What a run may have lost although it was acknowledged, as its store's declaration allows.
 pub(crate) struct Lost {
     /// By `Async`.
     pub(crate) forgotten: Forgotten,
     /// Replicas were lost or damaged.
     pub(crate) replicas: bool,
+    /// Shards moved.
+    pub(crate) moves: bool,
 }
 
 pub(crate) trait Workload {
@@ -69,7 +71,7 @@ pub(crate) trait Workload {
     fn answered(&self) -> u64;
 
     /// From now on every key is read once more. Answers how many reads that takes.
-    fn read_all(&mut self) -> u64;
+    fn read_all(&mut self, now: Time) -> u64;
 
     /// Whether what clients saw can be.
     fn check(&self, shards: u16, lost: &Lost) -> Verdict;

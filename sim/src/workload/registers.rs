@@ -225,7 +225,7 @@ impl Workload for Registers {
         self.answered
     }
 
-    fn read_all(&mut self) -> u64 {
+    fn read_all(&mut self, _now: Time) -> u64 {
         0
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Versions {
     answered: u64,
     /// Each is to be read once more.
     unread: Option<Vec<usize>>,
+    /// Since when.
+    last_from: Option<Time>,
 }
 
 struct Key {
@@ -96,6 +98,7 @@ impl Versions {
             next_value: 0,
             answered: 0,
             unread: None,
+            last_from: None,
         }
     }
 
@@ -225,6 +228,9 @@ impl Key {
 impl Workload for Versions {
     fn begin(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng) {
         if let Some(unread) = &mut self.unread {
+            if self.under_way.contains_key(&client) {
+                return;
+            }
             let Some(key) = unread.pop() else { return };
             let counter = self.keys[key].kind == Kind::Counter;
             let doing = if counter { Doing::Count } else { Doing::Read };
@@ -296,22 +302,35 @@ impl Workload for Versions {
         self.answered
     }
 
-    fn read_all(&mut self) -> u64 {
+    fn read_all(&mut self, now: Time) -> u64 {
         // Nobody waits for these any more, and they may take effect.
         for client in self.under_way.keys().copied().collect::<Vec<_>>() {
             self.end(client, None);
         }
+        self.last_from = Some(now);
         self.unread = Some((0..self.keys.len()).collect());
         self.keys.len() as u64
     }
 
     fn check(&self, _shards: u16, lost: &Lost) -> Verdict {
-        let lasting = if lost.replicas { self.count(self.policy.write).max(2) } else { 0 };
-        let quorums = Quorums { replicas: self.replicas, lasting };
+        // What fewer hold than the store declares may be lost with a replica, and is not to be seen while a shard moves.
+        let declared = self.count(self.policy.write).max(2);
+        let floor = |applies: bool| if applies { declared } else { 0 };
+        let always =
+            Quorums { replicas: self.replicas, lasting: floor(lost.replicas || lost.moves) };
+        let finally = Quorums { lasting: floor(lost.replicas), ..always };
+        let last = |called: Time| self.last_from.is_some_and(|from| called >= from);
         for Key { name, versions, sums, .. } in &self.keys {
             let found = |why: String| format!("{name:?}: {why}");
-            versions::check(versions, quorums).map_err(found).by("versions")?;
-            sums::check(sums, quorums).map_err(found).by("sums")?;
+            versions::check(versions, always).map_err(found).by("versions")?;
+            sums::check(sums, always).map_err(found).by("sums")?;
+            let mut versions = versions.clone();
+            versions
+                .retain(|call| last(call.called) || matches!(call.action, Action::Write { .. }));
+            versions::check(&versions, finally).map_err(found).by("versions")?;
+            let mut sums = sums.clone();
+            sums.retain(|call| last(call.called) || call.read.is_none());
+            sums::check(&sums, finally).map_err(found).by("sums")?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! It takes what it is told, answers no read and coordinates nothing. It compares itself with one replica after the other,
 //! without a pause. So do all replicas that a shard moves to. Keeps INV-98.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{Level, NodeId};
@@ -117,8 +117,9 @@ impl Kernel {
     /// so many others holds it; and of what a read has shown that none may go back behind.
     fn comparisons_needed(&self) -> usize {
         let from = self.owners.read_from();
-        let others: BTreeSet<&NodeId> = from.keys().filter(|node| **node != self.id).collect();
-        let Some(local) = self.owners.place(self.id) else { return others.len() };
+        let there = |node: &&NodeId| **node != self.id && !self.owners.lost.contains(node);
+        let others = from.keys().filter(there).count();
+        let Some(local) = self.owners.place(self.id) else { return others };
         let count = |level: Level| match level {
             Level::Quorum | Level::Count(_) | Level::All => level.need(from, local).count(),
             Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => 1,
@@ -130,6 +131,6 @@ impl Kernel {
         if self.is_whole() && from.contains_key(&self.id) {
             needed = needed.saturating_sub(1);
         }
-        needed.min(others.len())
+        needed.min(others)
     }
 }

@@ -20,6 +20,8 @@ pub struct Owners {
     pub since: Epoch,
     pub nodes: BTreeMap<NodeId, Datacenter>,
     pub leaves: Option<Leaving>,
+    /// Those of the replicas that it leaves that are lost: what they alone hold is, too, and nobody waits for it.
+    pub lost: BTreeSet<NodeId>,
 }
 
 /// How far a replica came with a step, for whoever takes the next one.

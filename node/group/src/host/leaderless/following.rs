@@ -77,6 +77,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         // log are cells, and do no harm.
         self.shared.persisting.forget(group);
         self.host_shard(shard, standing);
+        // It may have gone elsewhere meanwhile.
+        self.shared.following.refresh();
         true
     }
 
@@ -165,10 +167,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(leaderless) = topology.mode.leaderless() else { return };
         let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
         let moved = leaderless.moved.get(&shard);
+        let leaves = moved.and_then(|moved| moved.leaves.clone());
+        let leaving = leaves.iter().flat_map(|leaving| leaving.owners.keys());
+        let lost = leaving.filter(|node| !topology.members.contains_key(node)).copied();
         let owners = Owners {
             since: moved.map_or(Epoch::ZERO, |moved| moved.since),
             nodes: placement.voters.iter().filter_map(place).collect(),
-            leaves: moved.and_then(|moved| moved.leaves.clone()),
+            lost: lost.collect(),
+            leaves,
         };
         let policy = leaderless.policy.clone();
         self.drive(shard, Input::Owners { owners, policy });

@@ -124,13 +124,16 @@ fn may_go_on(
             placement.voters.iter().all(|node| of(node).is_some_and(|report| report.ready))
         }
         Step::Draining => {
-            let know = leaving.owners.keys().filter(|node| of(node).is_some()).count();
+            // Those that are lost are no members, and read nothing.
+            let lost = |node: &NodeId| !topology.members.contains_key(node);
+            let know = leaving.owners.keys().filter(|node| of(node).is_some() || lost(node));
+            let know = know.count();
             let enough = know + too_few_to_read(policy, &leaving.owners) >= leaving.owners.len();
-            // Those that are gone for good are no members.
-            let mut left = leaving.owners.keys().filter(|node| {
-                !placement.voters.contains(node) && topology.members.contains_key(node)
-            });
+            let mut left = leaving.owners.keys();
             let drained = left.all(|node| {
+                if placement.voters.contains(node) || lost(node) {
+                    return true;
+                }
                 let mut reports = placement.voters.iter().filter_map(of);
                 reports.any(|report| report.drained.contains(node))
             });
