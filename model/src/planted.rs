@@ -124,6 +124,10 @@ pub enum Bug {
     CompareEarlierStep,
     /// A step counts as taken before enough replicas know of it (INV-99).
     StepAtOnce,
+    /// Removed cells are dropped before every replica has agreed (INV-100).
+    DropEarly,
+    /// Cells of a round that is closed are taken (INV-100).
+    TakeEarlierRound,
 }
 
 #[cfg(feature = "planted")]

@@ -127,6 +127,8 @@ impl Options {
             exchange_bytes_per_second: *pick(random, &[2_000, 1 << 20]),
             unsynced_bytes_max: *pick(random, &[1_000, 1 << 20]),
             leaf_bits: *pick(random, &[0, 2, 4]),
+            collect_interval: Duration::from_millis(*pick(random, &[100, 500, 2_000])),
+            collect_after: Duration::from_millis(*pick(random, &[500, 2_000])),
             ..leaderless::Settings::default()
         };
         self

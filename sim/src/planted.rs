@@ -39,6 +39,8 @@ const LEADERLESS: &[Listed] = &[
     (Bug::ServeEarlierStep, "serve-earlier-step", Found(&["versions", "sums"])),
     (Bug::CompareEarlierStep, "compare-earlier-step", Found(&["versions", "sums"])),
     (Bug::StepAtOnce, "step-at-once", Found(&["versions", "sums"])),
+    (Bug::DropEarly, "drop-early", Found(&["versions", "sums"])),
+    (Bug::TakeEarlierRound, "take-earlier-round", Found(&["versions", "sums"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

@@ -45,6 +45,13 @@ impl ToldCells {
         if counts && machine.standing(group) == Some(Standing::Filling) {
             return Err(format!("{group}: {} is being filled, and says {message:?}", machine.node));
         }
+        if let Message::Drop { cells, .. } = message {
+            // INV-100: all hold them removed, and what was known of them may go.
+            let of_group = self.told.iter_mut().filter(|((_, of), _)| *of == group);
+            of_group.for_each(|(_, told)| told.retain(|key, _| !cells.contains(key)));
+            let of_group = self.asked.iter_mut().filter(|((_, _, of, ..), _)| *of == group);
+            of_group.for_each(|(_, asked)| asked.retain(|(key, _)| !cells.contains(key)));
+        }
         let told = self.told.entry((machine.node, group)).or_default();
         for (key, cell) in cells {
             told.entry(key.clone()).or_default().merge(cell);

@@ -5,7 +5,7 @@
 mod asking;
 mod running;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use quorate_group::host::{Failure, PeerMessage, Reply, RequestId, Rollback};
@@ -106,6 +106,8 @@ pub(crate) struct Cluster {
     pub(crate) outdated: Option<Topology>,
     /// Whom nothing reaches any more once it has told a successor to stand.
     pub(crate) deaf_at_handover: Option<MachineId>,
+    /// Whom no message of the meta group reaches.
+    pub(crate) lagging: BTreeSet<MachineId>,
     queue: BTreeMap<(Time, u64), Event>,
     next_event: u64,
     next_request: u64,
@@ -149,6 +151,7 @@ impl Cluster {
             replicas_lost: false,
             outdated: None,
             deaf_at_handover: None,
+            lagging: BTreeSet::new(),
             queue: BTreeMap::new(),
             next_event: 0,
             next_request: 0,

@@ -118,6 +118,9 @@ impl Cluster {
             return Ok(());
         };
         let id = machine.id;
+        if group == GroupId::Meta && self.lagging.contains(&id) {
+            return Ok(());
+        }
         if let Some(until) = machine.paused_until {
             self.schedule(until, Event::Deliver { from, to, group, message });
             return Ok(());

@@ -114,6 +114,11 @@ impl Cluster {
         }
     }
 
+    pub(super) fn lag_topology(&mut self, id: MachineId) {
+        self.lagging.insert(id);
+        self.later(1_000..8_000, Storm::TopologyArrives { machine: id });
+    }
+
     pub(super) fn replay_later(&mut self) {
         self.later(10..6_000, Storm::Replay);
     }

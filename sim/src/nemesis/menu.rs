@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     /// FoundationDB's: machines are clogged one by one and freed in another order.
     SwizzleClog,
     SlowLink,
+    /// Nothing of the meta group reaches the machine, so that it goes on by an old topology.
+    LagTopology,
     /// Old messages arrive once more, perhaps after restarts of both ends.
     Replay,
     // Clocks.
@@ -96,6 +98,8 @@ const MENU: [(Fault, u32); 29] = [
     (Fault::StrobeClock, 1),
 ];
 
+const LAG_TOPOLOGY: u32 = 6;
+
 /// Which faults may happen in a run, and how often one against the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Menu(Vec<(Fault, u32)>);
@@ -112,8 +116,9 @@ impl Menu {
         Self(chosen)
     }
 
-    /// Without what only groups with leaders have, or can make good.
+    /// Without what only groups with leaders have, or can make good, and with what only those without notice.
     pub(crate) fn without_leaders(mut self) -> Self {
+        self.0.push((Fault::LagTopology, LAG_TOPOLOGY));
         self.0.retain(|(fault, _)| {
             !matches!(fault, Fault::FlipRow | Fault::Handover | Fault::DeafHandover)
         });

@@ -31,6 +31,9 @@ pub(crate) enum Storm {
     Resume {
         machine: MachineId,
     },
+    TopologyArrives {
+        machine: MachineId,
+    },
     /// Of a restart storm: that many kills are left.
     KillAgain {
         machine: MachineId,
@@ -116,6 +119,7 @@ impl Cluster {
             Fault::Clog => self.clog(id, other),
             Fault::SwizzleClog => self.swizzle_clog(),
             Fault::SlowLink => self.slow_link(id, other),
+            Fault::LagTopology => self.lag_topology(id),
             Fault::Replay => self.replay_later(),
             Fault::JumpClock => self.jump_clock(id),
             Fault::StrobeClock => self.strobe(id, 30),
@@ -137,6 +141,9 @@ impl Cluster {
             Storm::HealNetwork => self.network.heal(),
             Storm::DiskRecovers { machine } => self.disk_recovers(machine),
             Storm::Resume { machine } => self.resume(machine),
+            Storm::TopologyArrives { machine } => {
+                self.lagging.remove(&machine);
+            }
             Storm::KillAgain { machine, left } if self.stormy => self.kill_again(machine, left),
             Storm::Flap { one, other, left } if self.stormy => self.flap(one, other, left),
             Storm::Clog { machine, until } if self.stormy => self.clog_all(machine, until),
@@ -159,6 +166,7 @@ impl Cluster {
     /// Everything is repaired, and nothing breaks from now on.
     pub(crate) fn heal(&mut self) -> Verdict {
         self.stormy = false;
+        self.lagging.clear();
         self.network.calm();
         for index in 0..self.machines.len() {
             self.disk_recovers(MachineId(index));

@@ -117,7 +117,7 @@ pub enum PeerMessage {
     Beat(Box<Beat>),
     /// Of a shard without a leader.
     Leaderless {
-        since: Epoch,
+        mark: leaderless::Mark,
         message: leaderless::Message,
     },
     /// To whoever leads the meta group: how far the sender's replicas came of the shards that move.

@@ -37,6 +37,8 @@ pub(super) enum Purpose {
     Revive(GroupId),
     /// A shard without a leader has left this node.
     Leave(ShardId),
+    /// A shard without a leader takes no older cells than of this round.
+    Close(ShardId, u64),
     /// A newer topology is in force.
     Announce,
     /// Every group is repaired: the damaged log may go.
@@ -256,6 +258,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 Purpose::Retire(group) => self.retired(group),
                 Purpose::Revive(group) => self.revived(group),
                 Purpose::Leave(shard) => self.shard_left(shard),
+                Purpose::Close(shard, barrier) => self.shard_closed(shard, barrier),
                 Purpose::Announce => self.announce(),
                 Purpose::StartOver => self.start_over(),
             }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_model::{
-    ActorId, Datacenter, Dot, Epoch, Hlc, LeaderlessPolicy, NodeId, Time, WallTime,
-};
+use quorate_model::{ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, NodeId, Time, WallTime};
 
 use super::range_test::Applied;
-use super::{CellKey, Input, Message, Output, Owners, Place, Replica, Settings, Span, Standing};
+use super::{
+    CellKey, Collected, Input, Mark, Message, Output, Owners, Place, Replica, Settings, Span,
+    Standing,
+};
 use crate::causal::{Cell, Change, Content};
 
 struct Pair {
@@ -28,7 +29,9 @@ impl Pair {
         let replica = |at: usize| {
             let (span, seed) = (Span { from: Place(0), to: Place(1 << 40) }, at as u64);
             let settings = Settings::default();
-            Replica::new(id(at), settings, span, seed, standings[at], Time::ZERO, &cells[at])
+            let collected = Collected::default();
+            let (standing, now) = (standings[at], Time::ZERO);
+            Replica::new(id(at), settings, span, seed, standing, collected, now, &cells[at])
         };
         let replicas = [replica(0), replica(1)];
         let mut pair = Self { now: Time::ZERO, replicas, cells };
@@ -63,7 +66,10 @@ impl Pair {
                     Output::Persist { id, .. } => next.push((at, Input::Persisted { id })),
                     Output::Apply { cells } => self.cells[at].0.extend(cells),
                     Output::Send { message, .. } => next.push((1 - at, received(at, message))),
-                    Output::Filled | Output::Answer { .. } => {}
+                    Output::Filled
+                    | Output::Answer { .. }
+                    | Output::Close { .. }
+                    | Output::Drop { .. } => {}
                     Output::Damaged { why } => panic!("{why}"),
                 }
             }
@@ -74,7 +80,7 @@ impl Pair {
 }
 
 fn received(from: usize, message: Message) -> Input {
-    Input::Message { from: id(from), since: Epoch::ZERO, message }
+    Input::Message { from: id(from), mark: Mark::default(), message }
 }
 
 /// The fields of one hash, or others of one place.

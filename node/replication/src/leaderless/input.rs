@@ -1,10 +1,10 @@
 //! What a replica is told.
 
 use bytes::Bytes;
-use quorate_model::{Epoch, LeaderlessPolicy, Level, NodeId};
+use quorate_model::{LeaderlessPolicy, Level, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, CellKey, Message, Owners, PersistId};
+use super::{Asked, CellKey, Mark, Message, Owners, PersistId};
 use crate::causal::{Cell, Change};
 
 /// The caller's number of a request: unique while it is open.
@@ -14,14 +14,17 @@ pub struct RequestId(pub u64);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
     Tick,
-    /// `since` is the step that its sender was at.
     Message {
         from: NodeId,
-        since: Epoch,
+        mark: Mark,
         message: Message,
     },
     Persisted {
         id: PersistId,
+    },
+    /// [`Output::Close`](super::Output::Close) is durable.
+    Closed {
+        barrier: u64,
     },
     /// Who has a replica of the shard, and what the store declares.
     Owners {

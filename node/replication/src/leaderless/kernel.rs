@@ -7,16 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
-    ActorId, ConflictPolicy, Dot, Epoch, Hlc, HybridClock, LeaderlessPolicy, Level, NodeId, Time,
-    WallTime,
+    ActorId, ConflictPolicy, Dot, Hlc, HybridClock, LeaderlessPolicy, Level, NodeId, Time, WallTime,
 };
 
 use super::filling::Filling;
 use super::owners::{Needs, Owners};
 use super::unsynced::{Batch, Replaced, Unsynced};
 use super::{
-    CellKey, Cells, Counts, HashTree, Message, Output, PersistId, Refused, RequestId, Settings,
-    Span, Standing,
+    CellKey, Cells, Collected, Counts, HashTree, Mark, Message, Output, PersistId, Refused,
+    RequestId, Settings, Span, Standing,
 };
 use crate::causal::Cell;
 use crate::random::Random;
@@ -38,6 +37,10 @@ pub(super) struct Kernel {
     pub(super) persisted: PersistId,
     pub(super) filling: Filling,
     pub(super) policy: LeaderlessPolicy,
+    /// The newest round of collecting that this replica takes part in, and the newest that it has closed: cells of earlier ones
+    /// are refused.
+    round: u64,
+    collected: Collected,
     clock: HybridClock,
     /// INV-90: drawn at this start, and how many of its dots are in use.
     actor: ActorId,
@@ -52,6 +55,7 @@ pub(super) struct Kernel {
 struct Held {
     until: PersistId,
     to: NodeId,
+    mark: Mark,
     message: Message,
 }
 
@@ -69,8 +73,11 @@ impl Kernel {
         span: Span,
         seed: u64,
         standing: Standing,
+        collected: Collected,
         now: Time,
     ) -> Self {
+        let mut clock = HybridClock::default();
+        clock.pass(collected.newest);
         let mut random = Random::new(seed);
         let drawn = ActorId(random.next());
         let actor = if planted::is(Bug::KeepActor) { ActorId(id.0 as u64) } else { drawn };
@@ -88,7 +95,9 @@ impl Kernel {
             persisted: PersistId::default(),
             filling: Filling::new(standing),
             policy: LeaderlessPolicy::default(),
-            clock: HybridClock::default(),
+            round: collected.barrier,
+            collected,
+            clock,
             actor,
             used: 0,
             unsynced: Unsynced::default(),
@@ -155,19 +164,29 @@ impl Kernel {
 
     /// INV-99: whoever coordinates by an earlier step is refused; it asks again when it knows better. Whoever is a step ahead gets no
     /// comparison: what was acknowledged by the step before may still be on its way here.
-    pub(super) fn heeds(&self, since: Epoch, message: &Message) -> bool {
+    pub(super) fn heeds(&self, mark: Mark, message: &Message) -> bool {
+        let since = mark.since;
+        // INV-100
+        let open = mark.round >= self.collected.barrier || planted::is(Bug::TakeEarlierRound);
         match message {
-            Message::Store { .. } | Message::Fetch { .. } => {
+            Message::Store { .. } => {
+                open && (since >= self.owners.since || planted::is(Bug::ServeEarlierStep))
+            }
+            Message::Fetch { .. } => {
                 since >= self.owners.since || planted::is(Bug::ServeEarlierStep)
             }
             Message::Compare { .. } | Message::List { .. } => {
                 since <= self.owners.since || planted::is(Bug::CompareEarlierStep)
             }
+            Message::Fetched { .. } | Message::Different { .. } => open,
+            Message::Prepare { .. } => since == self.owners.since,
             Message::Stored { .. }
-            | Message::Fetched { .. }
             | Message::TooMuch { .. }
             | Message::Differing { .. }
-            | Message::Different { .. } => true,
+            | Message::Prepared { .. }
+            | Message::Close { .. }
+            | Message::Closed { .. }
+            | Message::Drop { .. } => true,
         }
     }
 
@@ -273,13 +292,53 @@ impl Kernel {
             self.outputs.push_back(Output::Apply { cells: applied });
         }
         while let Some(held) = self.held.pop_front_if(|held| held.until <= id) {
-            self.outputs.push_back(Output::Send { to: held.to, message: held.message });
+            let Held { to, mark, message, .. } = held;
+            self.outputs.push_back(Output::Send { to, mark, message });
         }
         self.fill();
     }
 
     pub(super) const fn issued(&self) -> PersistId {
         self.issued
+    }
+
+    // Rounds of collecting.
+
+    pub(super) const fn round(&self) -> u64 {
+        self.round
+    }
+
+    pub(super) const fn barrier(&self) -> u64 {
+        self.collected.barrier
+    }
+
+    /// All that is sent from now on is of this round.
+    pub(super) fn mark(&mut self, round: u64) {
+        self.round = self.round.max(round);
+    }
+
+    /// Takes no cells of rounds before its own from now on.
+    pub(super) fn close(&mut self) {
+        self.collected.barrier = self.round;
+        self.outputs.push_back(Output::Close { collected: self.collected });
+    }
+
+    pub(super) fn is_on_its_way(&self, key: &CellKey) -> bool {
+        self.unsynced.until(key).is_some()
+    }
+
+    /// These applied cells are no more. A new write of one is later than they were, also after a restart (INV-93).
+    pub(super) fn dropped(&mut self, cells: Vec<(CellKey, Cell)>) {
+        for (key, cell) in &cells {
+            self.tree.replace(key, Some(cell.digest()), None);
+            self.collected.newest = self.collected.newest.max(cell.context().newest);
+        }
+        self.clock.pass(self.collected.newest);
+        self.counts.collected += cells.len() as u64;
+        if !cells.is_empty() {
+            let cells = cells.into_iter().map(|(key, _)| key).collect();
+            self.outputs.push_back(Output::Drop { cells, collected: self.collected });
+        }
     }
 
     // Dots and times.
@@ -314,8 +373,18 @@ impl Kernel {
     // The way out.
 
     pub(super) fn send(&mut self, to: NodeId, message: Message) {
+        self.send_as(self.round, to, message);
+    }
+
+    /// What is in the message is of that round.
+    pub(super) fn send_as(&mut self, round: u64, to: NodeId, message: Message) {
         assert_ne!(to, self.id, "nobody sends to itself");
-        self.outputs.push_back(Output::Send { to, message });
+        let mark = Mark { round, ..self.now_at() };
+        self.outputs.push_back(Output::Send { to, mark, message });
+    }
+
+    const fn now_at(&self) -> Mark {
+        Mark { since: self.owners.since, round: self.round, closed: self.collected.barrier }
     }
 
     /// INV-91: a message that tells of something waits until that is durable.
@@ -326,7 +395,8 @@ impl Kernel {
         // INV-55
         if self.held.len() < HELD_MAX {
             let at = self.held.partition_point(|held| held.until <= until);
-            self.held.insert(at, Held { until, to, message });
+            let mark = self.now_at();
+            self.held.insert(at, Held { until, to, mark, message });
         }
     }
 

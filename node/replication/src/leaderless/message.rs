@@ -1,10 +1,21 @@
 //! What replicas of a shard tell each other.
 
 use bytes::Bytes;
+use quorate_model::Epoch;
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, CellKey, NodeAt};
 use crate::causal::{Cell, CellDigest};
+
+/// Where its sender stood when it made a message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// The step that the shard was at (INV-99).
+    pub since: Epoch,
+    /// The round of collecting that it took part in last, and the last that it has closed (INV-100).
+    pub round: u64,
+    pub closed: u64,
+}
 
 /// Numbers are the asker's, never used for anything else by it; answers repeat them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -28,6 +39,16 @@ pub enum Message {
     /// What differs in them: cells of the answerer that the asker has not or has otherwise, and what the answerer wants, each by
     /// the place of its page in the list. `more` when that is not all.
     Different { number: u64, cells: Vec<(CellKey, Cell)>, wanted: Vec<(u32, u32)>, more: bool },
+    /// A round of collecting: these cells are over, exactly so.
+    Prepare { round: u64, cells: Vec<(CellKey, CellDigest)> },
+    /// Those of them that are so at the answerer.
+    Prepared { round: u64, agreed: Vec<CellKey> },
+    /// Take no cells of earlier rounds from now on.
+    Close { round: u64 },
+    /// Nor after a restart.
+    Closed { round: u64 },
+    /// All agree, and none takes what is older.
+    Drop { round: u64, cells: Vec<CellKey> },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,7 +86,12 @@ impl Message {
             Self::Compare { .. }
             | Self::Differing { .. }
             | Self::List { .. }
-            | Self::Different { .. } => true,
+            | Self::Different { .. }
+            | Self::Prepare { .. }
+            | Self::Prepared { .. }
+            | Self::Close { .. }
+            | Self::Closed { .. }
+            | Self::Drop { .. } => true,
         }
     }
 
@@ -77,7 +103,10 @@ impl Message {
         };
         const HEAD: usize = 16;
         HEAD + match self {
-            Self::Stored { .. } | Self::TooMuch { .. } => 0,
+            Self::Stored { .. }
+            | Self::TooMuch { .. }
+            | Self::Close { .. }
+            | Self::Closed { .. } => 0,
             Self::Store { cells, .. } => cells_bytes(cells),
             Self::Fetch { asked, .. } => asked.iter().map(|(asked, _)| 16 + asked.bytes()).sum(),
             Self::Fetched { found, .. } => found
@@ -91,6 +120,12 @@ impl Message {
             Self::Differing { nodes, .. } => 4 * nodes.len(),
             Self::List { pages, .. } => pages.iter().map(Page::bytes).sum(),
             Self::Different { cells, wanted, .. } => cells_bytes(cells) + 8 * wanted.len(),
+            Self::Prepare { cells, .. } => {
+                cells.iter().map(|(key, _)| 12 + key.bytes().len()).sum()
+            }
+            Self::Prepared { agreed: keys, .. } | Self::Drop { cells: keys, .. } => {
+                keys.iter().map(|key| 4 + key.bytes().len()).sum()
+            }
         }
     }
 }

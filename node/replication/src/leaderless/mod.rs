@@ -15,6 +15,7 @@
 //! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`.
 
 mod asked;
+mod collecting;
 mod exchanging;
 mod filling;
 mod input;
@@ -39,8 +40,10 @@ mod exchanging_test;
 mod range_test;
 
 pub use asked::Asked;
+pub use collecting::Collected;
 pub use input::{Cells, Input, ReadRepair, RequestId, Standing};
 pub use key::{CellKey, Place, Span};
+pub use message::Mark;
 pub use message::{Found, Message};
 pub use output::{Counts, Output, PersistId, Refused};
 pub use owners::{Owners, Report};

@@ -3,7 +3,7 @@
 use quorate_model::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{CellKey, Message, RequestId};
+use super::{CellKey, Collected, Mark, Message, RequestId};
 use crate::causal::Cell;
 
 /// One [`Output::Persist`]; a later one is greater.
@@ -30,7 +30,17 @@ pub enum Output {
     },
     Send {
         to: NodeId,
+        mark: Mark,
         message: Message,
+    },
+    /// To be durable, and to be told then ([`Input::Closed`](super::Input::Closed)); given back at the next start.
+    Close {
+        collected: Collected,
+    },
+    /// These applied cells are over. They may come back with a crash; `collected` with them.
+    Drop {
+        cells: Vec<CellKey>,
+        collected: Collected,
     },
     /// The replica counts from now on. To be remembered; forgetting it costs another filling.
     Filled,
@@ -90,6 +100,8 @@ pub struct Counts {
     pub exchanged_bytes: u64,
     /// Cells refused for a time too far ahead.
     pub ahead_of_time: u64,
+    /// Removed cells of which nothing is left.
+    pub collected: u64,
     /// Two writes under one dot were seen.
     pub reused_dots: u64,
 }

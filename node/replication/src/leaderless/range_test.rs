@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_model::{
-    ActorId, Datacenter, Dot, Epoch, Hlc, LeaderlessPolicy, Level, NodeId, Time, WallTime,
+    ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, Level, NodeId, Time, WallTime,
 };
 
 use super::{
-    Asked, CellKey, Cells, Found, Input, Message, Output, Owners, PersistId, Place, ReadRepair,
-    Refused, Replica, RequestId, Settings, Span, Standing,
+    Asked, CellKey, Cells, Collected, Found, Input, Mark, Message, Output, Owners, PersistId,
+    Place, ReadRepair, Refused, Replica, RequestId, Settings, Span, Standing,
 };
 use crate::causal::{Cell, CellDigest, Change, Content};
 
@@ -49,7 +49,8 @@ fn cell(actor: u64) -> Cell {
 fn replica(applied: &Applied) -> Replica {
     let settings = Settings { range_cells_max: 3, ..Settings::default() };
     let span = Span { from: Place(0), to: Place(1 << 40) };
-    let mut replica = Replica::new(HERE, settings, span, 7, Standing::Whole, Time::ZERO, applied);
+    let (whole, collected) = (Standing::Whole, Collected::default());
+    let mut replica = Replica::new(HERE, settings, span, 7, whole, collected, Time::ZERO, applied);
     let dc = Datacenter::new("dc").unwrap();
     let nodes = (1..=3).map(|node| (NodeId(node), dc.clone())).collect();
     let owners = Owners { nodes, ..Owners::default() };
@@ -63,8 +64,8 @@ fn step(replica: &mut Replica, applied: &Applied, input: Input) -> Vec<Output> {
     std::iter::from_fn(|| replica.pop_output()).collect()
 }
 
-const fn from_peer(message: Message) -> Input {
-    Input::Message { from: PEER, since: Epoch::ZERO, message }
+fn from_peer(message: Message) -> Input {
+    Input::Message { from: PEER, mark: Mark::default(), message }
 }
 
 fn all() -> Asked {
@@ -78,7 +79,7 @@ fn read() -> Input {
 
 fn asked_of_peer(outputs: &[Output]) -> (u64, Vec<(Asked, CellDigest)>) {
     let fetch = outputs.iter().find_map(|output| {
-        let Output::Send { to: PEER, message } = output else { return None };
+        let Output::Send { to: PEER, message, .. } = output else { return None };
         let Message::Fetch { number, asked } = message else { return None };
         Some((*number, asked.clone()))
     });
@@ -87,7 +88,7 @@ fn asked_of_peer(outputs: &[Output]) -> (u64, Vec<(Asked, CellDigest)>) {
 
 fn told_to_peer(outputs: &[Output]) -> Vec<CellKey> {
     let store = outputs.iter().find_map(|output| {
-        let Output::Send { to: PEER, message } = output else { return None };
+        let Output::Send { to: PEER, message, .. } = output else { return None };
         let Message::Store { cells, .. } = message else { return None };
         Some(cells.iter().map(|(key, _)| key.clone()).collect())
     });
@@ -141,7 +142,10 @@ fn equal_replicas_send_no_cells() {
     let message = Message::Fetch { number, asked };
     let outputs = step(&mut other, &here, from_peer(message));
     let message = Message::Fetched { number, found: vec![Found::Same] };
-    assert_eq!(outputs, [Output::Send { to: PEER, message: message.clone() }]);
+    assert_eq!(
+        outputs,
+        [Output::Send { to: PEER, mark: Mark::default(), message: message.clone() }]
+    );
     let outputs = step(&mut one, &here, from_peer(message));
     assert_eq!(answers(&outputs), [Ok(here.0.into_iter().collect())]);
 }
@@ -158,7 +162,10 @@ fn a_range_that_is_too_large_is_refused_and_never_cut() {
     let message = Message::Fetch { number, asked };
     let outputs = step(&mut replica(&large), &large, from_peer(message));
     let message = Message::TooMuch { number };
-    assert_eq!(outputs, [Output::Send { to: PEER, message: message.clone() }]);
+    assert_eq!(
+        outputs,
+        [Output::Send { to: PEER, mark: Mark::default(), message: message.clone() }]
+    );
     let outputs = step(&mut replica_here, &empty, from_peer(message));
     assert_eq!(answers(&outputs), refused);
 }

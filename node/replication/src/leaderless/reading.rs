@@ -35,6 +35,8 @@ pub(super) struct Reading {
     /// Told what they lacked, and those of them who have it since.
     told: BTreeSet<NodeId>,
     repaired: BTreeSet<NodeId>,
+    /// The earliest round that anything of it is of.
+    round: u64,
     level: Level,
     needs: Needs,
     repair: ReadRepair,
@@ -68,6 +70,7 @@ impl Reading {
             settled: None,
             told: BTreeSet::new(),
             repaired: BTreeSet::new(),
+            round: kernel.round(),
             level,
             needs,
             repair,
@@ -121,7 +124,7 @@ impl Reading {
         self.repaired.insert(from);
     }
 
-    pub(super) fn fetched(&mut self, from: NodeId, found: &[Found]) {
+    pub(super) fn fetched(&mut self, from: NodeId, round: u64, found: &[Found]) {
         if found.len() != self.asked.len() || self.answers.contains_key(&from) {
             return;
         }
@@ -141,6 +144,7 @@ impl Reading {
         }
         self.answers.insert(from, digests(told.iter().map(|(key, cell)| (*key, *cell))));
         if self.settled.is_none() {
+            self.round = self.round.min(round);
             for (key, cell) in told {
                 self.merged.entry(key.clone()).or_default().merge(cell);
             }
@@ -163,6 +167,9 @@ impl Reading {
         cells: &dyn Cells,
         number: u64,
     ) -> Progress {
+        if self.round < kernel.barrier() && self.request.is_some() {
+            self.begin_again(kernel, cells, number);
+        }
         if self.settled.is_none() {
             self.settle(kernel, cells);
         } else if self.own <= kernel.persisted {
@@ -186,6 +193,25 @@ impl Reading {
             None if all || self.resend_at <= kernel.now => Progress::Done,
             None => Progress::Until(self.resend_at),
         }
+    }
+
+    /// INV-100: what was gathered may be older than what is dropped by now.
+    fn begin_again(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+        let parts = self.asked.iter().map(|(asked, _)| asked);
+        // Of a range there are not more cells than there were, but for what was written meanwhile.
+        let Ok(known) = kernel.known(cells, parts) else { return self.too_much(kernel) };
+        for ((_, told), part) in self.asked.iter_mut().zip(&known) {
+            *told = digest(part.iter().map(|(key, cell)| (key, cell)));
+        }
+        self.here = known.into_iter().flatten().collect();
+        self.merged = self.here.clone();
+        self.own = kernel.durable_through(self.here.keys());
+        self.round = kernel.round();
+        self.settled = None;
+        self.answers.clear();
+        self.told.clear();
+        self.repaired.clear();
+        self.ask(kernel, number);
     }
 
     /// Once enough have answered: this replica takes over what they know, as the others will.
@@ -253,7 +279,7 @@ impl Reading {
             if !cells.is_empty() {
                 self.told.insert(*node);
                 kernel.counts.read_repairs += cells.len() as u64;
-                kernel.send(*node, Message::Store { number, cells });
+                kernel.send_as(self.round, *node, Message::Store { number, cells });
             }
         }
     }

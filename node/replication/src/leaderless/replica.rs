@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::{Epoch, LeaderlessPolicy, NodeId, Time, WallTime};
+use quorate_model::{LeaderlessPolicy, NodeId, Time, WallTime};
 
+use super::collecting::Collecting;
 use super::exchanging::{self, Difference, Exchanging};
 use super::kernel::Kernel;
 use super::reading::Reading;
 use super::serving;
 use super::writing::Writing;
 use super::{
-    CellKey, Cells, Counts, HashTree, Input, Message, Output, PersistId, Refused, Report, Settings,
-    Span, Standing,
+    CellKey, Cells, Collected, Counts, HashTree, Input, Mark, Message, Output, PersistId, Refused,
+    Report, Settings, Span, Standing,
 };
 use crate::causal::Cell;
 
@@ -22,6 +23,7 @@ pub struct Replica {
     kernel: Kernel,
     operations: Operations,
     exchanging: Exchanging,
+    collecting: Collecting,
 }
 
 /// The requests that this replica coordinates, and those answered of which it still wants to hear.
@@ -64,16 +66,18 @@ impl Replica {
         span: Span,
         seed: u64,
         standing: Standing,
+        collected: Collected,
         now: Time,
         cells: &dyn Cells,
     ) -> Self {
-        let mut kernel = Kernel::new(id, settings, span, seed, standing, now);
+        let mut kernel = Kernel::new(id, settings, span, seed, standing, collected, now);
         kernel.plant(cells);
         let exchanging = Exchanging::new(&mut kernel);
+        let collecting = Collecting::new(&mut kernel);
         // Not from zero: an answer to a process before this one must not count here.
         let next = kernel.random.next();
         let operations = Operations { next, ..Operations::default() };
-        Self { kernel, operations, exchanging }
+        Self { kernel, operations, exchanging, collecting }
     }
 
     /// Takes one input. The outputs of the one before must have been drained.
@@ -81,8 +85,11 @@ impl Replica {
         self.kernel.begin_step(now, wall);
         match input {
             Input::Tick => self.tick(cells),
-            Input::Message { from, since, message } => {
-                self.message(from, since, message, cells);
+            Input::Message { from, mark, message } => self.message(from, mark, message, cells),
+            Input::Closed { barrier } => {
+                self.collecting.closed_here(&mut self.kernel, cells, barrier);
+                // What is read by earlier rounds begins again.
+                self.all_go_on(cells);
             }
             Input::Persisted { id } => self.persisted(id, cells),
             Input::Owners { owners, policy } => {
@@ -121,7 +128,7 @@ impl Replica {
     #[must_use]
     pub fn deadline(&self) -> Time {
         let operation = self.operations.due.first().map(|(at, _)| *at);
-        let exchange = self.exchanging.deadline();
+        let exchange = self.exchanging.deadline().min(self.collecting.deadline());
         operation.map_or(exchange, |at| at.min(exchange))
     }
 
@@ -169,12 +176,6 @@ impl Replica {
         self.kernel.filling.standing
     }
 
-    /// The step that the shard is at, as far as this replica knows; goes with each of its messages.
-    #[must_use]
-    pub const fn since(&self) -> Epoch {
-        self.kernel.owners.since
-    }
-
     #[must_use]
     pub fn report(&self) -> Report {
         self.kernel.report()
@@ -215,11 +216,13 @@ impl Replica {
             self.go_on(number, cells);
         }
         self.exchanging.tick(&mut self.kernel, cells);
+        self.collecting.tick(&mut self.kernel, cells);
     }
 
     /// Every open request goes on by what the new step needs.
     fn moved(&mut self, cells: &dyn Cells) {
         self.exchanging.moved(&self.kernel);
+        self.collecting.moved();
         for number in self.operations.open.keys().copied().collect::<Vec<_>>() {
             match self.operations.get(number) {
                 Some(Operation::Write(writing)) => writing.moved(&mut self.kernel, cells, number),
@@ -230,11 +233,19 @@ impl Replica {
         }
     }
 
-    fn message(&mut self, from: NodeId, since: Epoch, message: Message, cells: &dyn Cells) {
+    fn all_go_on(&mut self, cells: &dyn Cells) {
+        for number in self.operations.open.keys().copied().collect::<Vec<_>>() {
+            self.go_on(number, cells);
+        }
+    }
+
+    fn message(&mut self, from: NodeId, mark: Mark, message: Message, cells: &dyn Cells) {
         let kernel = &mut self.kernel;
-        if !kernel.heeds(since, &message) {
+        if !kernel.heeds(mark, &message) {
             return;
         }
+        // What is closed anywhere all have agreed to, this replica, too, if by an earlier process.
+        kernel.mark(mark.closed);
         match message {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
@@ -253,7 +264,7 @@ impl Replica {
             Message::Fetched { number, found } => {
                 let open = self.operations.get(number);
                 let Some(Operation::Read(reading)) = open else { return };
-                reading.fetched(from, &found);
+                reading.fetched(from, mark.round, &found);
                 self.go_on(number, cells);
             }
             Message::TooMuch { number } => {
@@ -267,6 +278,17 @@ impl Replica {
             }
             Message::List { number, pages } => {
                 exchanging::list(kernel, cells, from, number, &pages);
+            }
+            Message::Prepare { round, cells: named } => {
+                self.collecting.prepare(kernel, cells, from, round, named);
+            }
+            Message::Prepared { round, agreed } => {
+                self.collecting.prepared(kernel, from, round, &agreed);
+            }
+            Message::Close { round } => self.collecting.close(kernel, from, round),
+            Message::Closed { round } => self.collecting.closed(kernel, cells, from, round),
+            Message::Drop { round, cells: keys } => {
+                self.collecting.drop_cells(kernel, cells, round, &keys);
             }
             Message::Differing { number, nodes } => {
                 self.exchanging.differing(kernel, cells, from, number, &nodes);

@@ -27,6 +27,10 @@ pub struct Settings {
     pub exchange_bytes_per_second: u64,
     /// The hash tree has two to the power of this many leaves; the same on every replica.
     pub leaf_bits: u8,
+    /// How often removed cells are looked for.
+    pub collect_interval: Duration,
+    /// How long they stay in any case: longer than clocks may be apart.
+    pub collect_after: Duration,
 }
 
 impl Default for Settings {
@@ -44,6 +48,8 @@ impl Default for Settings {
             exchange_timeout: Duration::from_secs(2),
             exchange_bytes_per_second: 16 << 20,
             leaf_bits: 12,
+            collect_interval: Duration::from_secs(10),
+            collect_after: Duration::from_secs(30),
         }
     }
 }

@@ -38,7 +38,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 (true, false) if !shards.beginning.contains_key(&shard) => {
                     // INV-52: whoever is in the genesis and never hosted it has acknowledged nothing.
                     let whole = placement.genesis.contains(&node) && moved.is_none();
-                    self.begin_generation(shard, 0, whole);
+                    self.begin_generation(shard, ShardStanding { whole, ..Default::default() });
                 }
                 (true, false) | (false, false) => {}
                 (false, true) => self.leave_shard(shard),
@@ -82,14 +82,19 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         true
     }
 
+    /// What the replica wants to be known after a restart is.
+    pub(in super::super) fn shard_closed(&mut self, shard: ShardId, barrier: u64) {
+        self.drive(shard, Input::Closed { barrier });
+    }
+
     /// The rows cannot be read: others have them.
     pub(super) fn refill(&mut self, shard: ShardId, why: String) {
         let group = GroupId::Shard(shard);
         let Some(standing) = self.stop_shard(shard, Failure::TimedOut { group }) else { return };
         self.shared.quarantines += 1;
         self.shards.given_up.insert(shard, why);
-        let next = standing.generation + 1;
-        self.begin_generation(shard, next, false);
+        let next = ShardStanding { generation: standing.generation + 1, whole: false, ..standing };
+        self.begin_generation(shard, next);
     }
 
     /// Others have it.
@@ -124,13 +129,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         Some(standing)
     }
 
-    fn begin_generation(&mut self, shard: ShardId, from: u32, whole: bool) {
+    /// In the first generation from the one that `standing` names that is empty.
+    fn begin_generation(&mut self, shard: ShardId, standing: ShardStanding) {
         let group = GroupId::Shard(shard);
-        let generation = match empty_generation(&self.shared.state, group, from) {
+        let generation = match empty_generation(&self.shared.state, group, standing.generation) {
             Ok(generation) => generation,
             Err(error) => return self.shared.fatal(describe(&error)),
         };
-        let standing = ShardStanding { generation, applied: LogIndex::ZERO, whole };
+        let standing = ShardStanding { generation, applied: LogIndex::ZERO, ..standing };
         let mut changes = super::super::rows::clear_others(&self.shared.state, group, generation);
         changes.push(standing.put(shard));
         self.shared.state.apply(Batch { changes });
@@ -150,7 +156,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let whole = if standing.whole { Standing::Whole } else { Standing::Filling };
         let span = Span::of(topology.slots(shard));
         let cells = Applied::new(&self.shared.state, standing.prefix(shard));
-        let replica = Replica::new(id, settings, span, seed, whole, now, &cells);
+        let replica =
+            Replica::new(id, settings, span, seed, whole, standing.collected, now, &cells);
         let failure = cells.failure();
         let hosted =
             Shard { replica, standing, entries: Default::default(), finishes: BTreeMap::new() };

@@ -12,12 +12,15 @@ mod standing;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate_model::{Epoch, GroupId, LogIndex, NodeId, ShardId};
+use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
 use quorate_replication::causal::Cell;
-use quorate_replication::leaderless::{self, CellKey, Input, Output, PersistId, Replica, Standing};
+use quorate_replication::leaderless::{
+    self, CellKey, Input, Mark, Output, PersistId, Replica, Standing,
+};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
 
+use super::retention::Purpose;
 use super::rows::{self, Prefix};
 use super::timers::Timer;
 use super::{Host, PeerMessage, RequestId};
@@ -116,10 +119,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         &mut self,
         from: NodeId,
         shard: ShardId,
-        since: Epoch,
+        mark: Mark,
         message: leaderless::Message,
     ) {
-        self.drive(shard, Input::Message { from, since, message });
+        self.drive(shard, Input::Message { from, mark, message });
     }
 
     pub(super) fn shard_persisted(&mut self, group: GroupId, id: PersistId) {
@@ -179,9 +182,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.shared.state.apply(Batch { changes });
                 self.shared.note_unflushed(group);
             }
-            Output::Send { to, message } => {
-                let since = shard.replica.since();
-                self.shared.send(to, group, PeerMessage::Leaderless { since, message });
+            Output::Send { to, mark, message } => {
+                self.shared.send(to, group, PeerMessage::Leaderless { mark, message });
             }
             Output::Filled => {
                 shard.standing.whole = true;
@@ -190,6 +192,21 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.shared.state.apply(Batch { changes: vec![put] });
                 self.shared.note_unflushed(group);
                 self.shared.status_changed = true;
+            }
+            Output::Close { collected } => {
+                shard.standing.collected = collected;
+                let put = shard.standing.put(id);
+                self.shared.state.apply(Batch { changes: vec![put] });
+                self.shared.flush_for(Purpose::Close(id, collected.barrier));
+            }
+            Output::Drop { cells, collected } => {
+                shard.standing.collected = collected;
+                let prefix = shard.standing.prefix(id);
+                let delete = |key: &CellKey| Change::Delete { row: cell_row(prefix, key.bytes()) };
+                let mut changes: Vec<Change> = cells.iter().map(delete).collect();
+                changes.push(shard.standing.put(id));
+                self.shared.state.apply(Batch { changes });
+                self.shared.note_unflushed(group);
             }
             Output::Damaged { why } => self.refill(id, why),
             Output::Answer { id: request, result } => {

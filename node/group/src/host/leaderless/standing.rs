@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{GroupId, LogIndex, ShardId};
+use quorate_replication::leaderless::Collected;
 use quorate_storage::disk::Disk;
 use quorate_storage::log::{Log, RecoveredGroup};
 use quorate_storage::state::{Batch, Change, StateStore};
@@ -23,13 +24,14 @@ const READ_BYTES: usize = 4 << 20;
 const PAGE: usize = 1024;
 
 /// Written with every batch that is applied, in the batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub(in super::super) struct ShardStanding {
     pub(super) generation: u32,
     /// Every entry of the shard's log through here is in the rows.
     pub(super) applied: LogIndex,
     /// It holds what it may have acknowledged.
     pub(super) whole: bool,
+    pub(super) collected: Collected,
 }
 
 impl ShardStanding {

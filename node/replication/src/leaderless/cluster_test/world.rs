@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{
-    ActorId, ConflictPolicy, Datacenter, Dot, Epoch, LeaderlessPolicy, Level, NodeId, Slot,
-    SlotRange, Time, WallTime,
+    ActorId, ConflictPolicy, Datacenter, Dot, LeaderlessPolicy, Level, NodeId, Slot, SlotRange,
+    Time, WallTime,
 };
 
 use super::checks::Checks;
 use super::node::{Node, Persist};
 use crate::causal::{Cell, Change, Content};
 use crate::leaderless::{
-    self, CellKey, Input, Message, Output, Owners, ReadRepair, Replica, RequestId, Settings, Span,
-    Standing,
+    self, CellKey, Collected, Input, Mark, Message, Output, Owners, ReadRepair, Replica, RequestId,
+    Settings, Span, Standing,
 };
 use crate::random::Random;
 
@@ -55,7 +55,7 @@ pub(super) struct World {
 
 #[derive(Debug)]
 enum Event {
-    Deliver { from: usize, to: usize, message: Message },
+    Deliver { from: usize, to: usize, mark: Mark, message: Message },
     Sync { node: usize, incarnation: u64 },
     Wake { node: usize, incarnation: u64 },
     Start { node: usize },
@@ -89,6 +89,8 @@ fn settings() -> Settings {
         exchange_interval: Duration::from_millis(500),
         exchange_timeout: Duration::from_millis(200),
         siblings_max: 20,
+        // These checks compare by what is known, also of what is removed; the simulation collects.
+        collect_interval: Duration::from_secs(1 << 30),
         leaf_bits: 5,
         ..Settings::default()
     }
@@ -189,9 +191,9 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Deliver { from, to, message } => {
+            Event::Deliver { from, to, mark, message } => {
                 if !self.cuts.contains(&(from, to)) {
-                    self.give(to, Input::Message { from: id(from), since: Epoch::ZERO, message });
+                    self.give(to, Input::Message { from: id(from), mark, message });
                 }
             }
             Event::Sync { node, incarnation } if self.lives(node, incarnation) => self.sync(node),
@@ -219,8 +221,10 @@ impl World {
             return;
         }
         let cells = &node.applied;
-        let replica =
-            Replica::new(id(at), settings(), span(), seed, node.standing, self.now, cells);
+        let replica = {
+            let (standing, collected) = (node.standing, Collected::default());
+            Replica::new(id(at), settings(), span(), seed, standing, collected, self.now, cells)
+        };
         node.replica = Some(replica);
         let here = Datacenter::new("dc").unwrap();
         let nodes = (0..NODES).map(|node| (id(node), here.clone())).collect();
@@ -287,14 +291,15 @@ impl World {
                     self.nodes[at].applied.0.insert(key.clone(), cell.clone());
                 }
             }
-            Output::Send { to, message } => self.send(at, to, message),
+            Output::Send { to, mark, message } => self.send(at, to, mark, message),
+            Output::Close { .. } | Output::Drop { .. } => unreachable!("nothing is collected"),
             Output::Damaged { why } => panic!("{why}"),
             Output::Filled => self.nodes[at].standing = Standing::Whole,
             Output::Answer { id, result } => self.answered(id, result),
         }
     }
 
-    fn send(&mut self, from: usize, to: NodeId, message: Message) {
+    fn send(&mut self, from: usize, to: NodeId, mark: Mark, message: Message) {
         let to = usize::try_from(to.0 - 1).unwrap();
         let faults = self.faults.clone();
         if self.chance(faults.loss) {
@@ -303,11 +308,11 @@ impl World {
         if self.chance(faults.repeat) {
             let message = message.clone();
             let after = ms(self.below(2_000));
-            self.schedule(after, Event::Deliver { from, to, message });
+            self.schedule(after, Event::Deliver { from, to, mark, message });
         }
         let after =
             ms(if self.chance(faults.slow) { self.below(2_000) } else { 1 + self.below(5) });
-        self.schedule(after, Event::Deliver { from, to, message });
+        self.schedule(after, Event::Deliver { from, to, mark, message });
     }
 
     // Clients and faults.
