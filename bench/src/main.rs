@@ -36,7 +36,7 @@ struct Arguments {
     /// What to measure
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Scenario>,
-    /// How the store replicates
+    /// How the store replicates: each mode has its own peers and scenarios
     #[arg(long, value_enum, default_value = "single-leader")]
     mode: Mode,
     /// Shards of the store that is measured; etcd and Redis have one leader, and so has a store of one shard
@@ -56,9 +56,11 @@ struct Arguments {
     output: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Mode {
     SingleLeader,
+    Leaderless,
 }
 
 fn main() -> ExitCode {
@@ -72,7 +74,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let Mode::SingleLeader = arguments.mode;
     let level = if arguments.quick { Level::Quick } else { arguments.level };
     let cache = cache()?;
     let data = arguments.data.clone().unwrap_or_else(|| cache.join("run"));
@@ -82,10 +83,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let bench = Bench {
         shards: arguments.shards,
         turn: arguments.seconds.map(Duration::from_secs).unwrap_or_else(|| level.turn()),
-        ..Bench::prepare(&arguments.node, level, peers, &data, &cache)
+        ..Bench::prepare(&arguments.node, arguments.mode, level, peers, &data, &cache)
     };
     let mut report = Report::begin(&bench)?;
-    for scenario in scenario::wanted(level, &arguments.only) {
+    for scenario in scenario::wanted(arguments.mode, level, &arguments.only) {
         progress(&format!("== {scenario:?}"));
         match scenario.run(&bench) {
             Ok(sections) => report.sections.extend(sections),

@@ -10,15 +10,16 @@ pub(crate) struct Args {
     /// Minutes instead of an hour.
     #[arg(long)]
     quick: bool,
-    /// What to measure: write, read, async, failover, catchup, idle; all by default.
+    /// What to measure: write, read, async, failover, catchup, idle; of mode leaderless: leaderless, outage. All of the
+    /// mode by default.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// The replication mode to measure.
     #[arg(long, default_value = "single-leader")]
     mode: String,
-    /// Where the table and the JSON go, without the ending.
-    #[arg(long, default_value = "docs/benchmarks/latest")]
-    output: String,
+    /// Where the table and the JSON go, without the ending; each mode has a place of its own by default.
+    #[arg(long)]
+    output: Option<String>,
     /// Further arguments of `quorate-bench`, after `--`.
     #[arg(last = true)]
     more: Vec<String>,
@@ -30,7 +31,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let folder = target_dir()?.join("release");
     let mut bench = std::process::Command::new(folder.join("quorate-bench"));
     bench.current_dir(root()).arg("--node").arg(folder.join("quorate-node"));
-    bench.args(["--mode", &args.mode, "--output", &args.output]);
+    let output = args.output.as_deref().unwrap_or(match args.mode.as_str() {
+        "leaderless" => "docs/benchmarks/leaderless",
+        _ => "docs/benchmarks/latest",
+    });
+    bench.args(["--mode", &args.mode, "--output", output]);
     if args.quick {
         bench.arg("--quick");
     }

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use bytes::Bytes;
 
+use super::cassandra::Cassandra;
 use super::etcd::Etcd;
 use super::keys::VALUE_BYTES;
 use super::resp::{Reply, Resp};
@@ -11,6 +12,7 @@ use super::resp::{Reply, Resp};
 pub(crate) enum Protocol {
     Resp,
     Etcd,
+    Cassandra,
 }
 
 /// What a client does over and over.
@@ -27,6 +29,7 @@ pub(crate) enum Operation {
 pub(crate) enum Client {
     Resp(Resp),
     Etcd(Etcd),
+    Cassandra(Cassandra),
 }
 
 impl Client {
@@ -34,6 +37,7 @@ impl Client {
         Ok(match protocol {
             Protocol::Resp => Self::Resp(Resp::connect(address).await?),
             Protocol::Etcd => Self::Etcd(Etcd::connect(address).await?),
+            Protocol::Cassandra => Self::Cassandra(Cassandra::connect(address).await?),
         })
     }
 
@@ -47,6 +51,9 @@ impl Client {
         match self {
             Self::Resp(resp) => exchange_resp(resp, operation, keys, value).await,
             Self::Etcd(etcd) => exchange_etcd(etcd, operation, keys, value).await,
+            Self::Cassandra(cassandra) => {
+                exchange_cassandra(cassandra, operation, keys, value).await
+            }
         }
     }
 
@@ -58,6 +65,7 @@ impl Client {
     pub(crate) async fn load(&mut self, entries: &[(Bytes, Bytes)]) -> Result<()> {
         match self {
             Self::Etcd(etcd) => etcd.puts(entries).await,
+            Self::Cassandra(cassandra) => cassandra.puts(entries).await,
             Self::Resp(resp) => {
                 for (key, value) in entries {
                     resp.queue(&[b"SET", key, value]);
@@ -71,10 +79,20 @@ impl Client {
         }
     }
 
-    /// A linearizable read.
+    /// A clone, where clones share connections.
+    pub(super) fn shared(&self) -> Option<Self> {
+        match self {
+            Self::Resp(_) => None,
+            Self::Etcd(etcd) => Some(Self::Etcd(etcd.clone())),
+            Self::Cassandra(cassandra) => Some(Self::Cassandra(cassandra.clone())),
+        }
+    }
+
+    /// A read of the strongest kind that the system has.
     pub(crate) async fn get(&mut self, key: &Bytes) -> Result<Option<Bytes>> {
         match self {
             Self::Etcd(etcd) => etcd.get(key, false).await,
+            Self::Cassandra(cassandra) => cassandra.get(key).await,
             Self::Resp(resp) => {
                 let reply = resp.call(&[b"GET", key]).await?;
                 if reply == Reply::Null {
@@ -146,6 +164,25 @@ async fn exchange_etcd(
             Operation::Get => match etcd.get(key, false).await? {
                 Some(found) if found.len() == value.len() => {}
                 other => bail!("a range was answered with {other:?}"),
+            },
+        }
+    }
+    Ok(())
+}
+
+async fn exchange_cassandra(
+    cassandra: &Cassandra,
+    operation: Operation,
+    keys: &[&Bytes],
+    value: &Bytes,
+) -> Result<()> {
+    for key in keys {
+        match operation {
+            Operation::Set => cassandra.put(key, value).await?,
+            Operation::SetWait => bail!("Cassandra has no WAIT"),
+            Operation::Get => match cassandra.get(key).await? {
+                Some(found) if found.len() == value.len() => {}
+                other => bail!("a SELECT was answered with {other:?}"),
             },
         }
     }

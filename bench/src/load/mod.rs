@@ -3,6 +3,7 @@
 //! It runs in one thread with a runtime of its own, so that it costs the same whoever is measured, and takes at most
 //! one core. The same code for every system.
 
+mod cassandra;
 mod client;
 mod etcd;
 pub(crate) mod keys;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 
+pub(crate) use cassandra::{is_cassandra_whole, prepare_cassandra};
 pub(crate) use client::{Operation, Protocol};
 pub(crate) use preload::preload;
 pub(crate) use recorder::{Latencies, Recorder};
@@ -52,6 +54,9 @@ pub(crate) struct Place {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Shape {
     pub(crate) operation: Operation,
+    /// What half of the operations are instead, at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alternative: Option<Operation>,
     pub(crate) clients: usize,
     /// Clients that share a connection, as the callers of a client library do: etcd's gives each a stream, those of Redis
     /// send what is asked for meanwhile and hand the replies out in order.
@@ -60,6 +65,17 @@ pub(crate) struct Shape {
     pub(crate) depth: usize,
     /// The open loop's operations a second; `None` is the closed loop.
     pub(crate) rate: Option<f64>,
+    /// How long a client waits for an answer before it asks the next place, once; `None` waits for ever and asks nobody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) patience: Option<Duration>,
+}
+
+impl Shape {
+    /// Each client with a connection of its own and one operation in flight.
+    pub(crate) const fn closed(operation: Operation, clients: usize) -> Self {
+        let (alternative, rate, patience) = (None, None, None);
+        Self { operation, alternative, clients, sharing: 1, depth: 1, rate, patience }
+    }
 }
 
 /// A load under way.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use super::client::{self, Client};
+use super::client::{self, Client, Operation};
 use super::worker::Worker;
 
 pub(super) async fn run(mut worker: Worker) {
@@ -21,24 +21,21 @@ pub(super) async fn run(mut worker: Worker) {
 
 /// Until the load is stopped or the connection fails.
 async fn share(worker: &mut Worker) -> Result<()> {
-    let operation = worker.shape.operation;
-    let mut in_flight: VecDeque<Instant> = VecDeque::new();
+    let mut in_flight: VecDeque<(Instant, Operation)> = VecDeque::new();
     while !worker.stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         while in_flight.len() < worker.shape.sharing {
-            let (key, value) = worker.draw();
+            let (operation, key, value) = worker.draw();
             let Client::Resp(resp) = &mut worker.client else { bail!("only Redis's protocol") };
             client::queue(resp, operation, &key, &value);
-            in_flight.push_back(now);
+            in_flight.push_back((now, operation));
         }
         let Client::Resp(resp) = &mut worker.client else { bail!("only Redis's protocol") };
         resp.flush().await?;
-        loop {
+        while let Some((start, operation)) = in_flight.pop_front() {
             client::settle(resp, operation).await?;
-            if let Some(start) = in_flight.pop_front() {
-                worker.recorder.done_in(start.elapsed(), 1);
-            }
-            if in_flight.is_empty() || !resp.has_reply() {
+            worker.recorder.done_in(start.elapsed(), 1);
+            if !resp.has_reply() {
                 break;
             }
         }

@@ -84,12 +84,14 @@ async fn run(
         let at = number % plan.addresses.len();
         let address = plan.addresses[at].clone();
         let client = match (&shared[at], (number / plan.addresses.len()).is_multiple_of(STREAMS)) {
-            (Some(Client::Etcd(etcd)), false) => Client::Etcd(etcd.clone()),
-            _ => Client::connect(plan.protocol, &address).await?,
+            (Some(shared), false) => shared.shared(),
+            (None, _) | (Some(_), true) => None,
         };
-        if let Client::Etcd(etcd) = &client {
-            shared[at] = Some(Client::Etcd(etcd.clone()));
-        }
+        let client = match client {
+            Some(client) => client,
+            None => Client::connect(plan.protocol, &address).await?,
+        };
+        shared[at] = client.shared();
         let (queue, report) = (Arc::clone(&queue), report.clone());
         workers.spawn(worker(client, plan.protocol, address, queue, report));
     }

@@ -15,6 +15,7 @@ pub(crate) struct Recorder {
     recording: AtomicBool,
     done: AtomicU64,
     failed: AtomicU64,
+    retried: AtomicU64,
     /// The first failure's reason: all that a report needs.
     reason: Mutex<Option<String>>,
     /// In tenths of a microsecond: a median below 100 us keeps three digits.
@@ -27,6 +28,8 @@ pub(crate) struct Recorder {
 pub(crate) struct Latencies {
     pub(crate) count: u64,
     pub(crate) failed: u64,
+    /// Asked of a second place, for the first did not answer in time or with an error.
+    pub(crate) retried: u64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
@@ -56,6 +59,10 @@ impl Recorder {
         reason.get_or_insert_with(|| format!("{error:#}"));
     }
 
+    pub(crate) fn retried(&self) {
+        self.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Why the first of those that failed did.
     pub(crate) fn reason(&self) -> Option<String> {
         self.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
@@ -67,7 +74,12 @@ impl Recorder {
 
     pub(crate) fn take(&self) -> Latencies {
         let mut histogram = self.histogram();
-        let latencies = summary(&histogram, self.failed.swap(0, Ordering::Relaxed));
+        let taken = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        let latencies = Latencies {
+            failed: taken(&self.failed),
+            retried: taken(&self.retried),
+            ..summary(&histogram)
+        };
         histogram.reset();
         latencies
     }
@@ -86,18 +98,20 @@ impl Default for Recorder {
             recording: AtomicBool::new(false),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
             reason: Mutex::new(None),
             histogram: Mutex::new(histogram),
         }
     }
 }
 
-fn summary(histogram: &Histogram<u64>, failed: u64) -> Latencies {
+fn summary(histogram: &Histogram<u64>) -> Latencies {
     #[expect(clippy::cast_precision_loss, reason = "a minute in tenths of a microsecond is exact")]
     let micros = |tenths: u64| tenths as f64 / 10.0;
     Latencies {
         count: histogram.len(),
-        failed,
+        failed: 0,
+        retried: 0,
         p50: micros(histogram.value_at_quantile(0.5)),
         p99: micros(histogram.value_at_quantile(0.99)),
         p999: micros(histogram.value_at_quantile(0.999)),

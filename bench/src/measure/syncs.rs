@@ -1,4 +1,5 @@
-//! How often processes make the disk durable: `perf stat` counts their fsync and fdatasync, the same way for all.
+//! How often processes make the disk durable: `perf stat` counts their fsync, fdatasync and msync (Cassandra maps its commit
+//! log), the same way for all.
 //!
 //! It needs perf and the right to use it (root). Without it a system is asked for its own count, where it has one.
 
@@ -6,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-const EVENTS: &str = "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync";
+const EVENTS: &str =
+    "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync,syscalls:sys_enter_msync";
 
 /// A count under way.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Count {
 fn sum(report: &str) -> Option<u64> {
     let counts: Vec<u64> = report
         .lines()
-        .filter(|line| line.contains("sys_enter_f"))
+        .filter(|line| line.contains("sys_enter_"))
         .filter_map(|line| line.split(',').next()?.parse().ok())
         .collect();
     (!counts.is_empty()).then(|| counts.iter().sum())
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_of_both_calls_are_summed() {
+    fn counts_of_all_calls_are_summed() {
         let report =
             "12,,syscalls:sys_enter_fsync,100,100.00,,\n30,,syscalls:sys_enter_fdatasync,1,1,,\n";
         assert_eq!(sum(report), Some(42));

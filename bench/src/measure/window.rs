@@ -21,7 +21,7 @@ pub(crate) struct Sample {
     /// Microseconds of processor time an operation: all servers together, and the clients.
     pub(crate) servers_cpu: f64,
     pub(crate) client_cpu: f64,
-    /// fsync and fdatasync an operation, all servers together; `None` where it cannot be known.
+    /// fsync, fdatasync and msync an operation, all servers together; `None` where it cannot be known.
     pub(crate) syncs: Option<f64>,
     /// Why operations failed, if some did.
     pub(crate) failure: Option<String>,

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
+use crate::Mode;
 use crate::scenario::{Bench, Level, Scenario};
 use machine::Machine;
 pub(crate) use table::Table;
@@ -16,6 +17,7 @@ pub(crate) use table::Table;
 pub(crate) struct Report {
     machine: Machine,
     versions: Vec<Version>,
+    mode: Mode,
     level: Level,
     shards: u16,
     pub(crate) sections: Vec<Section>,
@@ -57,6 +59,7 @@ impl Report {
         Ok(Self {
             machine: Machine::this(&bench.data)?,
             versions: bench.versions()?,
+            mode: bench.mode,
             level: bench.level,
             shards: bench.shards,
             sections: Vec::new(),
@@ -135,6 +138,7 @@ impl Report {
         json!({
             "machine": self.machine,
             "versions": self.versions,
+            "mode": self.mode,
             "level": format!("{:?}", self.level).to_lowercase(),
             "shards": self.shards,
             "sections": sections,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use quorate_model::Policy;
+use quorate_model::{Mode, Policy};
 use serde_json::json;
 
 use super::{Bench, Level};
@@ -21,8 +21,7 @@ const REDIS_RATIO: f64 = 3.0;
 const ETCD_RATIO: f64 = 1.0;
 const FOREGROUND_RATIO: f64 = 2.0;
 /// What clients do meanwhile: an open loop, so that a stall is seen.
-const FOREGROUND: Shape =
-    Shape { operation: Operation::Set, clients: 16, sharing: 1, depth: 1, rate: Some(500.0) };
+const FOREGROUND: Shape = Shape { rate: Some(500.0), ..Shape::closed(Operation::Set, 16) };
 const COPY_CHUNK: usize = 1 << 20;
 /// As it is installed, and as fast as it goes.
 const WITHIN_RATE: &str = "Quorate, 64 MiB/s";
@@ -128,6 +127,7 @@ fn quorate(bench: &Bench, (name, rate): (&str, &str), count: u64, bytes: u64) ->
         directory,
         shards: bench.shards,
         policy: Policy::default(),
+        mode: Mode::SingleLeader,
         namespaces: None,
         settings: format!("{rate}{log}"),
     })?;

@@ -71,13 +71,7 @@ impl Series {
 
     /// The median over rounds of this contestant's figure over the other's, and the least and greatest.
     pub(super) fn ratio(&self, other: &Self, of: impl Fn(&Sample) -> f64) -> Ratio {
-        let ratios: Vec<f64> =
-            self.samples.iter().zip(&other.samples).map(|(a, b)| of(a) / of(b)).collect();
-        Ratio {
-            least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
-            greatest: ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            median: median(ratios),
-        }
+        Ratio::of(self.samples.iter().zip(&other.samples).map(|(a, b)| of(a) / of(b)).collect())
     }
 }
 
@@ -86,6 +80,16 @@ pub(super) struct Ratio {
     pub(super) median: f64,
     pub(super) least: f64,
     pub(super) greatest: f64,
+}
+
+impl Ratio {
+    pub(super) fn of(values: Vec<f64>) -> Self {
+        Self {
+            least: values.iter().copied().fold(f64::INFINITY, f64::min),
+            greatest: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            median: median(values),
+        }
+    }
 }
 
 /// One row for each series.
@@ -113,10 +117,11 @@ pub(super) fn table(all: &[Series]) -> Table {
         let per_second = series.spread(|sample| sample.per_second);
         let known = series.samples.iter().all(|sample| sample.syncs.is_some());
         let failed: u64 = series.samples.iter().map(|sample| sample.latency.failed).sum();
-        let operation = match series.shape.operation {
-            Operation::Set => "SET",
-            Operation::SetWait => "SET, WAIT 1",
-            Operation::Get => "GET",
+        let operation = match series.shape.alternative {
+            Some(alternative) => {
+                format!("{} or {}", said(series.shape.operation), said(alternative))
+            }
+            None => said(series.shape.operation).to_owned(),
         };
         let kind = match series.shape.rate {
             None => "closed".to_owned(),
@@ -124,7 +129,7 @@ pub(super) fn table(all: &[Series]) -> Table {
         };
         table.row([
             series.name.clone(),
-            operation.to_owned(),
+            operation,
             series.shape.clients.to_string(),
             series.shape.clients.div_ceil(series.shape.sharing).to_string(),
             series.shape.depth.to_string(),
@@ -142,6 +147,14 @@ pub(super) fn table(all: &[Series]) -> Table {
         ]);
     }
     table
+}
+
+const fn said(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Set => "SET",
+        Operation::SetWait => "SET, WAIT 1",
+        Operation::Get => "GET",
+    }
 }
 
 fn syncs(syncs: Option<f64>) -> String {

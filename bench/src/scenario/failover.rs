@@ -3,12 +3,13 @@
 //! Clients are connected to the nodes that stay, as clients of a cluster are after their first failure. The gap is the
 //! longest time between two acknowledgements around the fault.
 
+pub(super) mod outage;
 mod trial;
 
 use std::sync::Arc;
 
 use anyhow::Result;
-use quorate_model::{Durability, Policy};
+use quorate_model::{Durability, Mode, Policy};
 use serde_json::json;
 
 use super::contest::quantile;
@@ -59,17 +60,11 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
 
 /// Under `Quorum`: every fault.
 fn quorate(bench: &Bench, section: &mut Section, all: &mut Vec<Trials>) -> Result<()> {
-    let namespaces = match Namespaces::create() {
-        Ok(namespaces) => Some(Arc::new(namespaces)),
-        Err(error) => {
-            section.skipped.push(format!("cut: no network namespaces here: {error:#}"));
-            None
-        }
-    };
+    let namespaces = namespaces(section);
     let mut faults = vec![Fault::Kill, Fault::Freeze];
     faults.extend(namespaces.is_some().then_some(Fault::Cut));
     faults.push(Fault::Switchover);
-    let store = start(bench, "failover", Policy::default(), namespaces)?;
+    let store = start(bench, "failover", Policy::default(), Mode::SingleLeader, namespaces)?;
     let mut subject = Subject::Quorate(store);
     for fault in faults {
         let trials = repeat(bench, "Quorate Quorum", &mut subject, fault)?;
@@ -81,7 +76,7 @@ fn quorate(bench: &Bench, section: &mut Section, all: &mut Vec<Trials>) -> Resul
 
 /// Under `Async` a kill may lose what it acknowledged; the report must name exactly that.
 fn asynchronous(bench: &Bench, section: &mut Section, all: &mut Vec<Trials>) -> Result<()> {
-    let mut store = start(bench, "failover-async", Policy::default(), None)?;
+    let mut store = start(bench, "failover-async", Policy::default(), Mode::SingleLeader, None)?;
     let policy = Policy { durability: Durability::Async, ..Policy::default() };
     if let Err(error) = store.switch(&policy) {
         section.skipped.push(format!("Async: this build does not know it: {error:#}"));
@@ -106,10 +101,22 @@ fn asynchronous(bench: &Bench, section: &mut Section, all: &mut Vec<Trials>) -> 
     Ok(())
 }
 
+/// To cut a node off in.
+fn namespaces(section: &mut Section) -> Option<Arc<Namespaces>> {
+    match Namespaces::create() {
+        Ok(namespaces) => Some(Arc::new(namespaces)),
+        Err(error) => {
+            section.skipped.push(format!("cut: no network namespaces here: {error:#}"));
+            None
+        }
+    }
+}
+
 fn start(
     bench: &Bench,
     name: &str,
     policy: Policy,
+    mode: Mode,
     namespaces: Option<Arc<Namespaces>>,
 ) -> Result<Quorate> {
     Quorate::start(Options {
@@ -117,6 +124,7 @@ fn start(
         directory: bench.data.join(name),
         shards: bench.shards,
         policy,
+        mode,
         namespaces,
         settings: String::new(),
     })

@@ -1,7 +1,7 @@
 //! All systems, running side by side and filled with the same keys: whoever is not under load has nothing to do.
 
 use anyhow::Result;
-use quorate_model::Policy;
+use quorate_model::{Mode, Policy};
 
 use super::Bench;
 use crate::load::{Target, keys, preload};
@@ -42,6 +42,7 @@ impl Fleet {
             directory: directory.join("quorate"),
             shards: bench.shards,
             policy,
+            mode: Mode::SingleLeader,
             namespaces: None,
             settings: String::new(),
         })?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use quorate_model::Policy;
+use quorate_model::{Mode, Policy};
 use serde_json::json;
 
 use super::{Bench, Level};
@@ -24,6 +24,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
         directory,
         shards: SHARDS,
         policy: Policy::default(),
+        mode: Mode::SingleLeader,
         namespaces: None,
         settings: String::new(),
     })?;

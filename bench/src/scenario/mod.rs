@@ -5,6 +5,7 @@ mod contest;
 mod failover;
 mod fleet;
 mod idle;
+mod leaderless;
 mod operations;
 
 use std::path::{Path, PathBuf};
@@ -13,10 +14,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::measure::syncs;
-use crate::progress;
 use crate::report::{Section, Version};
 use crate::system::quorate::Quorate;
-use crate::system::{etcd, redis};
+use crate::system::{cassandra, etcd, redis};
+use crate::{Mode, progress};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Level {
@@ -33,12 +34,17 @@ pub(crate) enum Scenario {
     Failover,
     Catchup,
     Idle,
+    /// Mode leaderless: throughput and latency.
+    Leaderless,
+    /// Mode leaderless: a node is lost.
+    Outage,
 }
 
 /// What every scenario needs to know.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) node: PathBuf,
+    pub(crate) mode: Mode,
     pub(crate) level: Level,
     pub(crate) shards: u16,
     pub(crate) turn: Duration,
@@ -47,42 +53,52 @@ pub(crate) struct Bench {
     pub(crate) etcd: Result<PathBuf, String>,
     pub(crate) redis: Result<PathBuf, String>,
     pub(crate) valkey: Result<PathBuf, String>,
+    pub(crate) cassandra: Result<cassandra::Installed, String>,
     pub(crate) syncs: bool,
 }
 
 impl Bench {
-    /// Looks for what takes part; a store of one shard, as the peers have one leader.
+    /// Looks for the peers of the mode; a store of one shard, as those with a leader have one.
     pub(crate) fn prepare(
         node: &Path,
+        mode: Mode,
         level: Level,
         peers: bool,
         data: &Path,
         cache: &Path,
     ) -> Self {
-        let find = |find: &dyn Fn() -> Result<PathBuf>| match peers {
-            true => find().map_err(|error| format!("{error:#}")),
-            false => Err("not asked for".to_owned()),
-        };
-        if peers {
+        let looked_for = |of: Mode| peers && mode == of;
+        if looked_for(Mode::SingleLeader) {
             progress(
                 "looking for etcd (built from its Go module at the first time), Redis, Valkey",
             );
         }
+        if looked_for(Mode::Leaderless) {
+            progress("looking for Cassandra (brought by Maven at the first time)");
+        }
+        let leader = looked_for(Mode::SingleLeader);
         Self {
             node: node.to_owned(),
+            mode,
             level,
             shards: 1,
             turn: level.turn(),
             data: data.to_owned(),
-            etcd: find(&|| etcd::install(cache)),
-            redis: find(&|| redis::find("redis-server")),
-            valkey: find(&|| redis::find("valkey-server")),
+            etcd: find(leader, || etcd::install(cache)),
+            redis: find(leader, || redis::find("redis-server")),
+            valkey: find(leader, || redis::find("valkey-server")),
+            cassandra: find(looked_for(Mode::Leaderless), || cassandra::install(cache)),
             syncs: syncs::available(),
         }
     }
 
     pub(crate) fn versions(&self) -> Result<Vec<Version>> {
         let mut versions = vec![Version::new("Quorate", Quorate::version(&self.node)?)];
+        if self.mode == Mode::Leaderless {
+            let cassandra = self.cassandra.as_ref().map(|_| cassandra::VERSION.to_owned());
+            versions.push(Version::of("Cassandra", cassandra.map_err(Clone::clone)));
+            return Ok(versions);
+        }
         let etcd = self.etcd.as_ref().map(|_| etcd::VERSION.to_owned());
         versions.push(Version::of("etcd", etcd.map_err(Clone::clone)));
         for (name, found) in [("Redis", &self.redis), ("Valkey", &self.valkey)] {
@@ -105,6 +121,14 @@ impl Bench {
     }
 }
 
+/// The program, or why there is none.
+fn find<T>(wanted: bool, find: impl Fn() -> Result<T>) -> Result<T, String> {
+    match wanted {
+        true => find().map_err(|error| format!("{error:#}")),
+        false => Err("not asked for".to_owned()),
+    }
+}
+
 impl Level {
     /// How long each turn is.
     pub(crate) const fn turn(self) -> Duration {
@@ -116,14 +140,17 @@ impl Level {
     }
 }
 
-pub(crate) fn wanted(level: Level, only: &[Scenario]) -> Vec<Scenario> {
-    use Scenario::{Async, Catchup, Failover, Idle, Read, Write};
+pub(crate) fn wanted(mode: Mode, level: Level, only: &[Scenario]) -> Vec<Scenario> {
+    use Scenario::{Async, Catchup, Failover, Idle, Leaderless, Outage, Read, Write};
     if !only.is_empty() {
         return only.to_vec();
     }
-    match level {
-        Level::Smoke => vec![Write, Read],
-        Level::Quick | Level::Full => vec![Write, Read, Async, Failover, Catchup, Idle],
+    match (mode, level) {
+        (Mode::SingleLeader, Level::Smoke) => vec![Write, Read],
+        (Mode::SingleLeader, Level::Quick | Level::Full) => {
+            vec![Write, Read, Async, Failover, Catchup, Idle]
+        }
+        (Mode::Leaderless, Level::Smoke | Level::Quick | Level::Full) => vec![Leaderless, Outage],
     }
 }
 
@@ -136,6 +163,8 @@ impl Scenario {
             Self::Failover => failover::run(bench),
             Self::Catchup => catch_up::run(bench),
             Self::Idle => idle::run(bench),
+            Self::Leaderless => leaderless::run(bench),
+            Self::Outage => failover::outage::run(bench),
         }
     }
 }

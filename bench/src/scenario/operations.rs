@@ -27,7 +27,7 @@ const CROWDS: [(usize, usize); 5] =
     [(FEW, 1), (MANY, 1), (MANY, SHARING), (CROWD, 1), (CROWD, SHARING)];
 
 const fn shape(operation: Operation, clients: usize, sharing: usize, depth: usize) -> Shape {
-    Shape { operation, clients, sharing, depth, rate: None }
+    Shape { sharing, depth, ..Shape::closed(operation, clients) }
 }
 
 fn crowd(clients: usize, sharing: usize) -> String {
@@ -231,7 +231,7 @@ fn at_most(claim: &str, ratio: Ratio, wanted: f64) -> Verdict {
     Verdict::new(claim, format!("at most {wanted}"), shown(ratio), Some(ratio.median <= wanted))
 }
 
-fn told(claim: &str, ratio: Ratio) -> Verdict {
+pub(super) fn told(claim: &str, ratio: Ratio) -> Verdict {
     Verdict::new(claim, "-".to_owned(), shown(ratio), None)
 }
 

@@ -1,5 +1,6 @@
 //! The systems that are measured: three processes each, on this machine, with their data on the same disk.
 
+pub(crate) mod cassandra;
 pub(crate) mod etcd;
 mod http;
 pub(crate) mod namespaces;

@@ -30,6 +30,7 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
     pub(crate) shards: u16,
     pub(crate) policy: Policy,
+    pub(crate) mode: Mode,
     /// Each node in a network namespace of its own, so that it can be cut off.
     pub(crate) namespaces: Option<Arc<namespaces::Namespaces>>,
     /// Lines of the nodes' YAML file.
@@ -133,14 +134,14 @@ impl Quorate {
             meta_voters: ids.iter().copied().collect(),
             shards: (0..self.options.shards).map(placement).collect(),
             policy: self.options.policy.clone(),
-            mode: Mode::SingleLeader,
+            mode: self.options.mode.clone(),
         };
         let request = serde_json::to_string(&Bootstrap { node: first.id, topology })?;
         http::post(&first.addresses.admin, "/v1/bootstrap", &request)?;
         Ok(())
     }
 
-    /// Waits until all nodes serve and each shard is led where it should be.
+    /// Waits until all nodes serve and each shard, in a store that has leaders, is led where it should be.
     pub(crate) fn await_ready(&self) -> Result<Duration> {
         await_condition("that all nodes serve", READY_TIMEOUT, || {
             for node in self.nodes.iter().filter(|node| node.server.is_some()) {
@@ -149,6 +150,9 @@ impl Quorate {
                 if !readiness.ready {
                     return Ok(false);
                 }
+            }
+            if self.is_leaderless() {
+                return Ok(true);
             }
             let leaders = self.leaders()?;
             let topology = self.topology()?;
@@ -212,9 +216,22 @@ impl Quorate {
         Ok(())
     }
 
+    fn is_leaderless(&self) -> bool {
+        self.options.mode.leaderless().is_some()
+    }
+
     /// Each client talks to one leader, with keys that it leads, on the port for cluster clients: what a client that
-    /// knows the slots does.
+    /// knows the slots does. Without leaders it talks to any of the nodes, for each has a replica of every key.
     pub(crate) fn target(&self, all: Vec<Bytes>) -> Result<Target> {
+        if self.is_leaderless() {
+            let keys: Arc<[Bytes]> = all.into();
+            let place = |node: &Node| Place {
+                address: node.addresses.cluster.clone(),
+                keys: Arc::clone(&keys),
+            };
+            let places = self.nodes.iter().map(place).collect();
+            return Ok(Target { protocol: Protocol::Resp, places });
+        }
         let leaders = self.leaders()?;
         let mut places: BTreeMap<NodeId, Vec<Bytes>> = BTreeMap::new();
         for (shard, keys) in (0..).map(ShardId).zip(keys::by_shard(all, self.options.shards)) {

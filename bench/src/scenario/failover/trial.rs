@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use quorate_model::{ShardId, Slot};
 
-use crate::load::Protocol;
 use crate::load::probe::{self, Plan, Probe};
+use crate::load::{Protocol, Target};
+use crate::system::cassandra::Cassandra;
 use crate::system::etcd::Etcd;
 use crate::system::quorate::Quorate;
 
@@ -45,6 +46,7 @@ pub(super) struct Outcome {
 pub(super) enum Subject {
     Quorate(Quorate),
     Etcd(Etcd),
+    Cassandra(Cassandra),
 }
 
 impl Fault {
@@ -94,6 +96,7 @@ impl Subject {
         match self {
             Self::Quorate(_) => Protocol::Resp,
             Self::Etcd(_) => Protocol::Etcd,
+            Self::Cassandra(_) => Protocol::Cassandra,
         }
     }
 
@@ -102,7 +105,7 @@ impl Subject {
         let trial: u32 = rand::random();
         let all = (0..).map(|number| Bytes::from(format!("probe:{trial:08x}:{number:08}")));
         match self {
-            Self::Etcd(_) => all.take(KEYS).collect(),
+            Self::Etcd(_) | Self::Cassandra(_) => all.take(KEYS).collect(),
             Self::Quorate(store) => {
                 let ours = |key: &Bytes| Slot::of_key(key).shard(store.shards()) == ShardId(0);
                 all.filter(ours).take(KEYS).collect()
@@ -110,10 +113,20 @@ impl Subject {
         }
     }
 
-    fn await_ready(&self) -> Result<()> {
+    /// Where clients of the whole system connect.
+    pub(super) fn target(&self, keys: Vec<Bytes>) -> Result<Target> {
+        match self {
+            Self::Quorate(store) => store.target(keys),
+            Self::Etcd(etcd) => etcd.target(keys),
+            Self::Cassandra(cassandra) => Ok(cassandra.target(keys)),
+        }
+    }
+
+    pub(super) fn await_ready(&self) -> Result<()> {
         match self {
             Self::Quorate(store) => store.await_ready().map(drop),
             Self::Etcd(etcd) => etcd.await_ready(),
+            Self::Cassandra(cassandra) => cassandra.await_ready(),
         }
     }
 
@@ -121,10 +134,11 @@ impl Subject {
         match self {
             Self::Quorate(store) => store.victim(),
             Self::Etcd(etcd) => etcd.victim(),
+            Self::Cassandra(_) => bail!("it has no leader"),
         }
     }
 
-    fn strike(&mut self, victim: usize, fault: Fault) -> Result<()> {
+    pub(super) fn strike(&mut self, victim: usize, fault: Fault) -> Result<()> {
         match (self, fault) {
             (Self::Quorate(store), Fault::Kill) => store.kill(victim),
             (Self::Quorate(store), Fault::Freeze) => store.freeze(victim),
@@ -132,11 +146,15 @@ impl Subject {
             (Self::Quorate(store), Fault::Switchover) => store.switch_over(),
             (Self::Etcd(etcd), Fault::Kill) => etcd.kill(victim),
             (Self::Etcd(etcd), Fault::Freeze) => etcd.freeze(victim),
+            (Self::Cassandra(cassandra), Fault::Kill) => cassandra.kill(victim),
+            (Self::Cassandra(cassandra), Fault::Freeze) => cassandra.freeze(victim),
+            (Self::Cassandra(cassandra), Fault::Cut) => cassandra.cut(victim),
+            (Self::Cassandra(_), Fault::Switchover) => bail!("it has no leader"),
             (Self::Etcd(_), Fault::Cut | Fault::Switchover) => bail!("not done to etcd"),
         }
     }
 
-    fn heal(&mut self, victim: usize, fault: Fault) -> Result<()> {
+    pub(super) fn heal(&mut self, victim: usize, fault: Fault) -> Result<()> {
         match (self, fault) {
             (Self::Quorate(store), Fault::Kill) => store.start_again(victim),
             (Self::Quorate(store), Fault::Freeze) => store.thaw(victim),
@@ -144,6 +162,10 @@ impl Subject {
             (Self::Quorate(_), Fault::Switchover) => Ok(()),
             (Self::Etcd(etcd), Fault::Kill) => etcd.start_again(victim),
             (Self::Etcd(etcd), Fault::Freeze) => etcd.thaw(victim),
+            (Self::Cassandra(cassandra), Fault::Kill) => cassandra.start_again(victim),
+            (Self::Cassandra(cassandra), Fault::Freeze) => cassandra.thaw(victim),
+            (Self::Cassandra(cassandra), Fault::Cut) => cassandra.mend(victim),
+            (Self::Cassandra(_), Fault::Switchover) => Ok(()),
             (Self::Etcd(_), Fault::Cut | Fault::Switchover) => bail!("not done to etcd"),
         }
     }
@@ -152,7 +174,7 @@ impl Subject {
     fn rolled_back(&self) -> Result<BTreeSet<Bytes>> {
         match self {
             Self::Quorate(store) => store.rolled_back_keys(),
-            Self::Etcd(_) => Ok(BTreeSet::new()),
+            Self::Etcd(_) | Self::Cassandra(_) => Ok(BTreeSet::new()),
         }
     }
 }
