@@ -84,6 +84,7 @@ fn report() -> NodeReport {
         corrupt: None,
         rollbacks: Vec::new(),
         engine_format: 1,
+        shards: Vec::new(),
     }
 }
 

@@ -236,6 +236,7 @@ impl State {
             corrupt: None,
             rollbacks: Vec::new(),
             engine_format: 1,
+            shards: Vec::new(),
         }
     }
 

@@ -195,6 +195,7 @@ impl World {
             corrupt: volume.corrupt.then(|| "bad record".to_owned()),
             rollbacks: Vec::new(),
             engine_format: if has_engine_2(&self.objects.pods[pod]) { 2 } else { 1 },
+            shards: Vec::new(),
         }
     }
 
