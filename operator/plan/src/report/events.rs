@@ -234,7 +234,9 @@ const fn topology_reason(change: &TopologyChange) -> Option<EventReason> {
         TopologyChange::MoveReplica { .. } => Some(EventReason::ReplicaMoving),
         TopologyChange::Durability { .. }
         | TopologyChange::LogFormat { .. }
-        | TopologyChange::Sessions => Some(EventReason::PolicyChanged),
+        | TopologyChange::Sessions
+        | TopologyChange::Levels { .. }
+        | TopologyChange::Conflicts { .. } => Some(EventReason::PolicyChanged),
         TopologyChange::PreferLeader { .. } | TopologyChange::UpdateZone { .. } => None,
     }
 }

@@ -208,6 +208,7 @@ fn valid(
             headless: names::service_headless(name),
         }),
         durability: shards::in_common(&shards, |shard| shard.durability),
+        quorums: shards::quorums(facts),
         log_format: shards::log_format(facts),
         log_format_held_back: shards::log_format_held_back(facts)
             .map(|why| limited(why, HELD_BACK_LENGTH_MAX)),
