@@ -339,3 +339,30 @@ mod group_text {
             .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a group")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Leaderless, Leaving, Mode, Moved, ShardPlacement, Step};
+
+    #[test]
+    fn topology_of_shards_that_move_goes_through_json_unchanged() {
+        let place = Datacenter::new("dc-a").unwrap();
+        let leaves = Some(Leaving { owners: [(NodeId(7), place)].into(), step: Step::Filling });
+        let moved = BTreeMap::from([(ShardId(1), Moved { since: Epoch(3), leaves })]);
+        let voters = BTreeSet::from([NodeId(7)]);
+        let placement = ShardPlacement { genesis: voters.clone(), voters, preferred_leader: None };
+        let topology = Topology {
+            store: StoreId(9),
+            epoch: Epoch(4),
+            members: BTreeMap::new(),
+            meta_voters: BTreeSet::new(),
+            shards: vec![placement],
+            policy: crate::Policy::default(),
+            mode: Mode::Leaderless(Leaderless { moved, ..Leaderless::default() }),
+        };
+        let request = ProposeTopology { expected: Epoch(3), topology };
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<ProposeTopology>(&text).unwrap(), request, "{text}");
+    }
+}
