@@ -17,6 +17,7 @@ pub(super) fn from_difference(
     failovers(before, after, &mut events);
     swaps(before, after, &mut events);
     nodes(before, after, &mut events);
+    weak_quorums(before, after, &mut events);
     match outcome {
         Outcome::Planned { plan, failure: None, .. } => {
             growth(plan, observed, &mut events);
@@ -178,6 +179,21 @@ fn nodes(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events: 
             let note = format!("{}: {}", node.name, node.message.clone().unwrap_or_default());
             events.push(warning(EventReason::ReplicaQuarantined, note));
         }
+    }
+}
+
+fn weak_quorums(
+    before: &ReplicatedStoreStatus,
+    after: &ReplicatedStoreStatus,
+    events: &mut Vec<Event>,
+) {
+    let weak = |status: &ReplicatedStoreStatus| {
+        let mut conditions = status.conditions.iter();
+        let found = conditions.find(|c| c.type_ == "WeakQuorums" && c.status == "True")?;
+        Some(found.message.clone())
+    };
+    if let Some(why) = weak(after).filter(|_| weak(before).is_none()) {
+        events.push(warning(EventReason::WeakQuorums, why));
     }
 }
 

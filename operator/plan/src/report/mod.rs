@@ -93,6 +93,8 @@ pub enum EventReason {
     Unavailable,
     Invalid,
     PlanRefused,
+    /// Reads can miss acknowledged writes, at the levels in force.
+    WeakQuorums,
 }
 
 impl EventReason {
@@ -125,6 +127,7 @@ impl EventReason {
             Self::Unavailable => "Unavailable",
             Self::Invalid => "Invalid",
             Self::PlanRefused => "PlanRefused",
+            Self::WeakQuorums => "WeakQuorums",
         }
     }
 }
