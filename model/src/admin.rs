@@ -49,6 +49,35 @@ pub struct NodeReport {
     /// The format of the node's storage engine. Nodes with different ones cannot share a store whose log format is `Wal`.
     #[serde(default)]
     pub engine_format: u32,
+    /// Every shard without a leader of which the node hosts a replica; its `replicas` then holds the meta group's alone.
+    #[serde(default)]
+    pub shards: Vec<ShardReport>,
+}
+
+/// A replica of a shard without a leader, as its node sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardReport {
+    pub shard: ShardId,
+    pub standing: Standing,
+    /// Why its rows were given up, until it is filled again.
+    #[serde(default)]
+    pub given_up: Option<String>,
+    /// Values that the last writer's took the place of, of those that were concurrent, since the node started.
+    #[serde(default)]
+    pub discarded: u64,
+    /// Cells that a read found to be behind on a replica, since the node started.
+    #[serde(default)]
+    pub read_repairs: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// It holds everything that it must and counts in quorums.
+    Whole,
+    /// It is new or may have lost something, and counts for nothing until it has compared itself with enough others.
+    Filling,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -308,5 +337,32 @@ mod group_text {
             .and_then(|shard| shard.parse().ok())
             .map(|shard| GroupId::Shard(ShardId(shard)))
             .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a group")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Leaderless, Leaving, Mode, Moved, ShardPlacement, Step};
+
+    #[test]
+    fn topology_of_shards_that_move_goes_through_json_unchanged() {
+        let place = Datacenter::new("dc-a").unwrap();
+        let leaves = Some(Leaving { owners: [(NodeId(7), place)].into(), step: Step::Filling });
+        let moved = BTreeMap::from([(ShardId(1), Moved { since: Epoch(3), leaves })]);
+        let voters = BTreeSet::from([NodeId(7)]);
+        let placement = ShardPlacement { genesis: voters.clone(), voters, preferred_leader: None };
+        let topology = Topology {
+            store: StoreId(9),
+            epoch: Epoch(4),
+            members: BTreeMap::new(),
+            meta_voters: BTreeSet::new(),
+            shards: vec![placement],
+            policy: crate::Policy::default(),
+            mode: Mode::Leaderless(Leaderless { moved, ..Leaderless::default() }),
+        };
+        let request = ProposeTopology { expected: Epoch(3), topology };
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<ProposeTopology>(&text).unwrap(), request, "{text}");
     }
 }

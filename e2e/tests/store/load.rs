@@ -14,10 +14,20 @@ pub(crate) struct Report {
     pub(crate) unknown_writes: u64,
     pub(crate) reads: u64,
     pub(crate) failed_reads: u64,
+    pub(crate) failed_writes: u64,
     pub(crate) longest_gap_ms: u64,
     pub(crate) violations: Vec<String>,
     pub(crate) last_errors: Vec<String>,
     pub(crate) clients_replaced: u64,
+}
+
+/// How the client talks to the nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// In cluster mode, with the library's retries.
+    Cluster,
+    /// A connection to each node; what fails is asked once more, of another node.
+    Plain,
 }
 
 pub(crate) struct Load {
@@ -27,13 +37,17 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts it and waits until every key has an acknowledged write.
-    pub(crate) fn start(cluster: &Cluster, nodes: &[String]) -> Result<Self> {
+    pub(crate) fn start(cluster: &Cluster, nodes: &[String], kind: Kind) -> Result<Self> {
         const KEYS: &str = "24";
         let program = env!("CARGO_BIN_EXE_quorate-load");
         let mut child = cluster
             .command_in_network(program.as_ref())?
             .arg(nodes.join(","))
             .arg(KEYS)
+            .args(match kind {
+                Kind::Cluster => None,
+                Kind::Plain => Some("plain"),
+            })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

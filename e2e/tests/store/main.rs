@@ -11,6 +11,7 @@ mod datacenter_cut;
 mod guarantees;
 mod image_roll;
 mod leader_lost;
+mod leaderless;
 mod load;
 mod lost_writes;
 mod malformed;

@@ -13,11 +13,12 @@ use quorate_e2e::cluster::progress::{Probe, Progress};
 use quorate_e2e::cluster::{Cluster, command};
 use serde_json::Value;
 
-use crate::load::Load;
+use crate::load::{Kind, Load};
 
 pub(crate) const STORE: &str = "store";
 const READY_IN: Duration = Duration::from_secs(180);
 const CLUSTER_PORT: u16 = 6380;
+const PLAIN_PORT: u16 = 6379;
 
 /// The operator's Deployment and pods, as the chart labels them.
 const OPERATOR: &str = "app.kubernetes.io/name=quorate-operator";
@@ -151,16 +152,24 @@ impl Scenario {
         Progress::quiet().wait(&format!("{}: {what}", self.name), limit, probe)
     }
 
-    /// Starts the client against every node.
+    /// Starts the client in cluster mode against every node.
     pub(crate) fn start_load(&self) -> Result<Load> {
+        self.start_load_of(Kind::Cluster)
+    }
+
+    pub(crate) fn start_load_of(&self, kind: Kind) -> Result<Load> {
+        let port = match kind {
+            Kind::Cluster => CLUSTER_PORT,
+            Kind::Plain => PLAIN_PORT,
+        };
         let nodes: Vec<String> = self
             .pods()?
             .iter()
             .filter_map(|pod| pod["status"]["podIP"].as_str())
-            .map(|address| format!("{address}:{CLUSTER_PORT}"))
+            .map(|address| format!("{address}:{port}"))
             .collect();
         ensure!(!nodes.is_empty(), "no pod has an address");
-        Load::start(&self.cluster, &nodes)
+        Load::start(&self.cluster, &nodes, kind)
     }
 
     /// What redis-cli answers, through the plain port of any node.

@@ -1,7 +1,9 @@
 //! What a node says of itself, built from what it holds at one moment. Pure.
 
 use quorate_group::host::{Progress, ReplicaStatus, ShardStatus, Status};
-use quorate_model::admin::{FollowerReport, NodeReport, ReplicaReport, RollbackFile};
+use quorate_model::admin::{
+    FollowerReport, NodeReport, ReplicaReport, RollbackFile, ShardReport, Standing,
+};
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
 
 use quorate_replication::leaderless;
@@ -46,6 +48,22 @@ pub(super) fn report(
         corrupt: status.damaged.clone(),
         rollbacks,
         engine_format: status.engine_format,
+        shards: status.shards.iter().map(shard).collect(),
+    }
+}
+
+/// Without a leader.
+fn shard(status: &ShardStatus) -> ShardReport {
+    let ShardStatus { shard, standing, given_up, counts, open_requests: _ } = status;
+    ShardReport {
+        shard: *shard,
+        standing: match standing {
+            leaderless::Standing::Whole => Standing::Whole,
+            leaderless::Standing::Filling => Standing::Filling,
+        },
+        given_up: given_up.clone(),
+        discarded: counts.discarded,
+        read_repairs: counts.read_repairs,
     }
 }
 

@@ -7,6 +7,9 @@
 mod amount;
 mod datacenter;
 pub mod labels;
+mod leaderless;
+#[cfg(test)]
+mod leaderless_test;
 mod mode;
 mod pod;
 mod schema;
@@ -20,6 +23,7 @@ mod store;
 
 pub use amount::Amount;
 pub use datacenter::DatacenterSpec;
+pub use leaderless::{Conflicts, LeaderlessSpec, Level};
 pub use mode::ReplicationMode;
 pub use pod::{LogLevel, PodSpec, Resources};
 pub use schema::crd;

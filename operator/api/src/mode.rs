@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How writes are replicated. Multi-leader and leaderless stores join as further values with blocks of their own.
+/// How writes are replicated. Multi-leader stores join as a further value with a block of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub enum ReplicationMode {
     /// Each shard has one leader, which orders its writes.
     #[default]
     SingleLeader,
+    /// Every replica takes reads and writes, and so many must answer.
+    Leaderless,
 }

@@ -11,7 +11,7 @@ fn schema() -> Value {
 }
 
 /// A resource as the API server would hand it to the rules: with defaults.
-fn store(change: impl FnOnce(&mut Value)) -> Value {
+pub(crate) fn store(change: impl FnOnce(&mut Value)) -> Value {
     let mut store = json!({
         "apiVersion": "quorate.dev/v1alpha1",
         "kind": "ReplicatedStore",
@@ -31,12 +31,12 @@ fn errors(new: &Value, old: Option<&Value>) -> Vec<String> {
     }
 }
 
-fn refused(new: &Value, old: Option<&Value>, fragment: &str) {
+pub(crate) fn refused(new: &Value, old: Option<&Value>, fragment: &str) {
     let errors = errors(new, old);
     assert!(errors.iter().any(|error| error.contains(fragment)), "{fragment}: {errors:?}");
 }
 
-fn accepted(new: &Value, old: Option<&Value>) {
+pub(crate) fn accepted(new: &Value, old: Option<&Value>) {
     assert_eq!(errors(new, old), Vec::<String>::new());
 }
 
@@ -266,7 +266,7 @@ fn names_that_cannot_become_services_and_pods_are_refused() {
 #[test]
 fn modes_without_an_implementation_are_not_values() {
     let mode = &schema()["properties"]["spec"]["properties"]["mode"];
-    assert_eq!(mode["enum"], json!(["SingleLeader"]));
+    assert_eq!(mode["enum"], json!(["SingleLeader", "Leaderless"]));
     assert_eq!(mode["default"], "SingleLeader");
     let transition = &mode["x-kubernetes-validations"][0];
     assert_eq!(transition["rule"], "self == oldSelf");
@@ -363,7 +363,18 @@ fn subresources_columns_and_names_are_there() {
         .collect();
     assert_eq!(
         columns,
-        ["Mode", "Nodes", "Ready", "Shards", "Durability", "Leaders", "Phase", "Message", "Age"]
+        [
+            "Mode",
+            "Nodes",
+            "Ready",
+            "Shards",
+            "Durability",
+            "Quorums",
+            "Leaders",
+            "Phase",
+            "Message",
+            "Age"
+        ]
     );
     let datacenters =
         &version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["datacenters"];

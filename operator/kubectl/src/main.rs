@@ -6,6 +6,7 @@
 
 mod failovers;
 mod fetch;
+mod leaderless;
 mod render;
 #[cfg(test)]
 mod render_test;

@@ -12,6 +12,7 @@ use quorate_model::admin::{Acknowledgement, CatchUpPhase, NodeReport, ReplicaRep
 use quorate_model::{Durability, GroupId, NodeId, Topology};
 
 use crate::fetch::Seen;
+use crate::leaderless;
 use crate::table::Table;
 
 pub(crate) fn screen(seen: &Seen) -> String {
@@ -23,7 +24,7 @@ pub(crate) fn screen(seen: &Seen) -> String {
         conditions(status),
         datacenters(seen, status, &known),
         nodes(seen, status, &known),
-        shards(&known),
+        shards(seen, &known),
     ] {
         text.push('\n');
         text.push_str(&section);
@@ -32,7 +33,7 @@ pub(crate) fn screen(seen: &Seen) -> String {
 }
 
 /// The newest of what the nodes say.
-struct Known<'s> {
+pub(crate) struct Known<'s> {
     topology: Option<&'s Topology>,
     /// Per group, the leader of the newest term.
     leaders: BTreeMap<GroupId, (&'s NodeReport, &'s ReplicaReport)>,
@@ -61,14 +62,17 @@ impl<'s> Known<'s> {
         Self { topology, leaders, names }
     }
 
-    fn name(&self, node: NodeId) -> String {
+    pub(crate) fn name(&self, node: NodeId) -> String {
         self.names.get(&node).map_or_else(|| node.to_string(), |name| (*name).to_owned())
     }
 
-    /// How many shards each node leads.
-    fn led_by(&self, pod: &str) -> usize {
+    /// How many shards these nodes lead; nothing where shards have no leaders.
+    fn led_by(&self, pods: &[&str]) -> String {
+        if self.topology.is_some_and(|topology| topology.mode.leaderless().is_some()) {
+            return String::new();
+        }
         let shards = self.leaders.iter().filter(|(group, _)| **group != GroupId::Meta);
-        shards.filter(|(_, (leader, _))| leader.name == pod).count()
+        shards.filter(|(_, (leader, _))| pods.contains(&leader.name.as_str())).count().to_string()
     }
 }
 
@@ -87,6 +91,7 @@ fn summary(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> St
                 single.durability, single.replicas, single.log_format
             )
         }
+        ReplicationMode::Leaderless => leaderless::mode(spec, status),
     };
     let phase = status.phase.map_or("not looked at yet".to_owned(), |phase| format!("{phase:?}"));
     let mut lines = vec![
@@ -142,12 +147,11 @@ fn datacenters(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -
             .map(|node| node.name.as_str())
             .collect();
         let answering = here.iter().filter(|pod| matches!(seen.reports.get(**pod), Some(Ok(_))));
-        let leads: usize = here.iter().map(|pod| known.led_by(pod)).sum();
         table.row([
             datacenter.name.clone(),
             here.len().to_string(),
             answering.count().to_string(),
-            leads.to_string(),
+            known.led_by(&here),
         ]);
     }
     table.to_string()
@@ -161,7 +165,8 @@ fn nodes(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> Stri
         let (replicas, up, note) = match report {
             Some(Ok(report)) => {
                 let up = Duration::from_millis(report.uptime_ms);
-                (report.replicas.len().to_string(), span(up), report.not_serving.join("; "))
+                let replicas = report.replicas.len() + report.shards.len();
+                (replicas.to_string(), span(up), report.not_serving.join("; "))
             }
             Some(Err(reason)) => (String::new(), String::new(), format!("unknown: {reason}")),
             None => (String::new(), String::new(), "no pod".to_owned()),
@@ -172,7 +177,7 @@ fn nodes(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> Stri
             node.datacenter.clone(),
             node.zone.clone().unwrap_or_default(),
             format!("{:?}", node.state),
-            known.led_by(&node.name).to_string(),
+            known.led_by(&[node.name.as_str()]),
             replicas,
             up,
             note,
@@ -181,7 +186,12 @@ fn nodes(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> Stri
     table.to_string()
 }
 
-fn shards(known: &Known<'_>) -> String {
+fn shards(seen: &Seen, known: &Known<'_>) -> String {
+    if let Some(topology) = known.topology
+        && let Some(leaderless) = topology.mode.leaderless()
+    {
+        return leaderless::shards(seen, known, topology, leaderless);
+    }
     let mut table = Table::new([
         "SHARD",
         "SLOTS",

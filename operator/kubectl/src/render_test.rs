@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::admin::{
-    Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role,
+    Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role, ShardReport,
+    Standing,
 };
 use quorate_model::{
-    Addresses, Durability, Epoch, GroupId, LogIndex, Member, Mode, Name, NodeId, ShardId,
-    ShardPlacement, StoreId, Term, Topology,
+    Addresses, Durability, Epoch, GroupId, Leaderless, Leaving, LogIndex, Member, Mode, Moved,
+    Name, NodeId, ShardId, ShardPlacement, Step, StoreId, Term, Topology,
 };
 
 use crate::fetch::Seen;
@@ -84,6 +85,7 @@ fn report() -> NodeReport {
         corrupt: None,
         rollbacks: Vec::new(),
         engine_format: 1,
+        shards: Vec::new(),
     }
 }
 
@@ -195,4 +197,32 @@ fn silent_node_is_unknown_and_says_why() {
     assert_eq!(node[3], "Unknown", "{screen}");
     assert_eq!(node.last(), Some(&"unknown: no answer within 3 s"));
     assert_eq!(line(&screen, "dc-2"), ["dc-2", "1", "0", "0"]);
+}
+
+#[test]
+fn leaderless_store_shows_its_levels_and_where_its_replicas_stand() {
+    let mut seen = seen();
+    seen.store.spec.mode = quorate_api::ReplicationMode::Leaderless;
+    seen.store.status.as_mut().unwrap().quorums = Some("w=QUORUM r=QUORUM n=2".to_owned());
+    let report = seen.reports.get_mut("orders-dc-1-0").unwrap().as_mut().unwrap();
+    report.replicas.clear();
+    report.shards = vec![ShardReport {
+        shard: ShardId(0),
+        standing: Standing::Filling,
+        given_up: None,
+        discarded: 4,
+        read_repairs: 2,
+    }];
+    let topology = report.topology.as_mut().unwrap();
+    let owners = [(NodeId(1), Name::new("dc-1").unwrap()), (NodeId(7), Name::new("dc-3").unwrap())];
+    let leaves = Some(Leaving { owners: owners.into(), step: Step::Filling });
+    let moved = [(ShardId(0), Moved { since: Epoch(4), leaves })].into();
+    topology.mode = Mode::Leaderless(Leaderless { moved, ..Leaderless::default() });
+    let screen = screen(&seen);
+    let mode = "leaderless, 3 replicas, writes at QUORUM, reads at QUORUM (in force: w=QUORUM r=QUORUM n=2), conflicts LastWriterWins";
+    assert!(screen.contains(mode), "{screen}");
+    let left = NodeId(7).to_string();
+    let replicas = "orders-dc-1-0 (filling), orders-dc-2-0 (silent)";
+    assert_eq!(line(&screen, "0 "), ["0", "0-16383", replicas, &left, "filling", "4", "2"]);
+    assert_eq!(line(&screen, "dc-2"), ["dc-2", "1", "0", "-"]);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use quorate_api::{PreferredLeaderSpec, PreferredShardLeader, ReplicatedStore};
+use quorate_api::{PreferredLeaderSpec, PreferredShardLeader, ReplicatedStore, ReplicationMode};
 use serde_json::json;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -35,6 +35,12 @@ pub(crate) async fn run(client: &Client, namespace: &str, args: &Args) -> anyhow
     let Some(store) = stores.get_opt(&args.store).await.context("cannot read the store")? else {
         bail!("there is no ReplicatedStore {} in namespace {namespace}", args.store);
     };
+    if store.spec.mode == ReplicationMode::Leaderless {
+        bail!(
+            "{} is leaderless: every replica takes writes, and there is no leader to move",
+            args.store
+        );
+    }
     let preferred = preferred(&store, args)?;
     let version = store.metadata.resource_version.as_deref();
     // With its nulls: a merge would keep what the new preference leaves out.

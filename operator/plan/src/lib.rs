@@ -11,6 +11,7 @@ pub mod build;
 pub mod check;
 #[cfg(test)]
 mod fixtures;
+mod leaderless;
 pub mod names;
 pub mod observe;
 pub mod placement;
@@ -31,6 +32,6 @@ pub use plan::{
 };
 pub use report::{Event, EventKind, EventReason, Outcome, Report, report};
 pub use validate::{
-    Mode, PreferredLeaders, SingleLeader, SpecError, ValidDatacenter, ValidStorage, ValidStore,
-    validate,
+    Leaderless, Mode, PreferredLeaders, SingleLeader, SpecError, ValidDatacenter, ValidStorage,
+    ValidStore, validate,
 };

@@ -11,10 +11,12 @@ use quorate_api::{
     LogLevel, PodSpec, ReclaimPolicy, ReplicatedStore, ReplicatedStoreSpec, ReplicationMode,
     Resources, SingleLeaderSpec, labels,
 };
-use quorate_model::{Datacenter, Name, NodeId, Policy, ShardId, StoreId};
+use quorate_model::{
+    Datacenter, LeaderlessPolicy, Level, LevelError, Name, NodeId, Policy, ShardId, StoreId,
+};
 
 use crate::placement::Preference;
-use crate::{names, policy};
+use crate::{leaderless, names, policy};
 
 /// A store that can be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,7 @@ pub struct ValidStore {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     SingleLeader(SingleLeader),
+    Leaderless(Leaderless),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,12 @@ pub struct SingleLeader {
     pub policy: Policy,
     pub replicas: usize,
     pub preferred: PreferredLeaders,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaderless {
+    pub policy: LeaderlessPolicy,
+    pub replicas: usize,
 }
 
 /// Where leaders should be.
@@ -113,15 +122,29 @@ pub enum SpecError {
     #[error("spec.datacenters[{index}].zones lists {zone} twice: list each zone once")]
     DuplicateZone { index: usize, zone: String },
     #[error(
-        "spec.nodes is {nodes}, below the {replicas} replicas of spec.singleLeader.replicas: raise spec.nodes or lower the replicas"
+        "spec.nodes is {nodes}, below the {replicas} replicas of {field}: raise spec.nodes or lower the replicas"
     )]
-    FewerNodesThanReplicas { nodes: i32, replicas: i32 },
+    FewerNodesThanReplicas { field: &'static str, nodes: i32, replicas: i32 },
     #[error(
         "spec.nodes is {nodes}, which does not fit spec.datacenters (pinned and at least one each: {needed}): make them agree"
     )]
     NodesDoNotFit { nodes: i32, needed: i32 },
     #[error("spec.singleLeader.replicas is {replicas}: use 1, 3, 5 or 7")]
     Replicas { replicas: i32 },
+    #[error("spec.leaderless.replicas is {replicas}: use 1 to 7")]
+    LeaderlessReplicas { replicas: i32 },
+    #[error("{field} {source}")]
+    Level { field: &'static str, source: LevelError },
+    #[error(
+        "{field} is {count}, above the {replicas} replicas of spec.leaderless.replicas: lower it or raise the replicas"
+    )]
+    LevelAboveReplicas { field: &'static str, count: u16, replicas: usize },
+    #[error(
+        "spec.leaderless.write {write} and read {read} need not meet in any of {replicas} replicas (w + r <= n), so that reads may miss acknowledged writes: raise one of them, or accept it with spec.leaderless.allowWeakQuorums: true"
+    )]
+    WeakQuorums { write: Level, read: Level, replicas: i32 },
+    #[error("{field} belongs to another mode than {mode:?}: remove it")]
+    OtherMode { field: &'static str, mode: ReplicationMode },
     #[error(
         "spec.singleLeader.preferredLeader names datacenter {name:?}, which is not one of spec.datacenters: name one of them or leave it out"
     )]
@@ -216,22 +239,42 @@ impl ValidStore {
     pub const fn replicas(&self) -> usize {
         match &self.mode {
             Mode::SingleLeader(single) => single.replicas,
+            Mode::Leaderless(leaderless) => leaderless.replicas,
         }
     }
 
-    /// Where leaders should be.
+    /// What only a store with leaders has.
     #[must_use]
-    pub const fn preferred_leaders(&self) -> &PreferredLeaders {
+    pub const fn single_leader(&self) -> Option<&SingleLeader> {
         match &self.mode {
-            Mode::SingleLeader(single) => &single.preferred,
+            Mode::SingleLeader(single) => Some(single),
+            Mode::Leaderless(_) => None,
         }
     }
 
-    /// What every shard's group keeps to.
+    /// What only a store without leaders has.
     #[must_use]
-    pub const fn policy(&self) -> &Policy {
+    pub const fn leaderless(&self) -> Option<&Leaderless> {
         match &self.mode {
-            Mode::SingleLeader(single) => &single.policy,
+            Mode::SingleLeader(_) => None,
+            Mode::Leaderless(leaderless) => Some(leaderless),
+        }
+    }
+
+    /// What every shard's group keeps to, where groups have leaders.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Policy> {
+        self.single_leader().map(|single| &single.policy)
+    }
+
+    /// The mode as the store begins with it.
+    #[must_use]
+    pub fn first_mode(&self) -> quorate_model::Mode {
+        match &self.mode {
+            Mode::SingleLeader(_) => quorate_model::Mode::SingleLeader,
+            Mode::Leaderless(leaderless) => {
+                quorate_model::Mode::Leaderless(leaderless.policy.clone().into())
+            }
         }
     }
 
@@ -339,21 +382,45 @@ fn mode(
     datacenters: &[ValidDatacenter],
     errors: &mut Errors,
 ) -> Option<Mode> {
-    match spec.mode {
+    let mode = spec.mode;
+    let (replicas, field, foreign) = match mode {
         ReplicationMode::SingleLeader => {
-            let single = spec.single_leader.clone().unwrap_or_default();
-            let replicas = single.replicas;
+            let replicas = spec.single_leader.clone().unwrap_or_default().replicas;
             if !(1..=7).contains(&replicas) || replicas % 2 == 0 {
                 errors.0.push(SpecError::Replicas { replicas });
             }
-            if spec.nodes < replicas {
-                errors.0.push(SpecError::FewerNodesThanReplicas { nodes: spec.nodes, replicas });
+            let foreign = spec.leaderless.is_some().then_some("spec.leaderless");
+            (replicas, "spec.singleLeader.replicas", foreign)
+        }
+        ReplicationMode::Leaderless => {
+            let replicas = spec.leaderless.clone().unwrap_or_default().replicas;
+            if !(1..=7).contains(&replicas) {
+                errors.0.push(SpecError::LeaderlessReplicas { replicas });
             }
+            let foreign = spec.single_leader.is_some().then_some("spec.singleLeader");
+            (replicas, "spec.leaderless.replicas", foreign)
+        }
+    };
+    errors.0.extend(foreign.map(|field| SpecError::OtherMode { field, mode }));
+    if spec.nodes < replicas {
+        errors.0.push(SpecError::FewerNodesThanReplicas { field, nodes: spec.nodes, replicas });
+    }
+    let count = usize::try_from(replicas).ok();
+    match mode {
+        ReplicationMode::SingleLeader => {
+            let single = spec.single_leader.clone().unwrap_or_default();
             let policy = errors.keep(policy::of(&single));
             let preferred = preferred_leaders(spec, &single, datacenters, errors);
-            usize::try_from(replicas).ok().zip(policy).map(|(replicas, policy)| {
+            count.zip(policy).map(|(replicas, policy)| {
                 Mode::SingleLeader(SingleLeader { policy, replicas, preferred })
             })
+        }
+        ReplicationMode::Leaderless => {
+            let declared = spec.leaderless.clone().unwrap_or_default();
+            let policy = errors.keep(leaderless::of(spec, &declared));
+            count
+                .zip(policy)
+                .map(|(replicas, policy)| Mode::Leaderless(Leaderless { policy, replicas }))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the operator itself refuses, whatever the schema let through.
 
+use quorate_model::LeaderlessPolicy;
 use serde_json::{Value, json};
 
 use crate::{
@@ -70,7 +71,43 @@ fn pins_that_do_not_fit_are_refused() {
 fn a_preferred_pod_that_a_smaller_store_does_not_have_is_no_error() {
     let mut spec = three_datacenters(3);
     spec["singleLeader"] = json!({"preferredLeader": {"pod": "orders-dc-a-7"}});
-    assert_eq!(valid(spec).preferred_leaders().all.pod.as_deref(), Some("orders-dc-a-7"));
+    assert_eq!(
+        valid(spec).single_leader().unwrap().preferred.all.pod.as_deref(),
+        Some("orders-dc-a-7")
+    );
+}
+
+#[test]
+fn a_leaderless_store_gets_its_defaults() {
+    let mut spec = three_datacenters(3);
+    spec["mode"] = json!("Leaderless");
+    let store = valid(spec);
+    let leaderless = store.leaderless().unwrap();
+    assert_eq!((leaderless.replicas, &leaderless.policy), (3, &LeaderlessPolicy::default()));
+    assert_eq!(store.policy(), None);
+}
+
+#[test]
+fn what_the_schema_should_have_refused_of_a_leaderless_store_is_refused() {
+    let with = |block: Value| {
+        errors(|spec| {
+            spec["mode"] = json!("Leaderless");
+            spec["leaderless"] = block;
+        })
+    };
+    for (block, sentence) in [
+        (json!({"replicas": 0}), "spec.leaderless.replicas is 0"),
+        (json!({"replicas": 5}), "spec.nodes is 3, below the 5 replicas of spec.leaderless"),
+        (json!({"read": "SOME"}), "spec.leaderless.read \"SOME\" is no level"),
+        (json!({"write": 4}), "spec.leaderless.write is 4, above the 3 replicas"),
+        (json!({"write": 1, "read": 2}), "spec.leaderless.write ONE and read 2 need not meet"),
+    ] {
+        let text: Vec<String> = with(block).iter().map(ToString::to_string).collect();
+        assert!(text.iter().any(|told| told.contains(sentence)), "{sentence}: {text:?}");
+    }
+    assert_eq!(with(json!({"write": 1, "allowWeakQuorums": true})), []);
+    let foreign = errors(|spec| spec["leaderless"] = json!({}));
+    assert!(matches!(foreign[..], [SpecError::OtherMode { .. }]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use quorate_model::admin::{
     Bootstrap, CatchUpPhase, ErrorBody, ErrorCode, FollowerReport, Handover, NodeReport,
-    ProposeTopology, Proposed, ReplicaReport, Role,
+    ProposeTopology, Proposed, ReplicaReport, Role, ShardReport, Standing,
 };
 use quorate_model::{
     Addresses, Datacenter, GroupId, LogIndex, Name, NodeId, StoreId, Term, Topology,
@@ -221,6 +221,8 @@ impl State {
         let hosted = self.groups.iter().filter(|(id, group)| {
             group.voters.contains(&process.id) || (**id == GroupId::Meta && member)
         });
+        let leads = |id: &GroupId| *id == GroupId::Meta || !self.is_leaderless();
+        let hosted = hosted.filter(|(id, _)| leads(id));
         NodeReport {
             node: process.id,
             name: process.pod.clone(),
@@ -236,7 +238,28 @@ impl State {
             corrupt: None,
             rollbacks: Vec::new(),
             engine_format: 1,
+            shards: self.shards(process.id),
         }
+    }
+
+    fn is_leaderless(&self) -> bool {
+        self.topology.as_ref().is_some_and(|topology| topology.mode.leaderless().is_some())
+    }
+
+    /// Of a store without leaders: whoever is placed is filled at once, and no move takes a step.
+    fn shards(&self, node: NodeId) -> Vec<ShardReport> {
+        let topology = self.topology.iter().filter(|_| self.is_leaderless());
+        let placed = topology
+            .flat_map(Topology::placements)
+            .filter(|(_, placement)| placement.voters.contains(&node));
+        let whole = |(shard, _)| ShardReport {
+            shard,
+            standing: Standing::Whole,
+            given_up: None,
+            discarded: 0,
+            read_repairs: 0,
+        };
+        placed.map(whole).collect()
     }
 
     fn replica(&self, id: GroupId, group: &Group, node: NodeId) -> ReplicaReport {

@@ -11,6 +11,7 @@ mod world;
 
 mod elections;
 mod failure_at_each_call;
+mod leaderless;
 mod malformed_beside_good;
 mod no_op_writes_nothing;
 mod preconditions;

@@ -53,7 +53,11 @@ impl ToldCells {
             of_group.for_each(|(_, asked)| asked.retain(|(key, _)| !cells.contains(key)));
         }
         let told = self.told.entry((machine.node, group)).or_default();
-        for (key, cell) in cells {
+        // Of several messages of one comparison, which have one number, only some may have been taken.
+        let taken = |(key, cell): &&(CellKey, Cell)| {
+            machine.cell(group, key).is_some_and(|known| known.knows(cell))
+        };
+        for (key, cell) in cells.iter().filter(taken) {
             told.entry(key.clone()).or_default().merge(cell);
         }
         Ok(())

@@ -25,6 +25,7 @@ pub(crate) struct History {
     pub(crate) writes: u64,
     pub(crate) reads: u64,
     pub(crate) failed_reads: u64,
+    pub(crate) failed_writes: u64,
     pub(crate) violations: Vec<String>,
 }
 
@@ -47,6 +48,7 @@ impl History {
             writes: 0,
             reads: 0,
             failed_reads: 0,
+            failed_writes: 0,
             violations: Vec::new(),
         }
     }
@@ -79,6 +81,7 @@ impl History {
 
     pub(crate) fn unanswered(&mut self, value: u64) {
         self.unknown.insert(value);
+        self.failed_writes += 1;
     }
 
     pub(crate) const fn read_begins(&self) -> Floor {

@@ -10,6 +10,8 @@ pub(crate) struct Report {
     pub(crate) unknown_writes: u64,
     pub(crate) reads: u64,
     pub(crate) failed_reads: u64,
+    /// Not acknowledged, whatever was tried.
+    pub(crate) failed_writes: u64,
     /// The longest time between two acknowledged writes to one key.
     pub(crate) longest_gap_ms: u64,
     /// When it began, since the start of the run.

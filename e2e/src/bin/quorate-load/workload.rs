@@ -1,4 +1,4 @@
-//! One writer and one reader for each key, over one cluster client.
+//! One writer and one reader for each key, over one client.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use redis::AsyncCommands;
+use redis::cmd;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 
-use crate::client::{Client, RESPONSE_TIMEOUT};
+use crate::client::{Client, Sent};
 use crate::history::History;
 use crate::report::Report;
 
@@ -26,21 +26,17 @@ struct Shared {
 
 impl Shared {
     async fn note<T>(&self, answer: &redis::RedisResult<T>) {
-        let Err(error) = answer else { return self.client.heard() };
-        {
-            let mut errors = self.errors.lock().await;
-            if errors.len() == ERRORS_KEPT {
-                errors.pop_front();
-            }
-            errors.push_back(error.to_string());
+        let Err(error) = answer else { return };
+        let mut errors = self.errors.lock().await;
+        if errors.len() == ERRORS_KEPT {
+            errors.pop_front();
         }
-        self.client.failed().await;
+        errors.push_back(error.to_string());
     }
 }
 
 /// Runs until standard input ends, then waits up to `settle` until every key can be read.
-pub(crate) async fn run(nodes: Vec<String>, keys: u32, settle: Duration) -> anyhow::Result<Report> {
-    let client = Client::connect(nodes).await.context("connect")?;
+pub(crate) async fn run(client: Client, keys: u32, settle: Duration) -> anyhow::Result<Report> {
     // Keys of this run's own: what an earlier one wrote to the same store is none of its history.
     let run: u32 = rand::random();
     let histories =
@@ -90,14 +86,12 @@ async fn write(shared: Arc<Shared>, key: usize) {
             let mut history = shared.histories[key].lock().await;
             (history.key().to_owned(), history.send())
         };
-        let sent = Instant::now();
-        let answer: redis::RedisResult<()> =
-            shared.client.connection().await.set(&name, value).await;
+        let set = cmd("SET").arg(&name).arg(value).to_owned();
+        let (answer, sent) = shared.client.ask::<()>(&set, key).await;
         shared.note(&answer).await;
         let mut history = shared.histories[key].lock().await;
         match answer {
-            // Slower than one attempt may take: the client library tried again and both may have arrived.
-            Ok(()) => history.acknowledge(value, sent.elapsed() >= RESPONSE_TIMEOUT / 2),
+            Ok(()) => history.acknowledge(value, sent == Sent::PerhapsMore),
             Err(_) => history.unanswered(value),
         }
         tokio::time::sleep(PAUSE).await;
@@ -110,8 +104,8 @@ async fn read(shared: Arc<Shared>, key: usize) {
             let history = shared.histories[key].lock().await;
             (history.key().to_owned(), history.read_begins())
         };
-        let answer: redis::RedisResult<Option<u64>> =
-            shared.client.connection().await.get(&name).await;
+        let get = cmd("GET").arg(&name).to_owned();
+        let (answer, _) = shared.client.ask::<Option<u64>>(&get, key).await;
         shared.note(&answer).await;
         let mut history = shared.histories[key].lock().await;
         match answer {
@@ -125,13 +119,13 @@ async fn read(shared: Arc<Shared>, key: usize) {
 /// Every acknowledged write must still be there once the store answers again.
 async fn read_all_once(shared: &Shared, settle: Duration) {
     let deadline = Instant::now() + settle;
-    for history in &shared.histories {
+    for (key, history) in shared.histories.iter().enumerate() {
         let mut history = history.lock().await;
         let name = history.key().to_owned();
+        let get = cmd("GET").arg(&name).to_owned();
         let floor = history.read_begins();
         loop {
-            let answer: redis::RedisResult<Option<u64>> =
-                shared.client.connection().await.get(&name).await;
+            let (answer, _) = shared.client.ask::<Option<u64>>(&get, key).await;
             shared.note(&answer).await;
             match answer {
                 Ok(found) => break history.read_ends(floor, found),
@@ -153,6 +147,7 @@ async fn summary(shared: &Shared, keys: u32, run_ms: u64) -> Report {
         report.unknown_writes += history.unknown_writes();
         report.reads += history.reads;
         report.failed_reads += history.failed_reads;
+        report.failed_writes += history.failed_writes;
         report.violations.extend(history.violations.iter().cloned());
         if millis(history.longest_gap) > report.longest_gap_ms {
             report.longest_gap_ms = millis(history.longest_gap);

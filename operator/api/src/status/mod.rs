@@ -30,7 +30,7 @@ pub struct ReplicatedStoreStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub ready: Option<String>,
-    /// Shards with a leader and every replica caught up, of all, such as 3/3.
+    /// Shards with a leader, where the mode has one, and every replica caught up, of all, such as 3/3.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub shards_healthy: Option<String>,
@@ -41,6 +41,11 @@ pub struct ReplicatedStoreStatus {
     /// The durability that every shard keeps. Absent while they differ, on the way from one to another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
+    /// Of a leaderless store, the levels in force: how many of how many replicas hold a write and answer a read, such as
+    /// `w=QUORUM r=ONE n=3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub quorums: Option<String>,
     /// The log format that every shard's leader writes. Absent while they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
@@ -186,13 +191,13 @@ pub struct NodeStatus {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub enum ShardHealth {
-    /// A leader, and every replica caught up where it should be.
+    /// A leader, where the mode has one, and every replica caught up where it should be.
     Healthy,
     /// A replica is on its way to another node.
     Moving,
-    /// A leader and a majority, but a replica is missing or behind.
+    /// It serves, but a replica is missing or behind.
     Degraded,
-    /// No leader with a majority was seen.
+    /// No leader with a majority was seen; without leaders, too few replicas for the levels in force.
     Unavailable,
     /// Too little could be reached to say.
     Unknown,
@@ -208,8 +213,9 @@ pub struct ShardStatus {
     #[schemars(length(max = 253))]
     pub leader: Option<String>,
     /// The newest term in which a leader was seen. Labels never go back behind it.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub term: i64,
-    /// The pods that vote.
+    /// The pods that vote; of a leaderless store, those that have or should have a replica.
     #[schemars(length(max = 16), inner(length(max = 253)))]
     pub voters: Vec<String>,
     /// The durability that the shard keeps.
@@ -219,4 +225,17 @@ pub struct ShardStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 253)))]
     pub in_sync: Vec<String>,
+    /// Of a leaderless store: the pods whose replica is being filled and counts for nothing until it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    pub filling: Vec<String>,
+    /// Of a leaderless store: the pods that the shard is leaving. Until it has, writes count in the old and the new set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    pub leaving: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(term: &i64) -> bool {
+    *term == 0
 }

@@ -163,6 +163,15 @@ fn services_select_leaders_followers_and_all() {
 }
 
 #[test]
+fn services_of_a_store_without_leaders_select_every_node() {
+    for service in built(with("mode", json!("Leaderless"))).services {
+        let selector = service.spec.unwrap().selector.unwrap();
+        assert!(!selector.contains_key("quorate.dev/role"), "{selector:?}");
+        assert!(!selector.contains_key("quorate.dev/read-replica"), "{selector:?}");
+    }
+}
+
+#[test]
 fn a_store_of_one_node_has_no_disruption_budget() {
     let one = json!({"nodes": 1, "singleLeader": {"replicas": 1}, "datacenters": [{"name": "a"}]});
     assert_eq!(built(one).disruption_budget, None);

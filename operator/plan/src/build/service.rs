@@ -2,7 +2,8 @@
 //! headless one with a name for each node.
 //!
 //! Every node takes every command on port 6379 and forwards it, so `-rw` is about the shortest way, not about who may
-//! write. A node can lead one shard and follow another: it is then behind both `-rw` and `-ro`.
+//! write. A node can lead one shard and follow another: it is then behind both `-rw` and `-ro`. Where there are no leaders all
+//! three have every node.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +18,14 @@ use crate::{ValidStore, names};
 
 pub(super) fn all(store: &ValidStore) -> Vec<Service> {
     let name = store.name.as_str();
-    let leaders = (labels::ROLE, labels::ROLE_LEADER);
-    let followers = (labels::READ_REPLICA, "true");
+    // Without leaders every node takes reads and writes alike.
+    let with_leaders = store.single_leader().is_some();
+    let leaders = with_leaders.then_some((labels::ROLE, labels::ROLE_LEADER));
+    let followers = with_leaders.then_some((labels::READ_REPLICA, "true"));
     vec![
         headless(store),
-        clients(store, names::service_read_write(name), Some(leaders)),
-        clients(store, names::service_read_only(name), Some(followers)),
+        clients(store, names::service_read_write(name), leaders),
+        clients(store, names::service_read_only(name), followers),
         clients(store, names::service_read(name), None),
     ]
 }

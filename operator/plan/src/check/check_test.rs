@@ -32,12 +32,12 @@ fn acting(action: Action) -> Plan {
     only(Next::Act(action))
 }
 
-fn caught(store: &ValidStore, observed: &Observed, plan: &Plan, wanted: &Violation) {
+pub(super) fn caught(store: &ValidStore, observed: &Observed, plan: &Plan, wanted: &Violation) {
     let found = check(store, observed, plan);
     assert!(found.contains(wanted), "{wanted:?} is not among {found:?}");
 }
 
-fn proposal(observed: &Observed, change: impl FnOnce(&mut ProposeTopology)) -> Plan {
+pub(super) fn proposal(observed: &Observed, change: impl FnOnce(&mut ProposeTopology)) -> Plan {
     let topologies = observed.reports.values().filter_map(|r| r.fresh()?.topology.clone());
     let mut topology = topologies.max_by_key(|topology| topology.epoch).unwrap();
     let expected = topology.epoch;
@@ -47,7 +47,7 @@ fn proposal(observed: &Observed, change: impl FnOnce(&mut ProposeTopology)) -> P
     acting(Action::ProposeTopology { via: vec![], request: Box::new(request), why: vec![] })
 }
 
-fn restart(observed: &Observed, pod: &str) -> Plan {
+pub(super) fn restart(observed: &Observed, pod: &str) -> Plan {
     acting(Action::RestartPod {
         pod: pod.to_owned(),
         uid: observed.children.pods[pod].metadata.uid.clone().unwrap(),

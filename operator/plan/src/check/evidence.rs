@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
     GroupId, NodeId, Topology,
-    admin::{CatchUpPhase, NodeReport, ReplicaReport, Role},
+    admin::{CatchUpPhase, NodeReport, ReplicaReport, Role, Standing},
     majority,
 };
 
@@ -18,8 +18,10 @@ pub(super) struct Evidence<'a> {
     pub(super) topology: Option<&'a Topology>,
 }
 
-/// A group as its newest leader sees it.
+/// A group as its newest leader sees it; a shard without a leader as the topology and its owners say.
 pub(super) struct Group {
+    /// How many voters must be well for the group to go on.
+    pub(super) needed: usize,
     pub(super) voters: BTreeSet<NodeId>,
     pub(super) learners: BTreeSet<NodeId>,
     /// Voters that have everything and have answered lately, the leader among them.
@@ -49,6 +51,9 @@ impl<'a> Evidence<'a> {
 
     /// `None` when nobody is known to lead in the newest term.
     pub(super) fn group(&self, group: GroupId) -> Option<Group> {
+        if let Some(owned) = self.owned(group) {
+            return Some(owned);
+        }
         let replicas = self.replicas(group);
         let claims = replicas.iter().filter(|(_, replica)| replica.role == Role::Leader);
         let (leader, report) = claims.max_by_key(|(_, replica)| replica.term)?;
@@ -63,9 +68,33 @@ impl<'a> Evidence<'a> {
         });
         let well = answers.map(|(node, _)| *node).chain([*leader]);
         Some(Group {
+            needed: majority(report.voters.len()),
             voters: report.voters.clone(),
             learners: report.learners.clone(),
             well: well.filter(|node| report.voters.contains(node)).collect(),
+        })
+    }
+
+    /// A shard without a leader: while it moves, the replicas that it leaves count, and all but one must be well.
+    fn owned(&self, group: GroupId) -> Option<Group> {
+        let GroupId::Shard(shard) = group else { return None };
+        let topology = self.topology?;
+        let moved = topology.mode.leaderless()?.moved.get(&shard);
+        let leaves = moved.and_then(|moved| moved.leaves.as_ref());
+        let placed = &topology.placement(shard)?.voters;
+        let voters: BTreeSet<NodeId> = match leaves {
+            Some(leaving) => leaving.owners.keys().copied().collect(),
+            None => placed.clone(),
+        };
+        let whole = self.reports.values().filter(|report| {
+            let mut shards = report.shards.iter();
+            shards.any(|one| one.shard == shard && one.standing == Standing::Whole)
+        });
+        Some(Group {
+            needed: voters.len().saturating_sub(1).max(1),
+            learners: placed.difference(&voters).copied().collect(),
+            well: whole.map(|report| report.node).filter(|node| voters.contains(node)).collect(),
+            voters,
         })
     }
 
@@ -85,8 +114,11 @@ impl<'a> Evidence<'a> {
         std::iter::once(GroupId::Meta).chain(shards).collect()
     }
 
-    /// A replica other than the node's own has it in its configuration.
+    /// A replica other than the node's own has it in its configuration. A shard without a leader counts on whom it leaves, too.
     pub(super) fn counted_on(&self, group: GroupId, node: NodeId) -> bool {
+        if let Some(owned) = self.owned(group) {
+            return owned.voters.contains(&node) || owned.learners.contains(&node);
+        }
         self.belonging(group).iter().filter(|(replica, _)| *replica != node).any(|(_, replica)| {
             replica.voters.contains(&node)
                 || (group != GroupId::Meta && replica.learners.contains(&node))
@@ -129,6 +161,6 @@ impl Group {
     /// Whether the others go on without `node`.
     pub(super) fn survives_without(&self, node: NodeId) -> bool {
         let others = self.well.iter().filter(|well| **well != node).count();
-        others >= majority(self.voters.len())
+        others >= self.needed
     }
 }

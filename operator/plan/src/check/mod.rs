@@ -7,6 +7,8 @@
 mod check_test;
 mod children;
 mod evidence;
+#[cfg(test)]
+mod leaderless_test;
 mod pods;
 mod topology;
 mod volumes;
@@ -39,8 +41,10 @@ pub enum Violation {
     Stale { pod: String },
     #[error("StatefulSet {name} would shrink outside of a scale-down")]
     ShrinksSilently { name: String },
-    #[error("the policy would change to one that is not declared")]
+    #[error("the policy would change to one that is not declared, or while shards move")]
     Policy,
+    #[error("the replication mode would change, or what only the store itself keeps of it")]
+    Mode,
     #[error("the genesis of {group} would change")]
     ChangesGenesis { group: GroupId },
     #[error("{pod} would be labelled as leader behind a newer term")]

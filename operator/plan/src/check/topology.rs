@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate_api::BootstrapStatus;
 use quorate_model::{
-    Epoch, GroupId, NodeId, Topology,
+    Epoch, GroupId, LeaderlessPolicy, Mode, NodeId, Step, Topology,
     admin::{Bootstrap, ProposeTopology},
 };
 
@@ -50,7 +50,8 @@ pub(super) fn bootstrap(
     if !topology.meta_voters.contains(&request.node) {
         violations.push(Violation::LosesQuorum { group: GroupId::Meta });
     }
-    if topology.policy != *evidence.store.policy() {
+    let declared = evidence.store.policy().is_none_or(|policy| topology.policy == *policy);
+    if !declared || topology.mode != evidence.store.first_mode() {
         violations.push(Violation::Policy);
     }
     for (shard, placement) in topology.placements() {
@@ -89,9 +90,10 @@ pub(super) fn proposal(
         violations.push(Violation::SecondBootstrap);
         return;
     }
-    if next.policy != now.policy && next.policy != *evidence.store.policy() {
+    if next.policy != now.policy && Some(&next.policy) != evidence.store.policy() {
         violations.push(Violation::Policy);
     }
+    modes(evidence, now, next, violations);
     members(evidence, now, next, violations);
     voters(evidence, GroupId::Meta, (&now.meta_voters, &next.meta_voters), violations);
     for ((shard, before), after) in now.placements().zip(&next.shards) {
@@ -100,6 +102,44 @@ pub(super) fn proposal(
             violations.push(Violation::ChangesGenesis { group });
         }
         voters(evidence, group, (&before.voters, &after.voters), violations);
+    }
+}
+
+/// The mode stays, and so does all that the store itself keeps of moves. Levels change only while nothing moves.
+fn modes(
+    evidence: &Evidence<'_>,
+    now: &Topology,
+    next: &Topology,
+    violations: &mut Vec<Violation>,
+) {
+    let (before, after) = match (&now.mode, &next.mode) {
+        (Mode::SingleLeader, Mode::SingleLeader) => return,
+        (Mode::Leaderless(before), Mode::Leaderless(after)) => (before, after),
+        (Mode::SingleLeader, Mode::Leaderless(_)) | (Mode::Leaderless(_), Mode::SingleLeader) => {
+            violations.push(Violation::Mode);
+            return;
+        }
+    };
+    if before.moved != after.moved {
+        violations.push(Violation::Mode);
+    }
+    let moves = before.moved.values().any(|moved| moved.leaves.is_some());
+    let levels = |policy: &LeaderlessPolicy| (policy.read, policy.write);
+    let declared = evidence.store.leaderless().map(|leaderless| &leaderless.policy);
+    let known = declared.is_some_and(|declared| {
+        let of_both = [&before.policy, declared];
+        of_both.iter().any(|policy| levels(policy) == levels(&after.policy))
+            && of_both.iter().any(|policy| policy.conflicts == after.policy.conflicts)
+    });
+    if !known || (moves && levels(&before.policy) != levels(&after.policy)) {
+        violations.push(Violation::Policy);
+    }
+    for ((shard, before_it), after_it) in now.placements().zip(&next.shards) {
+        let leaves = before.moved.get(&shard).and_then(|moved| moved.leaves.as_ref());
+        let draining = leaves.is_some_and(|leaving| leaving.step == Step::Draining);
+        if draining && before_it.voters != after_it.voters {
+            violations.push(Violation::MovesTooMuch { group: GroupId::Shard(shard) });
+        }
     }
 }
 
@@ -116,13 +156,16 @@ fn members(
         }
     }
     for removed in now.members.values().filter(|member| !next.members.contains_key(&member.id)) {
+        let here = evidence.reports.get(removed.name.as_str()).map(|report| report.node);
+        let gone = here.is_some_and(|node| node != removed.id);
         for group in evidence.groups() {
-            if evidence.group(group).is_none() || evidence.counted_on(group, removed.id) {
+            // A shard without a leader that leaves a lost replica waits for its removal.
+            let waits = gone && group != GroupId::Meta && now.mode.leaderless().is_some();
+            let counted_on = !waits && evidence.counted_on(group, removed.id);
+            if evidence.group(group).is_none() || counted_on {
                 violations.push(Violation::RemovesHost { node: removed.id, group });
             }
         }
-        let here = evidence.reports.get(removed.name.as_str()).map(|report| report.node);
-        let gone = here.is_some_and(|node| node != removed.id);
         if evidence.is_desired(&removed.name) && !gone {
             violations.push(Violation::Stale { pod: removed.name.clone() });
         }

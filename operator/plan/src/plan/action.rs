@@ -7,7 +7,7 @@ use std::{
 
 use quorate_api::BootstrapStatus;
 use quorate_model::{
-    Durability, GroupId, LogFormat, NodeId, ShardId,
+    ConflictPolicy, Durability, GroupId, Level, LogFormat, NodeId, ShardId,
     admin::{Bootstrap, ProposeTopology},
 };
 
@@ -118,6 +118,16 @@ pub enum TopologyChange {
     },
     /// What sessions get that ask for nothing else.
     Sessions,
+    /// How many replicas must answer, in a store without leaders.
+    Levels {
+        read: Level,
+        write: Level,
+    },
+    /// What becomes of concurrent values there.
+    Conflicts {
+        from: ConflictPolicy,
+        to: ConflictPolicy,
+    },
     /// A member runs in another zone than the topology says.
     UpdateZone {
         node: NodeId,
@@ -138,6 +148,8 @@ pub enum WaitingOn {
     OtherStore {
         pod: String,
     },
+    /// The store was created with another replication mode.
+    OtherMode,
     /// Pods that do not run yet, or are not reachable.
     Pods {
         pods: BTreeSet<String>,
@@ -267,6 +279,12 @@ impl fmt::Display for TopologyChange {
                 write!(f, "the log format changes from {from:?} to {to:?}")
             }
             Self::Sessions => f.write_str("the defaults of sessions change"),
+            Self::Levels { read, write } => {
+                write!(f, "writes are acknowledged at level {write} and reads answered at {read}")
+            }
+            Self::Conflicts { from, to } => {
+                write!(f, "concurrent values are treated as {to:?} instead of {from:?}")
+            }
             Self::UpdateZone { node, pod } => write!(f, "{node} of {pod} runs in another zone"),
         }
     }
@@ -283,6 +301,9 @@ impl fmt::Display for WaitingOn {
             Self::OtherStore { pod } => write!(
                 f,
                 "{pod} holds data of another store: remove its volume claim or rename the store"
+            ),
+            Self::OtherMode => f.write_str(
+                "the store was created with another spec.mode: set it back, or create a store of this mode and copy the data",
             ),
             Self::Pods { pods } => write!(f, "waiting for {} to start", list(pods)),
             Self::BootstrapNode { pod, node } => write!(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::BootstrapStatus;
 use quorate_model::{
-    Epoch, Member, Mode, NodeId, ShardPlacement, Topology,
+    Epoch, Member, NodeId, ShardPlacement, Topology,
     admin::{Bootstrap, NodeReport},
 };
 
@@ -77,7 +77,7 @@ fn choose(facts: &Facts<'_>) -> Finding {
         }
     }
     let Some(topology) = first_topology(facts, None) else { return wait() };
-    let home = facts.store.preferred_leaders().all.datacenter.as_ref();
+    let home = facts.store.single_leader().and_then(|s| s.preferred.all.datacenter.as_ref());
     let chosen = topology
         .meta_voters
         .iter()
@@ -153,8 +153,7 @@ fn first_topology(facts: &Facts<'_>, first: Option<NodeId>) -> Option<Topology> 
     let meta = placement::settle(&sites, wanted, vec![first.into_iter().collect()]).ok()?;
     let voters =
         placement::place(&sites, facts.store.replicas(), usize::from(facts.store.shards)).ok()?;
-    let asked = replicas::asked_leaders(facts.store, voters.len());
-    let leaders = placement::preferred_leaders(&sites, &asked, &voters, &vec![None; voters.len()]);
+    let leaders = replicas::leaders(facts.store, &sites, &voters, &vec![None; voters.len()]);
     let shards = voters.into_iter().zip(leaders).map(|(voters, preferred_leader)| ShardPlacement {
         genesis: voters.clone(),
         voters,
@@ -166,8 +165,8 @@ fn first_topology(facts: &Facts<'_>, first: Option<NodeId>) -> Option<Topology> 
         members,
         meta_voters: meta.into_iter().next()?,
         shards: shards.collect(),
-        policy: facts.store.policy().clone(),
-        mode: Mode::SingleLeader,
+        policy: facts.store.policy().cloned().unwrap_or_default(),
+        mode: facts.store.first_mode(),
     };
     topology.validate().is_ok().then_some(topology)
 }

@@ -14,6 +14,7 @@ use quorate_model::{
     majority,
 };
 
+use super::owners::Owners;
 use crate::{
     Observed, ValidStore, names,
     placement::{Site, Sites, Standing},
@@ -49,7 +50,7 @@ pub(crate) struct PodFacts<'a> {
     pub(crate) desired: bool,
 }
 
-/// How one group stands, as its leader and the other replicas report it.
+/// How one group stands, as its leader and the other replicas report it; of a shard without a leader, as its owners do.
 pub(crate) struct GroupFacts<'a> {
     /// The leader of the newest term that any fresh report knows of.
     pub(crate) leader: Option<(NodeId, &'a ReplicaReport)>,
@@ -57,6 +58,8 @@ pub(crate) struct GroupFacts<'a> {
     pub(crate) replicas: BTreeMap<NodeId, &'a ReplicaReport>,
     /// The voters that the topology asks for.
     pub(crate) wanted: BTreeSet<NodeId>,
+    /// Of a shard without a leader.
+    pub(crate) owners: Option<Owners<'a>>,
 }
 
 /// What a member is to the planner.
@@ -132,6 +135,12 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// It is no member, or another identity answers under its name.
+    pub(crate) fn is_lost(&self, node: NodeId) -> bool {
+        let member = self.topology.and_then(|topology| topology.members.get(&node));
+        member.is_none_or(|member| self.member_state(member) == MemberState::Lost)
+    }
+
     /// The members as places for replicas.
     pub(crate) fn sites(&self, topology: &Topology) -> Sites {
         topology
@@ -188,7 +197,8 @@ impl<'a> Facts<'a> {
         self.groups.iter().find(|(group, facts)| facts.may_count_on(**group, node)).map(|(g, _)| *g)
     }
 
-    /// Every group has a known leader and a majority of its voters reports: what is in no configuration is in none.
+    /// Every group has a known leader, where it has one at all, and a majority of its voters reports: what is in no
+    /// configuration is in none.
     pub(crate) fn configurations_are_known(&self) -> bool {
         !self.groups.is_empty() && self.groups.values().all(GroupFacts::configuration_is_known)
     }
@@ -237,12 +247,23 @@ impl PodFacts<'_> {
 }
 
 impl GroupFacts<'_> {
+    /// How it stands can be said at all: without leaders the topology says it, else a leader does.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.owners.is_some() || self.leader.is_some()
+    }
+
     pub(crate) fn voters(&self) -> Option<&BTreeSet<NodeId>> {
-        self.leader.map(|(_, report)| &report.voters)
+        match &self.owners {
+            Some(owners) => Some(&owners.counted),
+            None => self.leader.map(|(_, report)| &report.voters),
+        }
     }
 
     /// The leader's configuration is the wanted one. A shard then has no learners; the meta group's are its rest.
     pub(crate) fn is_settled(&self, group: GroupId) -> bool {
+        if let Some(owners) = &self.owners {
+            return !owners.is_moving();
+        }
         self.leader.is_some_and(|(_, leader)| {
             leader.voters == self.wanted
                 && match group {
@@ -276,14 +297,17 @@ impl GroupFacts<'_> {
 
     /// What the configuration has and should not: voters, and learners of a shard.
     pub(crate) fn superfluous(&self, group: GroupId) -> BTreeSet<NodeId> {
-        let voters = self.leader.iter().flat_map(|(_, leader)| &leader.voters);
+        let voters = self.voters().into_iter().flatten();
         let learners = self.leader.iter().flat_map(|(_, leader)| &leader.learners);
         let named = voters.chain(learners.filter(|_| group != GroupId::Meta));
         named.filter(|node| !self.wanted.contains(node)).copied().collect()
     }
 
-    /// The leader knows that this replica has everything up to a few entries.
+    /// The leader knows that this replica has everything up to a few entries. Without a leader, its node says so itself.
     pub(crate) fn is_caught_up(&self, node: NodeId) -> bool {
+        if let Some(owners) = &self.owners {
+            return owners.is_whole(node);
+        }
         self.leader.is_some_and(|(leader, report)| {
             leader == node
                 || report.followers.get(&node).is_some_and(|follower| {
@@ -300,14 +324,25 @@ impl GroupFacts<'_> {
     }
 
     /// Without `node`, everybody else who votes is caught up and is a majority; or nobody else votes at all.
+    ///
+    /// Without leaders nothing may be moving and there need not be a majority of others: the levels say how much must answer,
+    /// and what is asked of every replica cannot be had while one of them restarts.
     pub(crate) fn can_spare(&self, node: NodeId) -> bool {
         let Some(voters) = self.voters() else { return false };
         let others = voters.iter().filter(|voter| **voter != node);
         let all_well = others.clone().all(|voter| self.is_caught_up(*voter));
-        all_well && (others.count() >= majority(voters.len()) || !voters.contains(&node))
+        let enough = match &self.owners {
+            Some(owners) if owners.is_moving() => return false,
+            Some(_) => 1,
+            None => majority(voters.len()),
+        };
+        all_well && (others.count() >= enough || !voters.contains(&node))
     }
 
     fn configuration_is_known(&self) -> bool {
+        if self.owners.is_some() {
+            return true;
+        }
         self.voters().is_some_and(|voters| {
             let reporting = voters.iter().filter(|voter| self.replicas.contains_key(voter)).count();
             reporting >= majority(voters.len())
@@ -318,6 +353,7 @@ impl GroupFacts<'_> {
     pub(crate) fn may_count_on(&self, group: GroupId, node: NodeId) -> bool {
         let learners_count = group != GroupId::Meta;
         self.wanted.contains(&node)
+            || self.owners.as_ref().is_some_and(|owners| owners.counted.contains(&node))
             || self.counted_replicas().filter(|(replica, _)| *replica != node).any(|(_, report)| {
                 report.voters.contains(&node) || (learners_count && report.learners.contains(&node))
             })
@@ -369,7 +405,7 @@ fn pods<'a>(
 }
 
 fn groups<'a>(
-    topology: &Topology,
+    topology: &'a Topology,
     pods: &BTreeMap<String, PodFacts<'a>>,
 ) -> BTreeMap<GroupId, GroupFacts<'a>> {
     let shards = topology
@@ -377,11 +413,12 @@ fn groups<'a>(
         .map(|(shard, placement)| (GroupId::Shard(shard), placement.voters.clone()));
     std::iter::once((GroupId::Meta, topology.meta_voters.clone()))
         .chain(shards)
-        .map(|(group, wanted)| (group, group_facts(group, wanted, pods)))
+        .map(|(group, wanted)| (group, group_facts(topology, group, wanted, pods)))
         .collect()
 }
 
 fn group_facts<'a>(
+    topology: &'a Topology,
     group: GroupId,
     wanted: BTreeSet<NodeId>,
     pods: &BTreeMap<String, PodFacts<'a>>,
@@ -400,7 +437,13 @@ fn group_facts<'a>(
         let mut voters = claim.voters.iter().filter_map(|voter| replicas.get(voter));
         voters.all(|replica| replica.term <= claim.term)
     });
-    GroupFacts { leader, replicas, wanted }
+    let owners = match group {
+        GroupId::Meta => None,
+        GroupId::Shard(shard) => {
+            Owners::new(topology, shard, pods.values().filter_map(|pod| pod.report))
+        }
+    };
+    GroupFacts { leader, replicas, wanted, owners }
 }
 
 /// A label's value as a name: what is not allowed in one becomes a dash.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use quorate_model::{Member, Topology};
+use quorate_model::{GroupId, Member, Topology};
 
 use super::{
     TopologyChange, WaitingOn,
@@ -51,6 +51,30 @@ pub(super) fn join(facts: &Facts<'_>, topology: &Topology) -> Change {
     if why.is_empty() { Change::None } else { Change::To(Box::new(next), why) }
 }
 
+/// Removes lost members that no placement names, while shards without leaders still leave them: nobody waits for what such a
+/// member held once it is none.
+pub(super) fn forget(facts: &Facts<'_>, topology: &Topology) -> Change {
+    if topology.mode.leaderless().is_none() {
+        return Change::None;
+    }
+    let placed = |node| topology.shards.iter().any(|shard| shard.voters.contains(&node));
+    let meta = &facts.groups[&GroupId::Meta];
+    let lost = topology.members.values().filter(|member| {
+        facts.member_state(member) == MemberState::Lost
+            && !placed(member.id)
+            && !meta.may_count_on(GroupId::Meta, member.id)
+    });
+    let mut next = topology.clone();
+    let mut why = vec![];
+    if facts.configurations_are_known() {
+        for member in lost {
+            next.members.remove(&member.id);
+            why.push(TopologyChange::RemoveMember { node: member.id, pod: member.name.clone() });
+        }
+    }
+    if why.is_empty() { Change::None } else { Change::To(Box::new(next), why) }
+}
+
 /// Removes members that are lost or not asked for, once no group counts on them.
 pub(super) fn leave(facts: &Facts<'_>, topology: &Topology) -> Change {
     let mut next = topology.clone();
@@ -79,8 +103,8 @@ pub(super) fn leave(facts: &Facts<'_>, topology: &Topology) -> Change {
 }
 
 fn unknown_groups(facts: &Facts<'_>) -> WaitingOn {
-    let leaderless = facts.groups.iter().find(|(_, group)| group.leader.is_none());
-    match leaderless {
+    let unknown = facts.groups.iter().find(|(_, group)| !group.is_known());
+    match unknown {
         Some((group, _)) => WaitingOn::Leader { group: *group },
         None => {
             let silent = facts.pods.iter().filter(|(_, pod)| pod.report.is_none());

@@ -11,6 +11,7 @@ mod bootstrap;
 mod children;
 pub(crate) mod facts;
 mod membership;
+pub(crate) mod owners;
 mod preconditions;
 mod replicas;
 mod restart;
@@ -43,7 +44,7 @@ pub(crate) enum Finding {
 pub fn plan(store: &ValidStore, observed: &Observed) -> Plan {
     let facts = Facts::new(store, observed);
     let pod_labels = roles::pod_labels(&facts);
-    if let Some(reason) = preconditions::leave_alone(store, observed) {
+    if let Some(reason) = preconditions::leave_alone(&facts) {
         return Plan {
             children: None,
             prune: vec![],

@@ -9,11 +9,13 @@ use quorate_model::GroupId;
 use super::{
     Finding, WaitingOn,
     facts::{Facts, shard_groups},
+    owners::Owners,
 };
-use crate::{Observed, ValidStore, names};
+use crate::{ValidStore, names};
 
 /// Why a store's objects must be left alone, when they must.
-pub(super) fn leave_alone(store: &ValidStore, observed: &Observed) -> Option<WaitingOn> {
+pub(super) fn leave_alone(facts: &Facts<'_>) -> Option<WaitingOn> {
+    let (store, observed) = (facts.store, facts.observed);
     if store.paused {
         return Some(WaitingOn::Paused);
     }
@@ -21,6 +23,11 @@ pub(super) fn leave_alone(store: &ValidStore, observed: &Observed) -> Option<Wai
         && bootstrap.store_id != store.id
     {
         return Some(WaitingOn::OtherStore { pod: bootstrap.pod.clone() });
+    }
+    if let Some(topology) = facts.topology
+        && topology.mode.leaderless().is_some() != store.leaderless().is_some()
+    {
+        return Some(WaitingOn::OtherMode);
     }
     let children = &observed.children;
     let sets =
@@ -68,13 +75,18 @@ pub(super) fn pods_to_wait_for(facts: &Facts<'_>) -> Finding {
     waiting.extend((!starting.is_empty()).then_some(WaitingOn::Pods { pods: starting }));
     waiting.extend((!silent.is_empty()).then_some(WaitingOn::Reports { pods: silent }));
     waiting.extend((!ending.is_empty()).then_some(WaitingOn::Ending { pods: ending }));
-    waiting.extend(
-        shard_groups(facts)
-            .filter(|(_, group)| {
-                group.leader.is_some() && !group.keeps(facts.store.policy().durability)
-            })
-            .map(|(shard, _)| WaitingOn::Durability { group: GroupId::Shard(shard) }),
-    );
+    for (shard, state) in shard_groups(facts) {
+        let group = GroupId::Shard(shard);
+        let declared = facts.store.policy().filter(|_| state.leader.is_some());
+        if declared.is_some_and(|policy| !state.keeps(policy.durability)) {
+            waiting.push(WaitingOn::Durability { group });
+        }
+        // A leader would know of a replica that is behind; without one, its node says it.
+        let filling = state.owners.as_ref().map(Owners::filling).unwrap_or_default();
+        if !filling.is_empty() {
+            waiting.push(WaitingOn::CaughtUp { group, pods: facts.pod_names(&filling) });
+        }
+    }
     for claim in claims_below_size(facts) {
         waiting.push(WaitingOn::Growth { claim });
     }

@@ -1,13 +1,14 @@
 //! Which replica moves next: the meta group first, then shards, one replica of a group at a time, and only from a
 //! configuration that has settled (or that waits for a node which will never come).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{GroupId, NodeId, ShardId, Topology};
 
 use super::{
     TopologyChange, WaitingOn,
-    facts::{Facts, GroupFacts, MemberState, shard_groups},
+    facts::{Facts, GroupFacts, shard_groups},
+    owners::Owners,
     topology::Change,
 };
 use crate::{
@@ -31,20 +32,20 @@ pub(super) fn meta_voters_wanted(store: &ValidStore, nodes: usize) -> usize {
 pub(super) fn step(facts: &Facts<'_>, topology: &Topology) -> Change {
     let sites = facts.sites(topology);
     let mut waiting = vec![];
-    for (group, state) in facts.groups.iter().filter(|(_, state)| is_stuck(state, &sites)) {
-        match unstick(topology, &sites, *group, state) {
+    for (group, state) in facts.groups.iter().filter(|(_, state)| is_stuck(facts, state, &sites)) {
+        match unstick(facts, topology, &sites, *group, state) {
             Unstuck::Moves(moves) => return change(facts, topology, &sites, &moves),
             Unstuck::Short { wanted, usable } => waiting.push(WaitingOn::Nodes { wanted, usable }),
             Unstuck::Done => {}
         }
     }
     let moving = moving(facts, &sites);
-    let many_move = moving.len() >= MOVING_MAX;
-    waiting.extend(moving);
+    let count = moving.keys().filter(|group| !waits_for_removal(facts, &facts.groups[*group]));
+    let many_move = count.count() >= MOVING_MAX;
+    waiting.extend(moving.into_values());
     let under_way = !waiting.is_empty();
     // While a replica moves, only what is lost is replaced: redundancy does not wait for comfort.
-    let considered =
-        if under_way { keeping_leavers(facts, topology, &sites) } else { sites.clone() };
+    let considered = if under_way { keeping_leavers(facts, &sites) } else { sites.clone() };
     let extent = match everybody_is_well(facts) {
         Ok(()) if !under_way => Extent::Full,
         Ok(()) | Err(_) => Extent::Repair,
@@ -66,14 +67,10 @@ pub(super) fn step(facts: &Facts<'_>, topology: &Topology) -> Change {
 }
 
 /// The sites with those that merely leave as if they stayed: only lost ones are emptied.
-fn keeping_leavers(facts: &Facts<'_>, topology: &Topology, sites: &Sites) -> Sites {
+fn keeping_leavers(facts: &Facts<'_>, sites: &Sites) -> Sites {
     let mut sites = sites.clone();
     for (node, site) in &mut sites {
-        let lost = topology
-            .members
-            .get(node)
-            .is_none_or(|member| facts.member_state(member) == MemberState::Lost);
-        if site.standing == Standing::Leaves && !lost {
+        if site.standing == Standing::Leaves && !facts.is_lost(*node) {
             site.standing = Standing::Holds;
         }
     }
@@ -140,21 +137,43 @@ fn frozen(facts: &Facts<'_>, scope: Scope, topology: &Topology) -> BTreeSet<usiz
         .collect()
 }
 
-/// Waits for a replica on a node that is leaving: it would wait for ever.
-fn is_stuck(group: &GroupFacts<'_>, sites: &Sites) -> bool {
+/// Waits for a replica on a node that is leaving: it would wait for ever. A shard without a leader waits for all of its
+/// placement, so there a lost node that was to stay does as much.
+fn is_stuck(facts: &Facts<'_>, group: &GroupFacts<'_>, sites: &Sites) -> bool {
     let leaving = |node| {
         sites.get(node).is_none_or(|site: &placement::Site| site.standing == Standing::Leaves)
     };
-    group.leader.is_some() && group.joining().iter().any(leaving)
+    let waits_for_all = match &group.owners {
+        Some(owners) if owners.is_draining() => return false,
+        Some(owners) => owners.is_moving(),
+        None => false,
+    };
+    let never_comes = waits_for_all && group.wanted.iter().any(|node| facts.is_lost(*node));
+    group.is_known() && (never_comes || group.joining().iter().any(leaving))
+}
+
+/// Nothing is left to do in it but that a lost member is removed, which takes that no shard is placed on it.
+fn waits_for_removal(facts: &Facts<'_>, group: &GroupFacts<'_>) -> bool {
+    let draining = group.owners.as_ref().is_some_and(Owners::is_draining);
+    let superfluous = || group.voters().into_iter().flatten().filter(|n| !group.wanted.contains(n));
+    draining && superfluous().any(|node| facts.is_lost(*node))
 }
 
 /// Sends the replica that was on its way to a leaving node elsewhere, perhaps back. The replicas that the group does
 /// have stay for the moment, even on leaving nodes: one change at a time.
-fn unstick(topology: &Topology, sites: &Sites, group: GroupId, state: &GroupFacts<'_>) -> Unstuck {
+fn unstick(
+    facts: &Facts<'_>,
+    topology: &Topology,
+    sites: &Sites,
+    group: GroupId,
+    state: &GroupFacts<'_>,
+) -> Unstuck {
     let mut sites = sites.clone();
+    let waits_for_all = state.owners.is_some();
     for node in state.voters().into_iter().flatten() {
         if let Some(site) = sites.get_mut(node)
             && site.standing == Standing::Leaves
+            && !(waits_for_all && facts.is_lost(*node))
         {
             site.standing = Standing::Holds;
         }
@@ -180,23 +199,23 @@ enum Unstuck {
 }
 
 /// The groups that are on their way.
-fn moving(facts: &Facts<'_>, sites: &Sites) -> Vec<WaitingOn> {
+fn moving(facts: &Facts<'_>, sites: &Sites) -> BTreeMap<GroupId, WaitingOn> {
     let groups = facts.groups.iter().filter(|(group, state)| {
-        state.leader.is_some() && !state.is_settled(**group) && !is_stuck(state, sites)
+        state.is_known() && !state.is_settled(**group) && !is_stuck(facts, state, sites)
     });
     groups
-        .map(|(group, state)| WaitingOn::Group {
-            group: *group,
-            joining: facts.pod_names(&state.joining()),
-            leaving: facts.pod_names(&state.superfluous(*group)),
+        .map(|(group, state)| {
+            let joining = facts.pod_names(&state.joining());
+            let leaving = facts.pod_names(&state.superfluous(*group));
+            (*group, WaitingOn::Group { group: *group, joining, leaving })
         })
         .collect()
 }
 
-/// Every group is led and every voter is caught up.
+/// Every group is led, where it has leaders, and every voter is caught up.
 pub(super) fn everybody_is_well(facts: &Facts<'_>) -> Result<(), WaitingOn> {
     for (group, state) in &facts.groups {
-        if state.leader.is_none() {
+        if !state.is_known() {
             return Err(WaitingOn::Leader { group: *group });
         }
         let lagging = state.lagging();
@@ -251,23 +270,30 @@ fn change(
 fn wanted_leaders(facts: &Facts<'_>, topology: &Topology, sites: &Sites) -> Vec<Option<NodeId>> {
     let voters: Vec<_> = topology.shards.iter().map(|shard| shard.voters.clone()).collect();
     let current: Vec<_> = topology.shards.iter().map(|shard| shard.preferred_leader).collect();
-    let asked = asked_leaders(facts.store, voters.len());
-    placement::preferred_leaders(sites, &asked, &voters, &current)
+    leaders(facts.store, sites, &voters, &current)
 }
 
-/// Where the leader of each shard was asked to be.
-pub(super) fn asked_leaders(store: &ValidStore, shards: usize) -> Vec<&Preference> {
-    let shards = (0..u16::MAX).map(ShardId).take(shards);
-    shards.map(|shard| store.preferred_leaders().of(shard)).collect()
+/// Who should lead each shard, given who is preferred now; nobody where there are no leaders.
+pub(super) fn leaders(
+    store: &ValidStore,
+    sites: &Sites,
+    voters: &[BTreeSet<NodeId>],
+    current: &[Option<NodeId>],
+) -> Vec<Option<NodeId>> {
+    let Some(single) = store.single_leader() else { return vec![None; voters.len()] };
+    let shards = (0..u16::MAX).map(ShardId).take(voters.len());
+    let asked: Vec<&Preference> = shards.map(|shard| single.preferred.of(shard)).collect();
+    placement::preferred_leaders(sites, &asked, voters, current)
 }
 
 /// Leaders that somebody asked for: a planned switchover. It needs no peace in the store, only that the replica which
 /// is to lead is caught up: so a restart that hangs, say, does not keep anybody from moving leaders away from it.
 pub(super) fn switch_over(facts: &Facts<'_>, topology: &Topology) -> Change {
+    let Some(single) = facts.store.single_leader() else { return Change::None };
     let sites = facts.sites(topology);
     let wanted = wanted_leaders(facts, topology, &sites);
     let changes = topology.placements().zip(wanted).filter(|((shard, placement), leader)| {
-        let asked = facts.store.preferred_leaders().of(*shard);
+        let asked = single.preferred.of(*shard);
         let state = &facts.groups[&GroupId::Shard(*shard)];
         leader.is_some_and(|leader| {
             placement.preferred_leader != Some(leader)

@@ -84,7 +84,7 @@ pub(super) fn one_pod(facts: &Facts<'_>, desired: &Desired) -> Finding {
 /// Log format Wal needs one format of the storage engine everywhere. What an image has is seen at the first pod that
 /// runs it; which then stays the only one, unless going on is the shorter way back to a single format.
 fn mixes_engine_formats(facts: &Facts<'_>, outdated: &[Outdated<'_, '_>]) -> Option<WaitingOn> {
-    if facts.store.policy().log_format != LogFormat::Wal {
+    if facts.store.policy().is_none_or(|policy| policy.log_format != LogFormat::Wal) {
         return None;
     }
     let formats: BTreeMap<String, u32> = facts
@@ -192,7 +192,8 @@ fn may_restart(
             let voters = state.voters();
             let involved = state.may_count_on(*group, node)
                 || (state.replicas.contains_key(&node) && *group != GroupId::Meta);
-            if !involved {
+            // Without leaders the levels say how much must answer, and who is asked may be anybody: every range is whole.
+            if !involved && state.owners.is_none() {
                 continue;
             }
             let Some(voters) = voters else { return Err(WaitingOn::Leader { group: *group }) };

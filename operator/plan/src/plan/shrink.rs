@@ -68,8 +68,8 @@ fn is_nobodys(facts: &Facts<'_>, pod: &str) -> Result<(), WaitingOn> {
         return Err(WaitingOn::Group { group: GroupId::Meta, joining, leaving: leaving() });
     }
     if !facts.configurations_are_known() {
-        let leaderless = facts.groups.iter().find(|(_, group)| group.leader.is_none());
-        return Err(match leaderless {
+        let unknown = facts.groups.iter().find(|(_, group)| !group.is_known());
+        return Err(match unknown {
             Some((group, _)) => WaitingOn::Leader { group: *group },
             None => {
                 let silent = facts.pods.iter().filter(|(_, pod)| pod.report.is_none());

@@ -1,7 +1,9 @@
 //! The next change of the topology: the declared policy first, for it disturbs nobody; then members, then replicas,
 //! then members that nobody counts on any more.
 
-use quorate_model::{Epoch, GroupId, NodeId, Topology, admin::ProposeTopology};
+use quorate_model::{
+    Epoch, GroupId, Leaderless, LeaderlessPolicy, Mode, NodeId, Topology, admin::ProposeTopology,
+};
 
 use super::{
     Action, Finding, TopologyChange, WaitingOn,
@@ -21,8 +23,15 @@ pub(super) fn step(facts: &Facts<'_>) -> Finding {
     if let Some(finding) = behind(facts, topology) {
         return finding;
     }
-    let rooms =
-        [policy, replicas::switch_over, membership::join, replicas::step, membership::leave];
+    let rooms = [
+        policy,
+        levels,
+        replicas::switch_over,
+        membership::join,
+        membership::forget,
+        replicas::step,
+        membership::leave,
+    ];
     for change in rooms {
         match change(facts, topology) {
             Change::To(next, why) => return propose(facts, topology, *next, why),
@@ -36,10 +45,9 @@ pub(super) fn step(facts: &Facts<'_>) -> Finding {
 /// What the resource declares of durability, log format and sessions, in one step: each group's leader takes it from
 /// there, and keeps the old and the new guarantee until a majority holds the change.
 fn policy(facts: &Facts<'_>, topology: &Topology) -> Change {
-    let declared = facts.store.policy();
-    if topology.policy == *declared {
+    let Some(declared) = facts.store.policy().filter(|policy| topology.policy != **policy) else {
         return Change::None;
-    }
+    };
     let mut why = vec![];
     let now = &topology.policy;
     if (now.durability, now.in_sync) != (declared.durability, declared.in_sync) {
@@ -53,6 +61,31 @@ fn policy(facts: &Facts<'_>, topology: &Topology) -> Change {
     }
     let next = Topology { policy: declared.clone(), ..topology.clone() };
     Change::To(Box::new(next), why)
+}
+
+/// What the resource declares of a store without leaders: its levels, and what becomes of concurrent values. While a shard moves
+/// the levels stay, because its steps depend on them.
+fn levels(facts: &Facts<'_>, topology: &Topology) -> Change {
+    let (Some(now), Some(declared)) = (topology.mode.leaderless(), facts.store.leaderless()) else {
+        return Change::None;
+    };
+    let moves = now.moved.values().any(|moved| moved.leaves.is_some());
+    let Leaderless { policy, moved } = now;
+    let LeaderlessPolicy { read, write, conflicts } = declared.policy;
+    let (read, write) = if moves { (policy.read, policy.write) } else { (read, write) };
+    let next = LeaderlessPolicy { read, write, conflicts };
+    if next == *policy {
+        return Change::None;
+    }
+    let mut why = vec![];
+    if (policy.read, policy.write) != (read, write) {
+        why.push(TopologyChange::Levels { read, write });
+    }
+    if policy.conflicts != conflicts {
+        why.push(TopologyChange::Conflicts { from: policy.conflicts, to: conflicts });
+    }
+    let mode = Mode::Leaderless(Leaderless { policy: next, moved: moved.clone() });
+    Change::To(Box::new(Topology { mode, ..topology.clone() }), why)
 }
 
 /// Where nobody asked for anything, leaders are evened out only when nothing else is to do.

@@ -3,13 +3,15 @@
 //! `Ready` is what `kubectl wait` should wait for: everything that was asked for is done and well. `Available` says
 //! that clients are served, whatever is under way.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use quorate_api::{NodeState, Phase, ReplicatedStoreStatus, ShardHealth};
-use quorate_model::{NodeId, majority};
+use quorate_model::{Mode, NodeId, majority};
 
 use super::{MESSAGE_LENGTH_MAX, Trouble, guarantees, limited};
 use crate::{
-    Action, Next, Observed, Plan, TopologyChange, WaitingOn, placement,
+    Action, Next, Observed, Plan, TopologyChange, WaitingOn, leaderless, placement,
     plan::facts::{Facts, shard_groups},
 };
 
@@ -28,6 +30,7 @@ pub(super) enum Kind {
     Quarantined,
     RolledBackWrites,
     UpgradeSafe,
+    WeakQuorums,
 }
 
 impl Kind {
@@ -46,6 +49,7 @@ impl Kind {
             Self::Quarantined => "Quarantined",
             Self::RolledBackWrites => "RolledBackWrites",
             Self::UpgradeSafe => "UpgradeSafe",
+            Self::WeakQuorums => "WeakQuorums",
         }
     }
 }
@@ -167,12 +171,17 @@ pub(super) fn judge(
     set(Kind::Valid, &valid(plan));
     set(Kind::PlacementSatisfied, &placement_satisfied(facts));
     set(Kind::StorageHealthy, &storage);
-    set(Kind::DurabilityChanging, &guarantees::durability_changing(facts));
+    if let Some(changing) = guarantees::durability_changing(facts) {
+        set(Kind::DurabilityChanging, &changing);
+    }
     set(Kind::Quarantined, &guarantees::quarantined(facts));
     let lost = guarantees::rolled_back_writes(status, facts.store.name.as_str());
     set(Kind::RolledBackWrites, &lost);
     if let Some(in_sync) = guarantees::in_sync(facts) {
         set(Kind::InSync, &in_sync);
+    }
+    if let Some(weak) = guarantees::weak_quorums(facts) {
+        set(Kind::WeakQuorums, &weak);
     }
     if let Some(refused) = guarantees::upgrade_safe(plan) {
         set(Kind::UpgradeSafe, &refused);
@@ -208,7 +217,10 @@ fn valid(plan: &Plan) -> Finding {
         Next::Act(_) | Next::Settled => &[],
     };
     let conflict = waiting.iter().find(|reason| {
-        matches!(reason, WaitingOn::NameTaken { .. } | WaitingOn::OtherStore { .. })
+        matches!(
+            reason,
+            WaitingOn::NameTaken { .. } | WaitingOn::OtherStore { .. } | WaitingOn::OtherMode
+        )
     });
     match conflict {
         Some(conflict) => finding(State::False, "Conflict", conflict.to_string()),
@@ -231,14 +243,25 @@ fn available(facts: &Facts<'_>, status: &ReplicatedStoreStatus) -> Finding {
     };
     let down = shards(ShardHealth::Unavailable);
     let unknown = shards(ShardHealth::Unknown);
+    let with_leaders = facts.store.single_leader().is_some();
     if !down.is_empty() {
-        let message = format!("no leader with a majority in shards {}", down.join(", "));
+        let lack = if with_leaders {
+            "no leader with a majority"
+        } else {
+            "too few replicas for the levels in force"
+        };
+        let message = format!("{lack} in shards {}", down.join(", "));
         finding(State::False, "ShardsUnavailable", message)
     } else if !unknown.is_empty() {
         let message = format!("too few nodes answer the operator in shards {}", unknown.join(", "));
         finding(State::Unknown, "Unreachable", message)
     } else {
-        finding(State::True, "Serving", "every shard has a leader with a majority")
+        let message = if with_leaders {
+            "every shard has a leader with a majority"
+        } else {
+            "every shard has enough replicas for the levels in force"
+        };
+        finding(State::True, "Serving", message)
     }
 }
 
@@ -283,6 +306,7 @@ const fn moves_by_itself(waiting: &WaitingOn) -> bool {
         WaitingOn::Paused
         | WaitingOn::NameTaken { .. }
         | WaitingOn::OtherStore { .. }
+        | WaitingOn::OtherMode
         | WaitingOn::BootstrapNode { .. }
         | WaitingOn::Reports { .. }
         | WaitingOn::Leader { .. }
@@ -322,6 +346,8 @@ fn topology_reason(why: &[TopologyChange]) -> &'static str {
         Some(TopologyChange::Durability { .. }) => "ChangingDurability",
         Some(TopologyChange::LogFormat { .. }) => "ChangingLogFormat",
         Some(TopologyChange::Sessions) => "ChangingSessions",
+        Some(TopologyChange::Levels { .. }) => "ChangingLevels",
+        Some(TopologyChange::Conflicts { .. }) => "ChangingConflicts",
         Some(TopologyChange::UpdateZone { .. }) | None => "UpdatingTopology",
     }
 }
@@ -388,7 +414,7 @@ fn placement_satisfied(facts: &Facts<'_>) -> Finding {
     };
     let sites = facts.sites(topology);
     let voters: Vec<_> = topology.shards.iter().map(|shard| shard.voters.clone()).collect();
-    let frozen = std::collections::BTreeSet::new();
+    let frozen = BTreeSet::new();
     let full = placement::Extent::Full;
     match placement::next_step(&sites, facts.store.replicas(), &voters, &frozen, full) {
         placement::Step::Short { wanted, usable } => {
@@ -402,11 +428,19 @@ fn placement_satisfied(facts: &Facts<'_>) -> Finding {
     if moving {
         return finding(State::False, "Moving", "");
     }
+    let goes_on = |voters: &BTreeSet<NodeId>, left: &BTreeSet<NodeId>| match &topology.mode {
+        Mode::SingleLeader => left.len() >= majority(voters.len()),
+        Mode::Leaderless(leaderless) => {
+            let place = |node: &NodeId| Some((*node, sites.get(node)?.datacenter.clone()));
+            let places = voters.iter().filter_map(place).collect();
+            leaderless::are_enough(&leaderless.policy, &places, left)
+        }
+    };
     let survives = |domain: &dyn Fn(NodeId) -> String| {
         voters.iter().all(|voters| {
             voters.iter().all(|lost| {
-                let left = voters.iter().filter(|node| domain(**node) != domain(*lost)).count();
-                left >= majority(voters.len())
+                let stays = |node: &&NodeId| domain(**node) != domain(*lost);
+                goes_on(voters, &voters.iter().filter(stays).copied().collect())
             })
         })
     };
@@ -421,7 +455,7 @@ fn placement_satisfied(facts: &Facts<'_>) -> Finding {
     } else if survives(&|node: NodeId| node.to_string()) {
         "every shard survives the loss of a node, not of a zone or datacenter"
     } else {
-        "no failure is survived: a shard has too few replicas"
+        "no failure is survived: a shard has too few replicas, or its levels ask for all of them"
     };
     finding(State::True, "Satisfied", message)
 }

@@ -17,6 +17,7 @@ pub(super) fn from_difference(
     failovers(before, after, &mut events);
     swaps(before, after, &mut events);
     nodes(before, after, &mut events);
+    weak_quorums(before, after, &mut events);
     match outcome {
         Outcome::Planned { plan, failure: None, .. } => {
             growth(plan, observed, &mut events);
@@ -181,6 +182,21 @@ fn nodes(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events: 
     }
 }
 
+fn weak_quorums(
+    before: &ReplicatedStoreStatus,
+    after: &ReplicatedStoreStatus,
+    events: &mut Vec<Event>,
+) {
+    let weak = |status: &ReplicatedStoreStatus| {
+        let mut conditions = status.conditions.iter();
+        let found = conditions.find(|c| c.type_ == "WeakQuorums" && c.status == "True")?;
+        Some(found.message.clone())
+    };
+    if let Some(why) = weak(after).filter(|_| weak(before).is_none()) {
+        events.push(warning(EventReason::WeakQuorums, why));
+    }
+}
+
 fn growth(plan: &Plan, observed: &Observed, events: &mut Vec<Event>) {
     for set in plan.children.iter().flat_map(|children| &children.stateful_sets) {
         let name = set.metadata.name.clone().unwrap_or_default();
@@ -234,7 +250,9 @@ const fn topology_reason(change: &TopologyChange) -> Option<EventReason> {
         TopologyChange::MoveReplica { .. } => Some(EventReason::ReplicaMoving),
         TopologyChange::Durability { .. }
         | TopologyChange::LogFormat { .. }
-        | TopologyChange::Sessions => Some(EventReason::PolicyChanged),
+        | TopologyChange::Sessions
+        | TopologyChange::Levels { .. }
+        | TopologyChange::Conflicts { .. } => Some(EventReason::PolicyChanged),
         TopologyChange::PreferLeader { .. } | TopologyChange::UpdateZone { .. } => None,
     }
 }

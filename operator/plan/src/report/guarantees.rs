@@ -10,14 +10,14 @@ use quorate_model::{
 
 use super::conditions::{Finding, State, finding};
 use crate::{
-    Next, Plan, WaitingOn,
+    Next, Plan, WaitingOn, leaderless,
     plan::facts::{Facts, shard_groups},
 };
 
 /// Whether every shard has as many in-sync followers as declared and none keeps writes waiting. `None` where no set is
 /// declared.
 pub(super) fn in_sync(facts: &Facts<'_>) -> Option<Finding> {
-    match facts.store.policy().durability {
+    match facts.store.policy()?.durability {
         Durability::SemiSync | Durability::Sync => {}
         Durability::Async | Durability::Quorum => return None,
     }
@@ -61,22 +61,39 @@ pub(super) fn in_sync(facts: &Facts<'_>) -> Option<Finding> {
     })
 }
 
-/// Whether a shard does not keep the declared durability yet.
-pub(super) fn durability_changing(facts: &Facts<'_>) -> Finding {
-    let declared = facts.store.policy().durability;
+/// Whether a shard does not keep the declared durability yet. `None` where there are levels instead.
+pub(super) fn durability_changing(facts: &Facts<'_>) -> Option<Finding> {
+    let declared = facts.store.policy()?.durability;
     if facts.topology.is_none() {
-        return finding(State::Unknown, "Creating", "");
+        return Some(finding(State::Unknown, "Creating", ""));
     }
     let changing = shard_groups(facts).filter(|(_, g)| g.leader.is_some() && !g.keeps(declared));
     let changing: Vec<String> = changing.map(|(shard, _)| shard.to_string()).collect();
     if changing.is_empty() {
-        return finding(State::False, "InForce", "");
+        return Some(finding(State::False, "InForce", ""));
     }
     let message = format!(
         "shards {} are on the way to {declared:?}; until then their writes keep the old rule, too",
         changing.join(", ")
     );
-    finding(State::True, "Changing", message)
+    Some(finding(State::True, "Changing", message))
+}
+
+/// Whether a read can miss an acknowledged write because the two need not meet in any replica. `None` where there are leaders.
+pub(super) fn weak_quorums(facts: &Facts<'_>) -> Option<Finding> {
+    facts.store.leaderless()?;
+    let Some(topology) = facts.topology else {
+        return Some(finding(State::Unknown, "Creating", ""));
+    };
+    Some(match leaderless::weak_shard(topology) {
+        Some(shard) => {
+            let message = format!(
+                "w + r <= n: a read at the store's levels can miss acknowledged writes, for some replicas are enough for a write and others for a read, as in shard {shard}; raise spec.leaderless.read or write to rule it out"
+            );
+            finding(State::True, "NeedNotMeet", message)
+        }
+        None => finding(State::False, "AlwaysMeet", "a read meets every acknowledged write"),
+    })
 }
 
 /// Whether a replica differs from the majority and answers nothing until its rows are replaced.
@@ -86,6 +103,11 @@ pub(super) fn quarantined(facts: &Facts<'_>) -> Finding {
         for replica in node.report.iter().flat_map(|report| &report.replicas) {
             if let Some(why) = &replica.quarantined {
                 each.push(format!("{} on {pod}: {why}", replica.group));
+            }
+        }
+        for replica in node.report.iter().flat_map(|report| &report.shards) {
+            if let Some(why) = &replica.given_up {
+                each.push(format!("shard {} on {pod}: {why}", replica.shard));
             }
         }
     }

@@ -93,6 +93,8 @@ pub enum EventReason {
     Unavailable,
     Invalid,
     PlanRefused,
+    /// Reads can miss acknowledged writes, at the levels in force.
+    WeakQuorums,
 }
 
 impl EventReason {
@@ -125,6 +127,7 @@ impl EventReason {
             Self::Unavailable => "Unavailable",
             Self::Invalid => "Invalid",
             Self::PlanRefused => "PlanRefused",
+            Self::WeakQuorums => "WeakQuorums",
         }
     }
 }
@@ -208,6 +211,7 @@ fn valid(
             headless: names::service_headless(name),
         }),
         durability: shards::in_common(&shards, |shard| shard.durability),
+        quorums: shards::quorums(facts),
         log_format: shards::log_format(facts),
         log_format_held_back: shards::log_format_held_back(facts)
             .map(|why| limited(why, HELD_BACK_LENGTH_MAX)),

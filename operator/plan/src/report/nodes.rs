@@ -75,6 +75,11 @@ fn state(facts: &Facts<'_>, pod: &PodFacts<'_>, id: Option<NodeId>) -> (NodeStat
         let why = replica.quarantined.as_ref()?;
         Some(format!("{}: {why}", replica.group))
     });
+    let given_up = || {
+        let mut shards = report.shards.iter();
+        shards.find_map(|one| Some(format!("shard-{}: {}", one.shard, one.given_up.as_ref()?)))
+    };
+    let differing = differing.or_else(given_up);
     if differing.is_some() {
         return (NodeState::Quarantined, differing);
     }
@@ -88,9 +93,13 @@ fn state(facts: &Facts<'_>, pod: &PodFacts<'_>, id: Option<NodeId>) -> (NodeStat
     (NodeState::CaughtUp, None)
 }
 
-/// Groups whose leader sees the node behind. Learners of the meta group do not count: nothing waits for them.
+/// Groups whose leader sees the node behind, and shards without a leader of which it says so itself. Learners of the meta group do
+/// not count: nothing waits for them.
 fn groups_behind(facts: &Facts<'_>, node: NodeId) -> Vec<String> {
     let groups = facts.groups.iter().filter(|(group, state)| {
+        if let Some(owners) = &state.owners {
+            return owners.filling().contains(&node);
+        }
         let Some((_, leader)) = state.leader else { return false };
         let voter = leader.voters.contains(&node);
         let learner = leader.learners.contains(&node) && **group != GroupId::Meta;

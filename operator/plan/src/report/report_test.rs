@@ -1,7 +1,7 @@
 //! What users are told, beyond what whole lives in `simulation` assert.
 
 use quorate_api::{NodeState, Phase, ShardHealth};
-use quorate_model::ShardId;
+use quorate_model::{Level, Mode, ShardId};
 
 use super::{EventReason, Outcome, Report, report};
 use crate::{
@@ -96,6 +96,25 @@ fn an_invalid_spec_is_told_once_and_the_store_stays_described() {
     let second = report(&bad, &again, Outcome::Invalid { errors: &errors });
     assert_eq!(second.status, first.status);
     assert_eq!(second.events, vec![]);
+}
+
+#[test]
+fn weak_quorums_are_told_once_when_they_are_in_force() {
+    let mut world = World::settled_leaderless(26, 3);
+    let mut observed = world.observe();
+    for reported in observed.reports.values_mut() {
+        let crate::Reported::Known { report, .. } = reported else { continue };
+        if let Some(Mode::Leaderless(leaderless)) =
+            report.topology.as_mut().map(|topology| &mut topology.mode)
+        {
+            leaderless.policy.read = Level::Count(1);
+        }
+    }
+    let first = told(&world, &observed);
+    assert_eq!(condition(&first, "WeakQuorums").0, "True");
+    assert!(first.events.iter().any(|event| event.reason == EventReason::WeakQuorums));
+    let again = told(&world, &Observed { status: first.status.clone(), ..observed });
+    assert!(again.events.iter().all(|event| event.reason != EventReason::WeakQuorums));
 }
 
 #[test]

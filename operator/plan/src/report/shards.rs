@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::{LogFormat, ShardHealth, ShardStatus};
-use quorate_model::{GroupId, ShardId, majority};
+use quorate_model::{GroupId, LeaderlessPolicy, NodeId, ShardId, majority};
 
 use crate::plan::{
     facts::{Facts, GroupFacts, Seen, shard_groups},
+    owners::Service,
     roles::{Leadership, leaderships},
 };
 use crate::policy;
@@ -28,13 +29,18 @@ fn status(
     leaderships: &BTreeMap<ShardId, Leadership>,
 ) -> ShardStatus {
     let leadership = &leaderships[&shard];
-    let voters = group.voters().unwrap_or(&group.wanted);
+    let voters = match &group.owners {
+        Some(_) => &group.wanted,
+        None => group.voters().unwrap_or(&group.wanted),
+    };
+    let named = |nodes: &BTreeSet<NodeId>| facts.pod_names(nodes).into_iter().collect();
+    let leaves = || group.superfluous(GroupId::Shard(shard));
     ShardStatus {
         shard: i32::from(shard.0),
         health: health(shard, group, leadership),
         leader: leadership.pod.clone(),
         term: i64::try_from(leadership.term.0).unwrap_or(i64::MAX),
-        voters: facts.pod_names(voters).into_iter().collect(),
+        voters: named(voters),
         durability: group.durability().map(policy::declared),
         in_sync: group
             .leader
@@ -42,6 +48,8 @@ fn status(
             .unwrap_or_default()
             .into_iter()
             .collect(),
+        filling: group.owners.as_ref().map(|o| named(&o.filling())).unwrap_or_default(),
+        leaving: group.owners.as_ref().map(|_| named(&leaves())).unwrap_or_default(),
     }
 }
 
@@ -81,7 +89,24 @@ pub(super) fn log_format_held_back<'a>(facts: &Facts<'a>) -> Option<&'a str> {
     })
 }
 
+/// The levels that a store without leaders keeps, and over how many replicas.
+pub(super) fn quorums(facts: &Facts<'_>) -> Option<String> {
+    let topology = facts.topology?;
+    let LeaderlessPolicy { read, write, conflicts: _ } = &topology.mode.leaderless()?.policy;
+    let replicas = topology.shards.iter().map(|shard| shard.voters.len()).min().unwrap_or(0);
+    Some(format!("w={write} r={read} n={replicas}"))
+}
+
 fn health(shard: ShardId, group: &GroupFacts<'_>, leadership: &Leadership) -> ShardHealth {
+    if let Some(owners) = &group.owners {
+        return match owners.service() {
+            Service::NotServed => ShardHealth::Unavailable,
+            Service::Unknown => ShardHealth::Unknown,
+            Service::Served if !group.is_settled(GroupId::Shard(shard)) => ShardHealth::Moving,
+            Service::Served if !group.lagging().is_empty() => ShardHealth::Degraded,
+            Service::Served => ShardHealth::Healthy,
+        };
+    }
     let current = group.leader.filter(|(_, report)| report.term >= leadership.term);
     let Some((_, leader)) = current else {
         let silent = group.wanted.iter().filter(|node| !group.replicas.contains_key(node)).count();

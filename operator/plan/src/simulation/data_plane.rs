@@ -19,6 +19,12 @@ impl World {
         let alive = self.alive();
         for group in self.groups.keys().copied().collect::<Vec<_>>() {
             let mut state = self.groups[&group].clone();
+            if let (GroupId::Shard(shard), true) = (group, topology.mode.leaderless().is_some()) {
+                let meta_is_led = self.groups[&GroupId::Meta].leader.is_some();
+                self.own(shard, &mut state, &alive, meta_is_led);
+                self.groups.insert(group, state);
+                continue;
+            }
             self.elect(&mut state, &alive);
             if state.leader.is_some() {
                 self.catch_up(&mut state, &alive);
@@ -40,6 +46,8 @@ impl World {
             }
             self.groups.insert(group, state);
         }
+        // A shard's step may have moved the epoch on.
+        let topology = self.topology.clone().unwrap_or(topology);
         self.spread_views(&topology, &alive);
     }
 
@@ -135,6 +143,9 @@ impl World {
                 self.volumes.get_mut(&claim).unwrap().topology = Some(topology.clone());
             }
             for (group, state) in self.groups.clone() {
+                if group != GroupId::Meta && topology.mode.leaderless().is_some() {
+                    continue;
+                }
                 let part = state.voters.contains(&node) || state.learners.contains(&node);
                 if state.leader != Some(node) && self.random.percent(20) {
                     continue;
@@ -195,6 +206,7 @@ impl World {
             corrupt: volume.corrupt.then(|| "bad record".to_owned()),
             rollbacks: Vec::new(),
             engine_format: if has_engine_2(&self.objects.pods[pod]) { 2 } else { 1 },
+            shards: self.shards_of(volume),
         }
     }
 

@@ -6,10 +6,13 @@
 
 mod data_plane;
 mod kubernetes;
+mod leaderless;
+mod leaderless_test;
 mod random;
 mod reconcile;
 mod scenario_test;
 mod world;
 
 use random::Random;
+use scenario_test::lives;
 pub(crate) use world::World;

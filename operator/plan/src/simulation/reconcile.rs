@@ -163,7 +163,7 @@ impl World {
                 let current = self.topology.as_ref().unwrap().epoch == request.expected;
                 if reached && led && current {
                     request.topology.validate().unwrap();
-                    self.topology = Some(request.topology.clone());
+                    self.topology = self.agreed(&request.topology).or(self.topology.take());
                 }
             }
             Action::RestartPod { pod, uid, .. } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate_api::LogFormat::{Logical, Wal};
 use quorate_api::{Phase, ReclaimPolicy, labels};
-use quorate_model::{GroupId, NodeId, ShardId};
+use quorate_model::{GroupId, NodeId, Policy, ShardId};
 use serde_json::json;
 
 use super::World;
@@ -14,7 +14,7 @@ use crate::{Next, Plan, fixtures::three_datacenters, names, plan};
 const ROUNDS_MAX: usize = 3_000;
 
 impl World {
-    fn tick(&mut self) -> Option<Next> {
+    pub(super) fn tick(&mut self) -> Option<Next> {
         self.clock += 5;
         self.kubernetes();
         self.data_plane();
@@ -25,14 +25,14 @@ impl World {
     }
 
     /// As `tick`, while no kubelet restarts anything.
-    fn tick_without_kubernetes(&mut self) {
+    pub(super) fn tick_without_kubernetes(&mut self) {
         self.clock += 5;
         self.data_plane();
         self.reconcile();
     }
 
     /// Runs the world, undisturbed, until it is as asked for and nothing is written any more.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         (self.silence, self.crashes) = (0, 0);
         let mut quiet = 0;
         let mut last = None;
@@ -68,12 +68,9 @@ impl World {
             assert_eq!(datacenters.len(), store.replicas().min(store.datacenters.len()));
         }
         assert_eq!(self.groups[&GroupId::Meta].voters, topology.meta_voters);
-        assert_eq!(&topology.policy, store.policy(), "what is declared is what the nodes have");
-        for (group, state) in &self.groups {
-            let shard = *group != GroupId::Meta;
-            let (kept, declared) = (&state.acknowledgement, store.policy().durability);
-            let settled = kept.settled || declared == quorate_model::Durability::Quorum;
-            assert!(!shard || (kept.durability == declared && settled), "{group}");
+        match store.policy() {
+            Some(policy) => self.assert_led_as_asked_for(policy),
+            None => self.assert_owned_as_asked_for(),
         }
         for pod in self.objects.pods.values() {
             let image = pod.spec.as_ref().unwrap().containers[0].image.as_ref();
@@ -81,10 +78,22 @@ impl World {
             let name = pod.metadata.name.as_ref().unwrap();
             let node = self.running[name];
             let hosts = topology.shards.iter().any(|shard| shard.voters.contains(&node));
-            assert_eq!(pod.metadata.labels.as_ref().unwrap().contains_key(labels::ROLE), hosts);
+            let labelled = pod.metadata.labels.as_ref().unwrap().contains_key(labels::ROLE);
+            assert_eq!(labelled, hosts && store.single_leader().is_some());
         }
         assert_eq!(self.status.phase, Some(Phase::Ready), "{:?}", self.status);
         assert!(self.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
+    }
+
+    fn assert_led_as_asked_for(&self, policy: &Policy) {
+        let topology = self.topology.as_ref().unwrap();
+        assert_eq!(topology.policy, *policy, "what is declared is what the nodes have");
+        for (group, state) in &self.groups {
+            let shard = *group != GroupId::Meta;
+            let (kept, declared) = (&state.acknowledgement, policy.durability);
+            let settled = kept.settled || declared == quorate_model::Durability::Quorum;
+            assert!(!shard || (kept.durability == declared && settled), "{group}");
+        }
     }
 
     pub(crate) fn node_of(&self, pod: &str) -> NodeId {
@@ -502,7 +511,7 @@ fn random_lives_settle_and_lose_nothing() {
     }
 }
 
-fn lives(default: u64) -> u64 {
+pub(super) fn lives(default: u64) -> u64 {
     std::env::var("QUORATE_PLAN_LIVES").map_or(default, |count| count.parse().unwrap())
 }
 

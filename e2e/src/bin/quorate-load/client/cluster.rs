@@ -1,4 +1,4 @@
-//! The cluster client that all writers and readers share, and another one when it has locked itself up.
+//! A client in cluster mode, and another one when it has locked itself up.
 //!
 //! redis-rs 1.8 now and then sends nothing any more after a node's connection broke: a future that reconnects waits in the
 //! queue of a lock while only the refresh of slots, which wants that lock, is polled. Its sockets stand idle and every
@@ -12,8 +12,8 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use tokio::sync::RwLock;
 
-/// What redis-rs does when nothing is said: longer, and its own search for a cut-off leader takes many times as long.
-pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+use super::RESPONSE_TIMEOUT;
+
 /// Longer than any failover: with so little to do, a client that is alive has heard from some node by then.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -27,7 +27,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) async fn connect(nodes: Vec<String>) -> RedisResult<Self> {
+    pub(super) async fn connect(nodes: Vec<String>) -> RedisResult<Self> {
         let client = ClusterClientBuilder::new(nodes)
             .connection_timeout(Duration::from_millis(500))
             .response_timeout(RESPONSE_TIMEOUT)
@@ -40,17 +40,17 @@ impl Client {
         Ok(Self { client, connection, began: Instant::now(), heard_ms, replaced })
     }
 
-    pub(crate) async fn connection(&self) -> ClusterConnection {
+    pub(super) async fn connection(&self) -> ClusterConnection {
         self.connection.read().await.clone()
     }
 
     /// Some node answered.
-    pub(crate) fn heard(&self) {
+    pub(super) fn heard(&self) {
         self.heard_ms.fetch_max(self.elapsed_ms(), Ordering::Relaxed);
     }
 
     /// A request failed: another client is made when no node has answered any for long.
-    pub(crate) async fn failed(&self) {
+    pub(super) async fn failed(&self) {
         if !self.is_silent() {
             return;
         }
@@ -66,7 +66,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn replaced(&self) -> u64 {
+    pub(super) fn replaced(&self) -> u64 {
         self.replaced.load(Ordering::Relaxed)
     }
 

@@ -1,0 +1,120 @@
+//! What only a store of mode `Leaderless` has: how many replicas answer a read or a write, and what becomes of concurrent writes.
+//!
+//! All of it can be changed on a running store (`docs/leaderless.md`).
+
+#![expect(unreachable_pub, reason = "the schema derive repeats each struct inside a function")]
+
+use std::borrow::Cow;
+
+use kube::KubeSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// How a plain GET and SET treat concurrent values of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Conflicts {
+    /// The highest write id wins; the others are discarded, and counted.
+    #[default]
+    LastWriterWins,
+    /// All values are kept and read as one, joined in order.
+    Merge,
+    /// All values are kept; GET of several is an error that names VGET.
+    Siblings,
+}
+
+/// How many replicas must answer: a number, or ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM. Held and written as the
+/// string.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Level(pub String);
+
+/// What only a store of mode `Leaderless` has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!string(self.write).matches('^[0-9]+$') || int(string(self.write)) <= self.replicas")
+    .message("spec.leaderless.write is above spec.leaderless.replicas, and no write could ever be acknowledged: lower it or raise replicas")
+    .field_path(".write"))]
+#[x_kube(validation = Rule::new("!string(self.read).matches('^[0-9]+$') || int(string(self.read)) <= self.replicas")
+    .message("spec.leaderless.read is above spec.leaderless.replicas, and no read could ever be answered: lower it or raise replicas")
+    .field_path(".read"))]
+pub struct LeaderlessSpec {
+    /// How many replicas each shard has (n), each on a node of its own.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 1, max = 7))]
+    pub replicas: i32,
+    /// How many of them must answer a read (r), unless the connection asks for something else with QUORUM.
+    #[serde(default)]
+    pub read: Level,
+    /// How many of them must hold a write durably before it is acknowledged (w), unless the connection asks for something else.
+    #[serde(default)]
+    pub write: Level,
+    /// What becomes of values that were written without knowing of each other.
+    #[serde(default)]
+    pub conflicts: Conflicts,
+    /// Consent to read and write levels that need not meet in any replica (w + r <= n): a read may then miss acknowledged writes.
+    #[serde(default)]
+    pub allow_weak_quorums: bool,
+}
+
+impl Default for LeaderlessSpec {
+    fn default() -> Self {
+        Self {
+            replicas: default_replicas(),
+            read: Level::default(),
+            write: Level::default(),
+            conflicts: Conflicts::default(),
+            allow_weak_quorums: false,
+        }
+    }
+}
+
+const fn default_replicas() -> i32 {
+    3
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self("QUORUM".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Level;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a level such as QUORUM or 2")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Level, E> {
+                Ok(Level(text.to_owned()))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Level, E> {
+                Ok(Level(number.to_string()))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Level, E> {
+                Ok(Level(number.to_string()))
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Level {
+    fn schema_name() -> Cow<'static, str> {
+        "Level".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": "^(ONE|QUORUM|ALL|LOCAL_ONE|LOCAL_QUORUM|EACH_QUORUM|[1-7])$",
+            "minimum": 1,
+            "maximum": 7,
+            "maxLength": 12,
+        })
+    }
+}

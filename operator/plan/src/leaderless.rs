@@ -1,0 +1,159 @@
+//! From what the resource declares of a leaderless store to the policy that the topology carries, and what its levels promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_api::{Conflicts, LeaderlessSpec, ReplicatedStoreSpec};
+use quorate_model::{
+    ConflictPolicy, Datacenter, LeaderlessPolicy, Level, NodeId, ShardId, Topology, majority,
+};
+
+use crate::SpecError;
+
+/// # Errors
+/// The first thing that is wrong, as a sentence for users.
+pub(crate) fn of(
+    spec: &ReplicatedStoreSpec,
+    declared: &LeaderlessSpec,
+) -> Result<LeaderlessPolicy, SpecError> {
+    let n = usize::try_from(declared.replicas).unwrap_or(0);
+    let read = level("spec.leaderless.read", &declared.read.0, n)?;
+    let write = level("spec.leaderless.write", &declared.write.0, n)?;
+    let one_datacenter = spec.datacenters.len() == 1;
+    if !declared.allow_weak_quorums && !always_meet(write, read, n, one_datacenter) {
+        return Err(SpecError::WeakQuorums { write, read, replicas: declared.replicas });
+    }
+    let conflicts = match declared.conflicts {
+        Conflicts::LastWriterWins => ConflictPolicy::LastWriterWins,
+        Conflicts::Merge => ConflictPolicy::Merge,
+        Conflicts::Siblings => ConflictPolicy::Siblings,
+    };
+    Ok(LeaderlessPolicy { read, write, conflicts })
+}
+
+fn level(field: &'static str, text: &str, n: usize) -> Result<Level, SpecError> {
+    let level = text.parse().map_err(|source| SpecError::Level { field, source })?;
+    match level {
+        Level::Count(count) if usize::from(count) > n => {
+            Err(SpecError::LevelAboveReplicas { field, count, replicas: n })
+        }
+        Level::Count(_)
+        | Level::Quorum
+        | Level::All
+        | Level::LocalOne
+        | Level::LocalQuorum
+        | Level::EachQuorum => Ok(level),
+    }
+}
+
+/// As the schema's rule has it, before anything is placed: w + r > n, where what is local to one of several datacenters counts as one.
+fn always_meet(write: Level, read: Level, n: usize, one_datacenter: bool) -> bool {
+    let of_each = |level| match level {
+        Level::Quorum | Level::LocalQuorum | Level::EachQuorum | Level::All => true,
+        Level::Count(_) | Level::LocalOne => false,
+    };
+    if [write, read].contains(&Level::EachQuorum) && of_each(write) && of_each(read) {
+        return true;
+    }
+    let count = |level| match level {
+        Level::Count(count) => usize::from(count),
+        Level::Quorum | Level::EachQuorum => majority(n),
+        Level::LocalQuorum if one_datacenter => majority(n),
+        Level::LocalOne | Level::LocalQuorum => 1,
+        Level::All => n,
+    };
+    count(write) + count(read) > n
+}
+
+/// The first shard of which a read can miss an acknowledged write, for the two need not meet in any replica as it is placed.
+pub(crate) fn weak_shard(topology: &Topology) -> Option<ShardId> {
+    let policy = &topology.mode.leaderless()?.policy;
+    let mut placements = topology.placements();
+    let weak = placements.find(|(_, placement)| {
+        let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
+        let places: BTreeMap<NodeId, Datacenter> =
+            placement.voters.iter().filter_map(place).collect();
+        can_miss(policy, &places)
+    });
+    weak.map(|(shard, _)| shard)
+}
+
+/// Whether `left` of these replicas still answer reads and take writes of clients in some datacenter.
+pub(crate) fn are_enough(
+    policy: &LeaderlessPolicy,
+    places: &BTreeMap<NodeId, Datacenter>,
+    left: &BTreeSet<NodeId>,
+) -> bool {
+    let datacenters: BTreeSet<&Datacenter> = places.values().collect();
+    datacenters.into_iter().any(|local| {
+        [policy.read, policy.write].iter().all(|level| level.need(places, local).is_met(left))
+    })
+}
+
+/// Whether some replicas are enough for a write and all of the others for a read, wherever the two are coordinated.
+fn can_miss(policy: &LeaderlessPolicy, places: &BTreeMap<NodeId, Datacenter>) -> bool {
+    let nodes: Vec<NodeId> = places.keys().copied().collect();
+    let datacenters: BTreeSet<&Datacenter> = places.values().collect();
+    let met = |level: Level, by: &BTreeSet<NodeId>| {
+        datacenters.iter().any(|local| level.need(places, local).is_met(by))
+    };
+    // At most seven replicas: every way to split them is tried.
+    (0_u32..1 << nodes.len()).any(|split| {
+        let (written, rest): (Vec<_>, Vec<_>) =
+            nodes.iter().enumerate().partition(|(at, _)| split & (1 << at) != 0);
+        let ids = |part: Vec<(usize, &NodeId)>| part.into_iter().map(|(_, node)| *node).collect();
+        met(policy.write, &ids(written)) && met(policy.read, &ids(rest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(spread: &[u128]) -> BTreeMap<NodeId, Datacenter> {
+        let datacenter = |at: usize| Datacenter::new(format!("dc-{at}")).unwrap();
+        let each = spread.iter().enumerate();
+        each.flat_map(|(at, count)| {
+            (0..*count).map(move |one| (NodeId(one + 10 * at as u128), datacenter(at)))
+        })
+        .collect()
+    }
+
+    fn misses(write: &str, read: &str, spread: &[u128]) -> bool {
+        let policy = LeaderlessPolicy {
+            write: write.parse().unwrap(),
+            read: read.parse().unwrap(),
+            conflicts: ConflictPolicy::default(),
+        };
+        can_miss(&policy, &places(spread))
+    }
+
+    #[test]
+    fn reads_miss_writes_where_the_two_need_not_meet() {
+        for (write, read, spread, missed) in [
+            ("QUORUM", "QUORUM", &[3][..], false),
+            ("2", "1", &[3], true),
+            ("ALL", "ONE", &[3], false),
+            ("LOCAL_QUORUM", "LOCAL_QUORUM", &[3], false),
+            ("LOCAL_QUORUM", "LOCAL_QUORUM", &[3, 3], true),
+            ("EACH_QUORUM", "LOCAL_QUORUM", &[3, 3], false),
+            ("EACH_QUORUM", "LOCAL_ONE", &[3, 3], true),
+            ("EACH_QUORUM", "QUORUM", &[2, 2, 1], false),
+        ] {
+            assert_eq!(misses(write, read, spread), missed, "{write} {read} {spread:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_rule_lets_through_never_misses() {
+        let levels = ["ONE", "2", "3", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM"];
+        for spread in [&[3][..], &[1, 1, 1], &[2, 1]] {
+            for write in levels {
+                for read in levels {
+                    let (w, r) = (write.parse().unwrap(), read.parse().unwrap());
+                    let meet = always_meet(w, r, 3, spread.len() == 1);
+                    assert!(!meet || !misses(write, read, spread), "{write} {read} {spread:?}");
+                }
+            }
+        }
+    }
+}
