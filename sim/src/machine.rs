@@ -9,7 +9,7 @@ use quorate_model::{
     Topology, WallTime,
 };
 use quorate_replication::causal::Cell;
-use quorate_replication::leaderless::{self, CellKey, Standing};
+use quorate_replication::leaderless::{self, CellKey, Mark, Standing};
 use quorate_replication::single_leader::Replica;
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model;
@@ -247,6 +247,12 @@ impl Machine {
         let mut shards = status.shards.iter();
         status.damaged.is_some()
             || shards.any(|one| GroupId::Shard(one.shard) == group && one.given_up.is_some())
+    }
+
+    /// How far the replica of a shard without a leader is with steps and rounds.
+    pub(crate) fn mark(&self, group: GroupId) -> Option<Mark> {
+        let GroupId::Shard(shard) = group else { return None };
+        self.host.as_ref()?.shard(shard).map(leaderless::Replica::mark)
     }
 
     /// Whether no replica here may take a write of that time.

@@ -36,11 +36,11 @@ const LEADERLESS: &[Listed] = &[
     (Bug::CountFilling, "count-filling", Found(&["told_cells", "versions", "sums"])),
     (Bug::HashKeysOnly, "hash-keys-only", Found(&["cell_convergence"])),
     (Bug::CountNewAlone, "count-new-alone", Found(&["versions", "sums"])),
-    (Bug::ServeEarlierStep, "serve-earlier-step", Found(&["versions", "sums"])),
+    (Bug::ServeEarlierStep, "serve-earlier-step", Found(&["steps"])),
     (Bug::CompareEarlierStep, "compare-earlier-step", Found(&["versions", "sums"])),
-    (Bug::StepAtOnce, "step-at-once", Found(&["versions", "sums"])),
+    (Bug::StepAtOnce, "step-at-once", Found(&["steps"])),
     (Bug::DropEarly, "drop-early", Found(&["versions", "sums"])),
-    (Bug::TakeEarlierRound, "take-earlier-round", Found(&["versions", "sums"])),
+    (Bug::TakeEarlierRound, "take-earlier-round", Found(&["steps"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

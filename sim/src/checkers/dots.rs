@@ -54,7 +54,7 @@ impl Dots {
             // What it passes on from a read it has perhaps not taken itself.
             let own = machine.cell(group, key).filter(|own| own.knows(cell));
             let own = own.filter(|_| machine.last_writer_wins());
-            let newest = own.iter().flat_map(Cell::siblings).map(|sibling| sibling.at).max();
+            let newest = own.and(cell.siblings().iter().map(|sibling| sibling.at).max());
             if let Some(newest) = newest.max(told) {
                 self.told.insert(process, newest);
             }
@@ -96,7 +96,7 @@ impl Dots {
 }
 
 /// Cells that come with their keys.
-fn named_cells(message: &Message) -> &[(CellKey, Cell)] {
+pub(super) fn named_cells(message: &Message) -> &[(CellKey, Cell)] {
     if let Message::Store { cells, .. } | Message::Different { cells, .. } = message {
         cells
     } else {
@@ -104,7 +104,7 @@ fn named_cells(message: &Message) -> &[(CellKey, Cell)] {
     }
 }
 
-fn holds(machine: &Machine, group: GroupId, key: &CellKey, dot: Dot) -> bool {
+pub(super) fn holds(machine: &Machine, group: GroupId, key: &CellKey, dot: Dot) -> bool {
     let cell = machine.cell(group, key);
     cell.is_some_and(|cell| cell.siblings().iter().any(|sibling| sibling.dot == dot))
 }

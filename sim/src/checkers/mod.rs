@@ -42,6 +42,7 @@ pub(crate) mod requests;
 pub(crate) mod snapshots;
 pub(crate) mod staleness;
 pub(crate) mod state_machine_safety;
+pub(crate) mod steps;
 pub(crate) mod stickiness;
 pub(crate) mod sums;
 pub(crate) mod told_cells;
@@ -123,6 +124,7 @@ pub(crate) struct Checkers {
     pub(crate) beats: beats::Beats,
     dots: dots::Dots,
     told_cells: told_cells::ToldCells,
+    pub(crate) steps: steps::Steps,
 }
 
 impl Default for Checkers {
@@ -160,6 +162,7 @@ impl Default for Checkers {
             beats: beats::Beats::default(),
             dots: dots::Dots::default(),
             told_cells: told_cells::ToldCells::default(),
+            steps: steps::Steps::default(),
         }
     }
 }
@@ -179,6 +182,7 @@ impl Checkers {
         }
         if let PeerMessage::Leaderless { message, .. } = message {
             self.dots.sent(machine, group, message).by("dots")?;
+            self.steps.sent(machine, to, group, message).by("steps")?;
             return self.told_cells.sent(machine, to, group, message).by("told_cells");
         }
         // A replica that is being destroyed may have sent its last word in the same step.
@@ -203,7 +207,8 @@ impl Checkers {
         if let PeerMessage::Beat(_) = message {
             return self.beats.arrives(machine);
         }
-        if let PeerMessage::Leaderless { message, .. } = message {
+        if let PeerMessage::Leaderless { mark, message } = message {
+            self.steps.arrives(machine, from, group, *mark, message);
             self.dots.arrives(now, machine, group, message);
             return self.told_cells.arrives(machine, from, group, message);
         }
@@ -235,6 +240,7 @@ impl Checkers {
             return Ok(());
         }
         if let PeerMessage::Leaderless { .. } = message {
+            self.steps.delivered(machine, group).by("steps")?;
             return self.dots.delivered(machine, group).by("dots");
         }
         let (Some(at), Some(term_before)) = (sight(now, machine, group), term_before) else {

@@ -122,7 +122,7 @@ pub(crate) struct Cluster {
 
 /// How many events pass between two comparisons of all logs.
 const LOGS_COMPARED_EVERY: u64 = 256;
-const TRACE_MAX: usize = 20_000;
+const TRACE_MAX: usize = 10_000;
 
 impl Cluster {
     pub(crate) fn new(kind: Kind, seed: u64, traced: bool) -> Self {

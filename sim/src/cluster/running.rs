@@ -40,11 +40,15 @@ impl Cluster {
                 Output::Reply { id, reply } => self.reply(machine, id, reply)?,
                 Output::Topology(topology) => {
                     self.mark(|| {
-                        format!("{machine:?} epoch {} {:?}", topology.epoch, topology.policy)
+                        format!(
+                            "{machine:?} epoch {} {:?} {:?} {:?}",
+                            topology.epoch, topology.mode, topology.policy, topology.shards
+                        )
                     });
                     let incarnation = self.machines[machine.0].incarnation;
                     let adopted = self.checkers.topology.adopted(from, incarnation, &topology);
                     adopted.by("topology")?;
+                    self.checkers.steps.adopted(from, &topology).by("steps")?;
                 }
                 Output::SaveRollback { number, rollback } => {
                     let incarnation = self.machines[machine.0].incarnation;

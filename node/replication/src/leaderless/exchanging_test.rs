@@ -27,11 +27,14 @@ impl Pair {
     fn new(cells: [BTreeMap<CellKey, Cell>; 2], standings: [Standing; 2]) -> Self {
         let cells = cells.map(Applied);
         let replica = |at: usize| {
-            let (span, seed) = (Span { from: Place(0), to: Place(1 << 40) }, at as u64);
-            let settings = Settings::default();
-            let collected = Collected::default();
-            let (standing, now) = (standings[at], Time::ZERO);
-            Replica::new(id(at), settings, span, seed, standing, collected, now, &cells[at])
+            let start = Start {
+                id: id(at),
+                span: Span { from: Place(0), to: Place(1 << 40) },
+                seed: at as u64,
+                standing: standings[at],
+                collected: Collected::default(),
+            };
+            Replica::new(start, Settings::default(), Time::ZERO, &cells[at])
         };
         let replicas = [replica(0), replica(1)];
         let mut pair = Self { now: Time::ZERO, replicas, cells };

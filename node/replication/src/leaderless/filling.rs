@@ -104,7 +104,7 @@ impl Kernel {
     pub(super) fn lacks(&self, node: NodeId) -> bool {
         let from = self.owners.read_from().contains_key(&node);
         let wanted = from || self.owners.leaving().any(|leaving| leaving == node);
-        wanted && !self.filling.has(node, self.persisted)
+        wanted && !self.owners.lost.contains(&node) && !self.filling.has(node, self.persisted)
     }
 
     fn has_enough(&self) -> bool {

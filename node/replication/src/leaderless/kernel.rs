@@ -15,7 +15,7 @@ use super::owners::{Needs, Owners};
 use super::unsynced::{Batch, Replaced, Unsynced};
 use super::{
     CellKey, Cells, Collected, Counts, HashTree, Mark, Message, Output, PersistId, Refused,
-    RequestId, Settings, Span, Standing,
+    RequestId, Settings, Span, Start,
 };
 use crate::causal::Cell;
 use crate::random::Random;
@@ -67,15 +67,8 @@ pub(super) struct Draft<'a> {
 }
 
 impl Kernel {
-    pub(super) fn new(
-        id: NodeId,
-        settings: Settings,
-        span: Span,
-        seed: u64,
-        standing: Standing,
-        collected: Collected,
-        now: Time,
-    ) -> Self {
+    pub(super) fn new(start: Start, settings: Settings, now: Time) -> Self {
+        let Start { id, span, seed, standing, collected } = start;
         let mut clock = HybridClock::default();
         clock.pass(collected.newest);
         let mut random = Random::new(seed);
@@ -142,6 +135,8 @@ impl Kernel {
         if moved {
             self.compare_again();
         }
+        // Less may be needed than before.
+        self.fill();
         moved
     }
 
@@ -383,7 +378,8 @@ impl Kernel {
         self.outputs.push_back(Output::Send { to, mark, message });
     }
 
-    const fn now_at(&self) -> Mark {
+    /// What goes with every message.
+    pub(super) const fn now_at(&self) -> Mark {
         Mark { since: self.owners.since, round: self.round, closed: self.collected.barrier }
     }
 

@@ -47,6 +47,6 @@ pub use message::Mark;
 pub use message::{Found, Message};
 pub use output::{Counts, Output, PersistId, Refused};
 pub use owners::{Owners, Report};
-pub use replica::Replica;
+pub use replica::{Replica, Start};
 pub use settings::Settings;
 pub use tree::{HashTree, LEAF_BITS_MAX, NodeAt};

@@ -9,7 +9,7 @@ use quorate_model::{
 
 use super::{
     Asked, CellKey, Cells, Collected, Found, Input, Mark, Message, Output, Owners, PersistId,
-    Place, ReadRepair, Refused, Replica, RequestId, Settings, Span, Standing,
+    Place, ReadRepair, Refused, Replica, RequestId, Settings, Span, Standing, Start,
 };
 use crate::causal::{Cell, CellDigest, Change, Content};
 
@@ -49,8 +49,9 @@ fn cell(actor: u64) -> Cell {
 fn replica(applied: &Applied) -> Replica {
     let settings = Settings { range_cells_max: 3, ..Settings::default() };
     let span = Span { from: Place(0), to: Place(1 << 40) };
-    let (whole, collected) = (Standing::Whole, Collected::default());
-    let mut replica = Replica::new(HERE, settings, span, 7, whole, collected, Time::ZERO, applied);
+    let (standing, collected) = (Standing::Whole, Collected::default());
+    let start = Start { id: HERE, span, seed: 7, standing, collected };
+    let mut replica = Replica::new(start, settings, Time::ZERO, applied);
     let dc = Datacenter::new("dc").unwrap();
     let nodes = (1..=3).map(|node| (NodeId(node), dc.clone())).collect();
     let owners = Owners { nodes, ..Owners::default() };

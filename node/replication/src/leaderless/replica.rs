@@ -17,6 +17,17 @@ use super::{
 };
 use crate::causal::Cell;
 
+/// What is known of a replica when it begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    pub id: NodeId,
+    pub span: Span,
+    /// No two starts of any replica ever have the same (INV-90).
+    pub seed: u64,
+    pub standing: Standing,
+    pub collected: Collected,
+}
+
 /// See the contract in [`super`].
 #[derive(Debug)]
 pub struct Replica {
@@ -57,20 +68,11 @@ pub(super) enum Progress {
 }
 
 impl Replica {
-    /// A replica as it was left: with the cells that were durable, and as another actor, for what it told before it stopped and
-    /// did not make durable it does not know. INV-90: no two starts of any replica ever have the same `seed`.
+    /// A replica as it was left, with the cells that were durable, and as another actor: of what it told before it stopped and did not
+    /// make durable it does not know (INV-90).
     #[must_use]
-    pub fn new(
-        id: NodeId,
-        settings: Settings,
-        span: Span,
-        seed: u64,
-        standing: Standing,
-        collected: Collected,
-        now: Time,
-        cells: &dyn Cells,
-    ) -> Self {
-        let mut kernel = Kernel::new(id, settings, span, seed, standing, collected, now);
+    pub fn new(start: Start, settings: Settings, now: Time, cells: &dyn Cells) -> Self {
+        let mut kernel = Kernel::new(start, settings, now);
         kernel.plant(cells);
         let exchanging = Exchanging::new(&mut kernel);
         let collecting = Collecting::new(&mut kernel);
@@ -174,6 +176,12 @@ impl Replica {
     #[must_use]
     pub const fn standing(&self) -> Standing {
         self.kernel.filling.standing
+    }
+
+    /// How far this replica is with steps and rounds.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        self.kernel.now_at()
     }
 
     #[must_use]

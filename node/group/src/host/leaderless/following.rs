@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use quorate_model::{Epoch, GroupId, LogIndex, NodeId, ShardId, Topology};
-use quorate_replication::leaderless::{Input, Owners, Replica, Span, Standing};
+use quorate_replication::leaderless::{Input, Owners, Replica, Span, Standing, Start};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
@@ -150,14 +150,16 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             self.shards.beginning.insert(shard, standing);
             return;
         };
-        let (id, now) = (self.shared.node(), self.shared.now);
-        let seed = self.shared.nonce();
+        let start = Start {
+            id: self.shared.node(),
+            span: Span::of(topology.slots(shard)),
+            seed: self.shared.nonce(),
+            standing: if standing.whole { Standing::Whole } else { Standing::Filling },
+            collected: standing.collected,
+        };
         let settings = self.shared.settings.leaderless.clone();
-        let whole = if standing.whole { Standing::Whole } else { Standing::Filling };
-        let span = Span::of(topology.slots(shard));
         let cells = Applied::new(&self.shared.state, standing.prefix(shard));
-        let replica =
-            Replica::new(id, settings, span, seed, whole, standing.collected, now, &cells);
+        let replica = Replica::new(start, settings, self.shared.now, &cells);
         let failure = cells.failure();
         let hosted =
             Shard { replica, standing, entries: Default::default(), finishes: BTreeMap::new() };

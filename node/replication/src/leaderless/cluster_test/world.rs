@@ -14,7 +14,7 @@ use super::node::{Node, Persist};
 use crate::causal::{Cell, Change, Content};
 use crate::leaderless::{
     self, CellKey, Collected, Input, Mark, Message, Output, Owners, ReadRepair, Replica, RequestId,
-    Settings, Span, Standing,
+    Settings, Span, Standing, Start,
 };
 use crate::random::Random;
 
@@ -221,10 +221,9 @@ impl World {
             return;
         }
         let cells = &node.applied;
-        let replica = {
-            let (standing, collected) = (node.standing, Collected::default());
-            Replica::new(id(at), settings(), span(), seed, standing, collected, self.now, cells)
-        };
+        let (span, standing, collected) = (span(), node.standing, Collected::default());
+        let start = Start { id: id(at), span, seed, standing, collected };
+        let replica = Replica::new(start, settings(), self.now, cells);
         node.replica = Some(replica);
         let here = Datacenter::new("dc").unwrap();
         let nodes = (0..NODES).map(|node| (id(node), here.clone())).collect();
