@@ -9,7 +9,7 @@ use quorate_model::{ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, NodeId, Tim
 use super::range_test::Applied;
 use super::{
     CellKey, Collected, Input, Mark, Message, Output, Owners, Place, Replica, Settings, Span,
-    Standing,
+    Standing, Start,
 };
 use crate::causal::{Cell, Change, Content};
 
