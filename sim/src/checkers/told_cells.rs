@@ -71,6 +71,12 @@ impl ToldCells {
         group: GroupId,
         message: &Message,
     ) {
+        if let Message::Drop { cells, .. } = message
+            && let Some(told) = self.told.get_mut(&(machine.node, group))
+        {
+            // It may have told of them once more since they were called over.
+            told.retain(|key, _| !cells.contains(key));
+        }
         if let Message::Store { number, cells } = message {
             let asked = (machine.node, machine.incarnation, group, from, *number);
             self.asked.entry(asked).or_insert_with(|| cells.clone());
