@@ -148,13 +148,13 @@ pub enum Read {
     Digest {
         key: Bytes,
     },
-    /// VGET, without a leader: a list of the context (`Bulk`) and of every value that no known write has replaced.
-    Siblings {
-        key: Bytes,
-    },
     /// WATCH: a list with a [`Version`] for each key, as an `Integer` of the same bits.
     Versions {
         keys: Vec<Bytes>,
+    },
+    /// VGET, without a leader: a list of the context (`Bulk`) and of every value that no known write has replaced.
+    Siblings {
+        key: Bytes,
     },
 }
 
@@ -298,6 +298,16 @@ pub enum Write {
         #[serde(deserialize_with = "nesting::deserialize")]
         operations: Vec<Operation>,
     },
+    /// ONCE: the write's answer, the first time that this token comes with this fingerprint; then the same answer again.
+    Once {
+        token: Bytes,
+        /// Of the command as the client sent it: a token is not used for two.
+        fingerprint: u64,
+        #[serde(deserialize_with = "nesting::deserialize")]
+        write: Box<Self>,
+        /// What is kept, where the write in the log is no longer answered as the client's was.
+        answer: Option<Value>,
+    },
     /// VSET, without a leader: in place of what the context covers, concurrent with everything without one. As
     /// [`Read::Siblings`], after the write.
     SetSibling {
@@ -309,16 +319,6 @@ pub enum Write {
     DeleteSiblings {
         key: Bytes,
         context: Bytes,
-    },
-    /// ONCE: the write's answer, the first time that this token comes with this fingerprint; then the same answer again.
-    Once {
-        token: Bytes,
-        /// Of the command as the client sent it: a token is not used for two.
-        fingerprint: u64,
-        #[serde(deserialize_with = "nesting::deserialize")]
-        write: Box<Self>,
-        /// What is kept, where the write in the log is no longer answered as the client's was.
-        answer: Option<Value>,
     },
 }
 
