@@ -131,11 +131,13 @@ async fn a_forwarded_request_is_answered_over_the_same_connection() {
     a.links.follow(&topology(&[&a, &b]));
     connected(&a.links, 3).await;
     let pending = a.links.ask(NodeId(2), Remote::ReadTopology, None).unwrap();
-    let asked =
-        until(&b.inbox, |event| if let Event::Request(asked) = event { Some(asked) } else { None });
+    let request = |event| if let Event::Request(asked) = event { Some(asked) } else { None };
+    let asked = until(&b.inbox, request);
     asked.answer.send(Ok(Reply::Done));
     assert_eq!(pending.await.unwrap(), Ok(Ok(Reply::Done)));
     let pending = a.links.ask(NodeId(2), Remote::ReadTopology, None).unwrap();
+    // One that is still on its way to the connection is not sent.
+    let _unanswered = until(&b.inbox, request);
     b.links.close();
     assert_eq!(pending.await.unwrap(), Err(Lost::Broken));
 }
