@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Datacenter, Epoch, NodeId, ShardId, majority};
+use crate::{Datacenter, Leaving, Moved, NodeId, ShardId, majority};
 
 /// The store's declared quorums. Part of the topology, so that a change has an epoch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,33 +26,6 @@ pub struct Leaderless {
     /// proposes a topology leaves it as it is.
     #[serde(default)]
     pub moved: BTreeMap<ShardId, Moved>,
-}
-
-/// Where a shard stands on its way from one set of replicas to another.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Moved {
-    /// The epoch in which it came there.
-    pub since: Epoch,
-    /// The replicas that it leaves; `None` once it has.
-    pub leaves: Option<Leaving>,
-}
-
-/// Replicas that a shard leaves for those of its placement. Until it has, writes go to both sets and count in both.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Leaving {
-    /// With their places: they need not be members any more.
-    pub owners: BTreeMap<NodeId, Datacenter>,
-    pub step: Step,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Step {
-    /// Reads go to the replicas that it leaves; the others get what those hold.
-    Filling,
-    /// Reads go to the new ones. The old ones stay until nobody reads from them alone.
-    Draining,
 }
 
 /// How many replicas must answer before the client is answered.
@@ -97,6 +70,19 @@ pub struct Need {
     "{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM"
 )]
 pub struct LevelError(pub String);
+
+impl Leaderless {
+    /// The replicas that the shard leaves, while it does.
+    #[must_use]
+    pub fn leaving(&self, shard: ShardId) -> Option<&Leaving> {
+        self.moved.get(&shard)?.leaves.as_ref()
+    }
+
+    /// Every shard that moves.
+    pub fn moving(&self) -> impl Iterator<Item = (ShardId, &Leaving)> {
+        self.moved.iter().filter_map(|(shard, moved)| Some((*shard, moved.leaves.as_ref()?)))
+    }
+}
 
 impl From<LeaderlessPolicy> for Leaderless {
     fn from(policy: LeaderlessPolicy) -> Self {

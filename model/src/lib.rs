@@ -7,6 +7,7 @@ pub mod admin;
 mod causality;
 mod identity;
 mod leaderless;
+mod moving;
 pub mod planted;
 mod policy;
 mod position;
@@ -17,9 +18,8 @@ mod topology;
 
 pub use causality::{ActorId, Dot, Hlc, HybridClock, VersionVector};
 pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
-pub use leaderless::{
-    ConflictPolicy, Leaderless, LeaderlessPolicy, Leaving, Level, LevelError, Moved, Need, Step,
-};
+pub use leaderless::{ConflictPolicy, Leaderless, LeaderlessPolicy, Level, LevelError, Need};
+pub use moving::{Leaving, Moved, Step};
 pub use policy::{
     Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,
     SessionPolicy,

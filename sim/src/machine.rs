@@ -232,8 +232,7 @@ impl Machine {
     pub(crate) fn is_joining(&self, group: GroupId) -> bool {
         let GroupId::Shard(shard) = group else { return false };
         let Some(topology) = self.topology() else { return false };
-        let moved = topology.mode.leaderless().and_then(|mode| mode.moved.get(&shard));
-        let leaving = moved.and_then(|moved| moved.leaves.as_ref());
+        let leaving = topology.mode.leaderless().and_then(|mode| mode.leaving(shard));
         let named = topology.placement(shard).is_some_and(|one| one.voters.contains(&self.node));
         named
             && leaving.is_some_and(|leaving| {

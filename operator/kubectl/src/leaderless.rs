@@ -30,7 +30,7 @@ pub(crate) fn shards(
         Table::new(["SHARD", "SLOTS", "REPLICAS", "LEAVES", "STEP", "DISCARDED", "READ REPAIRS"]);
     for (shard, placement) in topology.placements() {
         let slots = topology.slots(shard);
-        let leaves = leaderless.moved.get(&shard).and_then(|moved| moved.leaves.as_ref());
+        let leaves = leaderless.leaving(shard);
         let left = leaves.into_iter().flat_map(|leaving| leaving.owners.keys());
         let left = left.filter(|node| !placement.voters.contains(node));
         let replicas = placement.voters.iter().map(|node| replica(seen, known, shard, *node));

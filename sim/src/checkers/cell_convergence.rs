@@ -2,7 +2,7 @@
 //! INV-97.
 
 use bytes::Bytes;
-use quorate_model::{GroupId, NodeId, Topology};
+use quorate_model::{GroupId, Leaderless, NodeId, Topology};
 use quorate_replication::leaderless::Standing;
 
 use crate::cluster::Cluster;
@@ -11,11 +11,9 @@ use crate::cluster::Cluster;
 /// What moves still, or is not whole yet.
 pub(crate) fn whole(cluster: &Cluster) -> Result<(), String> {
     let Some(topology) = without_leaders(cluster) else { return Ok(()) };
-    let moved = topology.mode.leaderless().into_iter().flat_map(|leaderless| &leaderless.moved);
-    for (shard, moved) in moved {
-        if let Some(leaving) = &moved.leaves {
-            return Err(format!("{shard} is {:?} since {}", leaving.step, moved.since));
-        }
+    let mut moving = topology.mode.leaderless().into_iter().flat_map(Leaderless::moving);
+    if let Some((shard, leaving)) = moving.next() {
+        return Err(format!("{shard} is {:?}", leaving.step));
     }
     for (shard, placement) in topology.placements() {
         for machine in &cluster.machines {

@@ -3,10 +3,7 @@
 use std::mem;
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{
-    Epoch, Leaderless, LeaderlessPolicy, Leaving, Mode, Moved, NodeId, ShardId, Step, StoreId,
-    Topology,
-};
+use quorate_model::{Epoch, StoreId, Topology};
 use quorate_storage::state::{Change, Rows, StateError};
 use serde::{Deserialize, Serialize};
 
@@ -69,80 +66,20 @@ impl SetTopology {
         if mem::discriminant(&self.topology.mode) != mem::discriminant(&current.mode) {
             return invalid("the replication mode never changes".to_owned());
         }
-        if let (Some(proposed), Some(known)) =
-            (self.topology.mode.leaderless(), current.mode.leaderless())
-        {
-            self.check_moves(proposed, current, known).map_err(Failure::Invalid)?;
-        }
+        self.topology.check_moves(current).map_err(Failure::Invalid)?;
         if genesis(&self.topology) != genesis(current) {
             return invalid("a shard's genesis never changes".to_owned());
         }
         Ok(())
     }
 
-    /// Shards move as their steps say, and nothing that those depend on changes meanwhile.
-    fn check_moves(
-        &self,
-        proposed: &Leaderless,
-        current: &Topology,
-        known: &Leaderless,
-    ) -> Result<(), String> {
-        let moves = known.moved.values().any(|moved| moved.leaves.is_some());
-        let levels = |policy: &LeaderlessPolicy| (policy.read, policy.write);
-        if moves && levels(&proposed.policy) != levels(&known.policy) {
-            return Err("the store's levels cannot change while a shard moves".to_owned());
-        }
-        for (shard, placement) in self.topology.placements() {
-            let (before, after) = (known.moved.get(&shard), proposed.moved.get(&shard));
-            let stays = current.placement(shard).is_some_and(|now| now.voters == placement.voters);
-            let draining = before.is_some_and(|moved| {
-                matches!(&moved.leaves, Some(Leaving { step: Step::Draining, .. }))
-            });
-            if !stays && draining {
-                return Err(format!("shard {shard} is about to leave its old replicas"));
-            }
-            if before != after && !(stays && is_next_step(before, after, self.topology.epoch)) {
-                return Err(format!("how shard {shard} moves is not to be set"));
-            }
-        }
-        Ok(())
-    }
-
-    /// The topology that comes into force. A placement that differs is the first step of a move.
+    /// The topology that comes into force.
     pub(super) fn outcome(self, current: Option<&Topology>) -> Topology {
-        let mut topology = self.topology;
-        let (Mode::Leaderless(leaderless), Some(current)) = (&mut topology.mode, current) else {
-            return topology;
-        };
-        for (shard, placement) in (0..).map(ShardId).zip(&topology.shards) {
-            let Some(now) = current.placement(shard) else { continue };
-            if now.voters == placement.voters {
-                continue;
-            }
-            let before = leaderless.moved.get(&shard).and_then(|moved| moved.leaves.clone());
-            let place =
-                |node: &NodeId| Some((*node, current.members.get(node)?.datacenter.clone()));
-            let owners = match before {
-                Some(Leaving { owners, .. }) => owners,
-                None => now.voters.iter().filter_map(place).collect(),
-            };
-            let back = owners.keys().eq(&placement.voters);
-            let leaves = (!back).then_some(Leaving { owners, step: Step::Filling });
-            leaderless.moved.insert(shard, Moved { since: topology.epoch, leaves });
+        match current {
+            Some(current) => self.topology.moving_from(current),
+            None => self.topology,
         }
-        topology
     }
-}
-
-fn is_next_step(before: Option<&Moved>, after: Option<&Moved>, epoch: Epoch) -> bool {
-    let (Some(Moved { leaves: Some(leaving), .. }), Some(after)) = (before, after) else {
-        return false;
-    };
-    let leaves = match leaving.step {
-        Step::Filling => Some(Leaving { step: Step::Draining, ..leaving.clone() }),
-        Step::Draining => None,
-    };
-    *after == Moved { since: epoch, leaves }
 }
 
 pub(super) fn put(topology: &Topology, prefix: Prefix) -> Change {

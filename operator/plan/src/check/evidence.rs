@@ -79,8 +79,7 @@ impl<'a> Evidence<'a> {
     fn owned(&self, group: GroupId) -> Option<Group> {
         let GroupId::Shard(shard) = group else { return None };
         let topology = self.topology?;
-        let moved = topology.mode.leaderless()?.moved.get(&shard);
-        let leaves = moved.and_then(|moved| moved.leaves.as_ref());
+        let leaves = topology.mode.leaderless()?.leaving(shard);
         let placed = &topology.placement(shard)?.voters;
         let voters: BTreeSet<NodeId> = match leaves {
             Some(leaving) => leaving.owners.keys().copied().collect(),

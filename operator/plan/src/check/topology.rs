@@ -123,7 +123,7 @@ fn modes(
     if before.moved != after.moved {
         violations.push(Violation::Mode);
     }
-    let moves = before.moved.values().any(|moved| moved.leaves.is_some());
+    let moves = before.moving().next().is_some();
     let levels = |policy: &LeaderlessPolicy| (policy.read, policy.write);
     let declared = evidence.store.leaderless().map(|leaderless| &leaderless.policy);
     let known = declared.is_some_and(|declared| {
@@ -135,7 +135,7 @@ fn modes(
         violations.push(Violation::Policy);
     }
     for ((shard, before_it), after_it) in now.placements().zip(&next.shards) {
-        let leaves = before.moved.get(&shard).and_then(|moved| moved.leaves.as_ref());
+        let leaves = before.leaving(shard);
         let draining = leaves.is_some_and(|leaving| leaving.step == Step::Draining);
         if draining && before_it.voters != after_it.voters {
             violations.push(Violation::MovesTooMuch { group: GroupId::Shard(shard) });

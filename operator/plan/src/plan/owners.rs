@@ -39,7 +39,7 @@ impl<'a> Owners<'a> {
         let leaderless = topology.mode.leaderless()?;
         let voters = &topology.placement(shard)?.voters;
         let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
-        let leaves = leaderless.moved.get(&shard).and_then(|moved| moved.leaves.as_ref());
+        let leaves = leaderless.leaving(shard);
         let replicas = reports
             .map(|report| (report.node, report.shards.iter().find(|one| one.shard == shard)));
         Some(Self {

@@ -36,9 +36,9 @@ fn declare(spec: &mut ReplicatedStoreSpec, block: serde_json::Value) {
 
 /// How many shards move, and how many of them are filling.
 fn moving(world: &World) -> (usize, usize) {
-    let moved = &world.topology.as_ref().unwrap().mode.leaderless().unwrap().moved;
-    let leaves: Vec<_> = moved.values().filter_map(|moved| moved.leaves.as_ref()).collect();
-    (leaves.len(), leaves.iter().filter(|leaving| leaving.step == Step::Filling).count())
+    let leaderless = world.topology.as_ref().unwrap().mode.leaderless().unwrap();
+    let filling = leaderless.moving().filter(|(_, leaving)| leaving.step == Step::Filling);
+    (leaderless.moving().count(), filling.count())
 }
 
 fn condition<'w>(world: &'w World, kind: &str) -> Option<(&'w str, &'w str)> {

@@ -28,16 +28,16 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             if self.shared.damaged.is_some() {
                 continue;
             }
-            let moved = leaderless.moved.get(&shard);
-            let leaves = moved.and_then(|moved| moved.leaves.as_ref());
+            let leaving = leaderless.leaving(shard);
             let owns = placement.voters.contains(&node)
-                || leaves.is_some_and(|leaving| leaving.owners.contains_key(&node));
+                || leaving.is_some_and(|leaving| leaving.owners.contains_key(&node));
             let shards = &self.shards;
             match (owns, shards.hosted.contains_key(&shard)) {
                 (true, true) => self.tell_owners(shard, &topology),
                 (true, false) if !shards.beginning.contains_key(&shard) => {
                     // INV-52: whoever is in the genesis and never hosted it has acknowledged nothing.
-                    let whole = placement.genesis.contains(&node) && moved.is_none();
+                    let unmoved = !leaderless.moved.contains_key(&shard);
+                    let whole = placement.genesis.contains(&node) && unmoved;
                     self.begin_generation(shard, ShardStanding { whole, ..Default::default() });
                 }
                 (true, false) | (false, false) => {}
@@ -176,7 +176,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(leaderless) = topology.mode.leaderless() else { return };
         let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
         let moved = leaderless.moved.get(&shard);
-        let leaves = moved.and_then(|moved| moved.leaves.clone());
+        let leaves = leaderless.leaving(shard).cloned();
         let leaving = leaves.iter().flat_map(|leaving| leaving.owners.keys());
         let lost = leaving.filter(|node| !topology.members.contains_key(node)).copied();
         let owners = Owners {

@@ -29,9 +29,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let now = self.shared.now;
         let due = moving(topology).next().is_some().then_some(now);
         self.shared.timers.set(Timer::Moves, due);
-        self.shards
-            .reports
-            .retain(|(shard, _), _| moving(topology).any(|(moves, _)| moves == *shard));
+        self.shards.reports.retain(|(shard, _), _| moves(topology, *shard));
     }
 
     pub(in super::super) fn moves_due(&mut self) {
@@ -70,8 +68,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         let Some(topology) = self.shared.following.topology() else { return };
-        let known = |shard: ShardId| moving(topology).any(|(moves, _)| moves == shard);
-        let reports = reports.into_iter().filter(|(shard, _)| known(*shard));
+        let reports = reports.into_iter().filter(|(shard, _)| moves(topology, *shard));
         self.shards.reports.extend(reports.map(|(shard, report)| ((shard, from), report)));
         let Some(next) = next_steps(topology, &self.shards.reports) else { return };
         let command = SetTopology { expected: topology.epoch, topology: next };
@@ -80,8 +77,11 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 }
 
 fn moving(topology: &Topology) -> impl Iterator<Item = (ShardId, &Leaving)> {
-    let moved = topology.mode.leaderless().into_iter().flat_map(|leaderless| &leaderless.moved);
-    moved.filter_map(|(shard, moved)| Some((*shard, moved.leaves.as_ref()?)))
+    topology.mode.leaderless().into_iter().flat_map(Leaderless::moving)
+}
+
+fn moves(topology: &Topology, shard: ShardId) -> bool {
+    topology.mode.leaderless().is_some_and(|leaderless| leaderless.leaving(shard).is_some())
 }
 
 /// The topology in which every shard that may has taken its next step; `None` when none may.
@@ -90,15 +90,12 @@ fn next_steps(topology: &Topology, reports: &Reports) -> Option<Topology> {
     let epoch = topology.epoch.next();
     let mut next = moved.clone();
     for (shard, moved) in moved {
-        let Some(leaving) = &moved.leaves else { continue };
-        if !may_go_on(topology, policy, *shard, moved, leaving, reports) {
-            continue;
+        if let Some(leaving) = &moved.leaves
+            && let Some(taken) = moved.next(epoch)
+            && may_go_on(topology, policy, *shard, moved, leaving, reports)
+        {
+            next.insert(*shard, taken);
         }
-        let leaves = match leaving.step {
-            Step::Filling => Some(Leaving { step: Step::Draining, ..leaving.clone() }),
-            Step::Draining => None,
-        };
-        next.insert(*shard, Moved { since: epoch, leaves });
     }
     if next == *moved {
         return None;
