@@ -119,15 +119,7 @@ impl Local<'_> {
         let Some(at) = self.time(expiry) else {
             return Err(ValueError::ExpireTime("expire".into()));
         };
-        let fits = match comparison {
-            Comparison::Always => true,
-            Comparison::IfNone => before.is_none(),
-            Comparison::IfAny => before.is_some(),
-            Comparison::IfGreater => before.is_some_and(|before| at > before),
-            Comparison::IfLess => before.is_none_or(|before| at < before),
-            Comparison::IfAnyAndLess => before.is_some_and(|before| at < before),
-        };
-        if !fits {
+        if !comparison.holds(before, Some(at)) {
             return none;
         }
         self.rewrite(key, &text, Some(at))

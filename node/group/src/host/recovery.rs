@@ -12,6 +12,8 @@ use quorate_storage::disk::Disk;
 use quorate_storage::log::{Log, RecoveredGroup};
 use quorate_storage::state::{Batch, StateStore};
 
+use serde::de::DeserializeOwned;
+
 use super::following::Following;
 use super::persisting::{Persisting, term_at_least};
 use super::retention::Points;
@@ -53,7 +55,7 @@ pub(super) fn start<D: Disk, S: StateStore>(
 ) -> Result<Host<D, S>, StartError> {
     let log_settings = quorate_storage::log::Settings { segment_bytes: settings.segment_bytes };
     let (log, recovered) = Log::open(disk, log_settings)?;
-    let standings = standings(&state)?;
+    let standings: BTreeMap<GroupId, Standing> = standings(&state, rows::STANDINGS)?;
     let mut damage = recovered.damage.as_ref().map(ToString::to_string);
     let shards = leaderless::recovered(&log, &recovered.groups, &state, damage.is_some())?;
     damage = damage.or_else(|| shards.missing.clone());
@@ -111,8 +113,12 @@ pub(super) fn start<D: Disk, S: StateStore>(
     Ok(host)
 }
 
-fn standings<S: StateStore>(state: &S) -> Result<BTreeMap<GroupId, Standing>, StartError> {
-    let (mut from, to) = standings_range();
+/// Every standing in the rows that begin with `kind`.
+pub(super) fn standings<S: StateStore, T: DeserializeOwned>(
+    state: &S,
+    kind: u8,
+) -> Result<BTreeMap<GroupId, T>, StartError> {
+    let (mut from, to) = standings_range(kind);
     let mut standings = BTreeMap::new();
     loop {
         let page = state.range(&from, &to, PAGE)?;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The last byte that is not the engines' own.
-const STANDINGS: u8 = state::RESERVED - 1;
+pub(super) const STANDINGS: u8 = state::RESERVED - 1;
 /// Before them, those of shards without a leader.
 pub(super) const SHARD_STANDINGS: u8 = STANDINGS - 1;
 const VERSION: u8 = 1;
@@ -112,7 +112,7 @@ impl Standing {
     }
 
     pub(super) fn put(&self, group: GroupId) -> Change {
-        Change::Put { row: standing_row(group), value: encode(self) }
+        Change::Put { row: standing_row(STANDINGS, group), value: encode(self) }
     }
 }
 
@@ -164,16 +164,17 @@ pub(super) fn empty_generation(
     }
 }
 
-pub(super) fn standing_row(group: GroupId) -> Bytes {
+/// The row of a group's standing: of those that begin with `kind`.
+pub(super) fn standing_row(kind: u8, group: GroupId) -> Bytes {
     let mut row = BytesMut::with_capacity(5);
-    row.put_u8(STANDINGS);
+    row.put_u8(kind);
     row.put_u32(group.number());
     row.freeze()
 }
 
-/// The standings of all groups: from the first row to the second, which is excluded.
-pub(super) fn standings_range() -> (Bytes, Bytes) {
-    (Bytes::from_static(&[STANDINGS]), Bytes::from_static(&[STANDINGS + 1]))
+/// All standings of a kind: from the first row to the second, which is excluded.
+pub(super) fn standings_range(kind: u8) -> (Bytes, Bytes) {
+    (Bytes::copy_from_slice(&[kind]), Bytes::copy_from_slice(&[kind + 1]))
 }
 
 pub(super) fn group_of_standing_row(row: &[u8]) -> Option<GroupId> {
@@ -231,7 +232,8 @@ mod tests {
         let next = GroupId::Shard(ShardId(4));
         assert_eq!(Prefix::new(group, u32::MAX).end(), Prefix::new(next, 0).row(&[]));
         assert!(
-            Prefix::new(GroupId::Shard(ShardId(u16::MAX)), u32::MAX).end() < standings_range().0
+            Prefix::new(GroupId::Shard(ShardId(u16::MAX)), u32::MAX).end()
+                < standings_range(STANDINGS).0
         );
     }
 
@@ -259,7 +261,7 @@ mod tests {
         let Change::Put { row, value } = standing.put(group) else { panic!("a put") };
         assert_eq!(group_of_standing_row(&row), Some(group));
         assert_eq!(decode::<Standing>(&value).unwrap(), standing);
-        let (from, to) = standings_range();
+        let (from, to) = standings_range(STANDINGS);
         assert!(from <= row && row < to);
         assert!(decode::<Standing>(&[9, 9]).unwrap_err().contains("format version 9"));
     }

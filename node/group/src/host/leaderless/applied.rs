@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{CellKey, Cells};
-use quorate_storage::state::StateStore;
+use quorate_storage::state::{Change, StateStore};
 
 use super::super::persisting::describe;
 use super::super::rows::{self, Prefix};
@@ -68,6 +68,10 @@ impl<S: StateStore> Cells for Applied<'_, S> {
         };
         found.into_iter().filter_map(cell).collect()
     }
+}
+
+pub(super) fn put_cell(prefix: Prefix, key: &CellKey, cell: &Cell) -> Change {
+    Change::Put { row: cell_row(prefix, key.bytes()), value: rows::encode(cell) }
 }
 
 pub(super) fn cell_row(prefix: Prefix, key: &[u8]) -> Bytes {

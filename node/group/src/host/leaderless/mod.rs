@@ -21,14 +21,14 @@ use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
 
 use super::retention::Purpose;
-use super::rows::{self, Prefix};
+use super::rows::Prefix;
 use super::timers::Timer;
 use super::{Host, PeerMessage, RequestId};
 use crate::cells::Finish;
 
 pub(super) use standing::{ShardStanding, recovered};
 
-use applied::{Applied, cell_row};
+use applied::{Applied, cell_row, put_cell};
 
 /// All shards of this node.
 #[derive(Debug, Default)]
@@ -171,14 +171,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 assert!(index > shard.standing.applied, "entries are applied in their order");
                 shard.standing.applied = index;
                 let prefix = shard.standing.prefix(id);
-                let mut changes: Vec<Change> = cells
-                    .iter()
-                    .map(|(key, cell)| Change::Put {
-                        row: cell_row(prefix, key.bytes()),
-                        value: rows::encode(cell),
-                    })
-                    .collect();
-                changes.push(shard.standing.put(id));
+                let put = cells.iter().map(|(key, cell)| put_cell(prefix, key, cell));
+                let changes = put.chain([shard.standing.put(id)]).collect();
                 self.shared.state.apply(Batch { changes });
                 self.shared.note_unflushed(group);
             }

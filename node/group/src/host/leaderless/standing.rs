@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, ShardId};
 use quorate_replication::leaderless::Collected;
 use quorate_storage::disk::Disk;
@@ -14,14 +14,13 @@ use quorate_storage::log::{Log, RecoveredGroup};
 use quorate_storage::state::{Batch, Change, StateStore};
 use serde::{Deserialize, Serialize};
 
-use super::super::StartError;
 use super::super::persisting::read_cells;
 use super::super::rows::{self, Prefix, clear_others};
-use super::applied::cell_row;
+use super::super::{StartError, recovery};
+use super::applied::put_cell;
 
-/// How much of a shard's log one read brings, and how many standings.
+/// How much of a shard's log one read brings.
 const READ_BYTES: usize = 4 << 20;
-const PAGE: usize = 1024;
 
 /// Written with every batch that is applied, in the batch.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -49,10 +48,7 @@ impl ShardStanding {
 }
 
 fn standing_row(shard: ShardId) -> Bytes {
-    let mut row = BytesMut::with_capacity(5);
-    row.put_u8(rows::SHARD_STANDINGS);
-    row.put_u32(GroupId::Shard(shard).number());
-    row.freeze()
+    rows::standing_row(rows::SHARD_STANDINGS, GroupId::Shard(shard))
 }
 
 /// What was found of all shards.
@@ -118,34 +114,17 @@ fn replay<D: Disk, S: StateStore>(
         let prefix = standing.prefix(shard);
         for (index, cells) in entries {
             standing.applied = index;
-            let put = |(key, cell): &(quorate_replication::leaderless::CellKey, _)| Change::Put {
-                row: cell_row(prefix, key.bytes()),
-                value: rows::encode::<quorate_replication::causal::Cell>(cell),
-            };
-            let changes = cells.iter().map(put).chain([standing.put(shard)]).collect();
+            let put = cells.iter().map(|(key, cell)| put_cell(prefix, key, cell));
+            let changes = put.chain([standing.put(shard)]).collect();
             state.apply(Batch { changes });
         }
     }
 }
 
 fn standings<S: StateStore>(state: &S) -> Result<BTreeMap<ShardId, ShardStanding>, StartError> {
-    let mut from = Bytes::from_static(&[rows::SHARD_STANDINGS]);
-    let to = Bytes::from_static(&[rows::SHARD_STANDINGS + 1]);
-    let mut standings = BTreeMap::new();
-    loop {
-        let page = state.range(&from, &to, PAGE)?;
-        for (row, value) in &page {
-            let group = rows::group_of_standing_row(row).ok_or(StartError::Row)?;
-            let GroupId::Shard(shard) = group else { return Err(StartError::Row) };
-            let standing = rows::decode(value).map_err(|what| StartError::Format {
-                group,
-                what: format!("its standing {what}"),
-            })?;
-            standings.insert(shard, standing);
-        }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => from = [last.as_ref(), &[0]].concat().into(),
-            Some(_) | None => return Ok(standings),
-        }
-    }
+    let of_shard = |(group, standing)| match group {
+        GroupId::Shard(shard) => Ok((shard, standing)),
+        GroupId::Meta => Err(StartError::Row),
+    };
+    recovery::standings(state, rows::SHARD_STANDINGS)?.into_iter().map(of_shard).collect()
 }

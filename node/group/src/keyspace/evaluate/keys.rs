@@ -93,16 +93,7 @@ pub(super) fn expire_if<R: Rows>(
 ) -> Result<Value, Stop> {
     let Some(header) = editor.live(key)? else { return Ok(Value::Integer(0)) };
     let new = resolve(expiry, editor.now(), header.expiry, "expire")?;
-    // A key without an expiry counts as one that lives for ever.
-    let old = header.expiry.map_or(u64::MAX, |at| at.0);
-    let holds = match comparison {
-        Comparison::Always => true,
-        Comparison::IfNone => header.expiry.is_none(),
-        Comparison::IfAny => header.expiry.is_some(),
-        Comparison::IfGreater => new.is_some_and(|at| at.0 > old),
-        Comparison::IfLess => new.is_some_and(|at| at.0 < old),
-        Comparison::IfAnyAndLess => header.expiry.is_some() && new.is_some_and(|at| at.0 < old),
-    };
+    let holds = comparison.holds(header.expiry, new);
     if holds {
         expire(editor, key, header, expiry, "expire")?;
     }
@@ -122,6 +113,22 @@ fn expire<R: Rows>(
     }
     editor.put_expiry(key, header, at);
     Ok(())
+}
+
+impl Comparison {
+    /// A key without an expiry counts as one that lives for ever.
+    pub(crate) fn holds(self, before: Option<WallTime>, new: Option<WallTime>) -> bool {
+        let lives_until = before.map_or(u64::MAX, |at| at.0);
+        let less = || new.is_some_and(|at| at.0 < lives_until);
+        match self {
+            Self::Always => true,
+            Self::IfNone => before.is_none(),
+            Self::IfAny => before.is_some(),
+            Self::IfGreater => new.is_some_and(|at| at.0 > lives_until),
+            Self::IfLess => less(),
+            Self::IfAnyAndLess => before.is_some() && less(),
+        }
+    }
 }
 
 /// The absolute time of an expiry; `None` is never.
