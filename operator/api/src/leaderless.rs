@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::text_or_number;
 
 /// How a plain GET and SET treat concurrent values of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -80,23 +82,7 @@ impl Default for Level {
 
 impl<'de> Deserialize<'de> for Level {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Level;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a level such as QUORUM or 2")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Level, E> {
-                Ok(Level(text.to_owned()))
-            }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Level, E> {
-                Ok(Level(number.to_string()))
-            }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Level, E> {
-                Ok(Level(number.to_string()))
-            }
-        }
-        from.deserialize_any(Visitor)
+        text_or_number::deserialize(from, "a level such as QUORUM or 2").map(Self)
     }
 }
 

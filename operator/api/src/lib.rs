@@ -20,6 +20,7 @@ mod single_leader;
 mod status;
 mod storage;
 mod store;
+mod text_or_number;
 
 pub use amount::Amount;
 pub use datacenter::DatacenterSpec;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use quorate_api::{Phase, ReclaimPolicy, ReplicatedStoreSpec};
+use quorate_api::{Phase, ReplicatedStoreSpec};
 use quorate_model::{Leaderless, Level, ShardId, Step};
 use serde_json::json;
 
 use super::World;
+use super::scenario_test::live;
 use crate::{Action, Next, fixtures::three_datacenters};
 
 const ROUNDS_MAX: usize = 3_000;
@@ -238,22 +239,7 @@ fn life(seed: u64) {
         1 => json!({"write": "ALL", "read": "ONE"}),
         _ => json!({"write": "EACH_QUORUM", "read": "LOCAL_QUORUM"}),
     };
-    let mut world = World::new(seed, spec(3, block));
-    world.change_spec(|spec| {
-        spec.shards = i32::try_from(seed % 5).unwrap() + 1;
-        if seed.is_multiple_of(2) {
-            spec.storage.reclaim_policy = ReclaimPolicy::Delete;
-        }
-    });
-    (world.silence, world.crashes) = (10, 10);
-    for round in 0..400 {
-        if world.random.percent(4) {
-            disturb(&mut world, round);
-        }
-        world.tick();
-    }
-    world.change_spec(|spec| spec.image = "node:last".to_owned());
-    world.settle();
+    live(World::new(seed, spec(3, block)), seed, 2, disturb);
 }
 
 fn disturb(world: &mut World, round: usize) {

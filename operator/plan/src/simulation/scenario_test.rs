@@ -442,10 +442,14 @@ fn nothing_is_decided_about_a_store_that_does_not_answer() {
 
 /// Random events on a random store, reconciles cut off and nodes silent, then peace.
 fn life(seed: u64) {
-    let mut world = World::new(seed, three_datacenters(3));
+    live(World::new(seed, three_datacenters(3)), seed, 3, disturb);
+}
+
+/// Disturbs the store at random, whose volumes go with their claims in one of `deletes` seeds; then peace.
+pub(super) fn live(mut world: World, seed: u64, deletes: u64, disturb: impl Fn(&mut World, usize)) {
     world.change_spec(|spec| {
         spec.shards = i32::try_from(seed % 5).unwrap() + 1;
-        if seed.is_multiple_of(3) {
+        if seed.is_multiple_of(deletes) {
             spec.storage.reclaim_policy = ReclaimPolicy::Delete;
         }
     });
