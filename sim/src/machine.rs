@@ -212,9 +212,8 @@ impl Machine {
     }
 
     /// Every shard without a leader that is hosted.
-    pub(crate) fn standings(&self) -> Vec<(GroupId, Standing)> {
-        let shards = self.status().into_iter().flat_map(|status| status.shards);
-        shards.map(|shard| (GroupId::Shard(shard.shard), shard.standing)).collect()
+    pub(crate) fn shards(&self) -> Vec<GroupId> {
+        self.host.iter().flat_map(Host::shards).map(GroupId::Shard).collect()
     }
 
     pub(crate) fn standing(&self, group: GroupId) -> Option<Standing> {

@@ -85,7 +85,7 @@ impl ToldCells {
 
     pub(crate) fn stepped(&mut self, machine: &Machine) -> Word {
         self.told.retain(|(node, group), _| *node != machine.node || machine.is_kept(*group));
-        for (group, _) in machine.standings() {
+        for group in machine.shards() {
             let key = (machine.node, group);
             if !self.seen.insert((machine.node, machine.incarnation, group)) {
                 continue;

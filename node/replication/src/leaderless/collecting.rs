@@ -91,7 +91,7 @@ impl Collecting {
         }
         let round = kernel.round() + 1;
         let cells: Vec<(CellKey, CellDigest)> = named.into_iter().collect();
-        for to in kernel.others() {
+        for to in kernel.others().clone() {
             kernel.send(to, Message::Prepare { round, cells: cells.clone() });
         }
         kernel.mark(round);
@@ -99,7 +99,7 @@ impl Collecting {
         self.leading = Some(Leading {
             round,
             cells: self.agreed.keys().cloned().collect(),
-            lacking: kernel.others(),
+            lacking: kernel.others().clone(),
             phase: Phase::Preparing,
         });
         self.go_on(kernel);
@@ -226,7 +226,7 @@ impl Collecting {
         }
         let keys: Vec<CellKey> = leading.cells.iter().cloned().collect();
         self.leading = None;
-        for to in kernel.others() {
+        for to in kernel.others().clone() {
             kernel.send(to, Message::Drop { round, cells: keys.clone() });
         }
         self.drop_cells(kernel, cells, round, &keys);
@@ -246,7 +246,7 @@ impl Collecting {
         leading.phase = Phase::Closing;
         leading.lacking = kernel.owners.all();
         let round = leading.round;
-        for to in kernel.others() {
+        for to in kernel.others().clone() {
             kernel.send(to, Message::Close { round });
         }
         self.asked_by = None;

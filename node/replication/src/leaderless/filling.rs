@@ -56,7 +56,7 @@ impl Kernel {
     /// Whether its word counts for what others store. That of one that nobody reads from yet does, whatever it lacks: it holds what
     /// it is told from now on, and is filled with the rest.
     pub(super) fn counts_for_writes(&self) -> bool {
-        self.counts_for_reads() || self.owners.is_joining(self.id)
+        self.counts_for_reads() || self.owners.joining().any(|node| node == self.id)
     }
 
     /// The shard came to another step: comparisons before it say nothing of what was acknowledged until then.

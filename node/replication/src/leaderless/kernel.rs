@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
-    ActorId, ConflictPolicy, Dot, Hlc, HybridClock, LeaderlessPolicy, Level, NodeId, Time, WallTime,
+    ActorId, ConflictPolicy, Datacenter, Dot, Hlc, HybridClock, LeaderlessPolicy, NodeId, Time,
+    WallTime,
 };
 
 use super::filling::Filling;
-use super::owners::{Needs, Owners};
+use super::owners::Owners;
 use super::unsynced::{Batch, Replaced, Unsynced};
 use super::{
     CellKey, Cells, Collected, Counts, HashTree, Mark, Message, Output, PersistId, Refused,
@@ -32,6 +33,8 @@ pub(super) struct Kernel {
     pub(super) span: Span,
     pub(super) random: Random,
     pub(super) owners: Owners,
+    /// Of the owners, for every request.
+    others: BTreeSet<NodeId>,
     pub(super) tree: HashTree,
     pub(super) counts: Counts,
     pub(super) persisted: PersistId,
@@ -83,6 +86,7 @@ impl Kernel {
             span,
             random,
             owners: Owners::default(),
+            others: BTreeSet::new(),
             tree,
             counts: Counts::default(),
             persisted: PersistId::default(),
@@ -131,6 +135,8 @@ impl Kernel {
     pub(super) fn set_owners(&mut self, owners: Owners, policy: LeaderlessPolicy) -> bool {
         let moved = owners.since != self.owners.since;
         self.owners = owners;
+        self.others = self.owners.all();
+        self.others.remove(&self.id);
         self.policy = policy;
         if moved {
             self.compare_again();
@@ -141,20 +147,17 @@ impl Kernel {
     }
 
     /// Everybody else who has a replica, or is to have one.
-    pub(super) fn others(&self) -> BTreeSet<NodeId> {
-        let mut others = self.owners.all();
-        others.remove(&self.id);
-        others
+    pub(super) const fn others(&self) -> &BTreeSet<NodeId> {
+        &self.others
     }
 
+    /// Where this replica is, if it may coordinate requests.
+    ///
     /// # Errors
-    /// When this replica cannot coordinate a request at that level.
-    pub(super) fn needs(&self, level: Level) -> Result<Needs, Refused> {
+    /// It has none, or may lack what it acknowledged.
+    pub(super) fn place(&self) -> Result<&Datacenter, Refused> {
         let local = self.owners.place(self.id).ok_or(Refused::NotAReplica)?;
-        if !self.is_whole() {
-            return Err(Refused::Filling);
-        }
-        self.owners.needs(level, local)
+        if self.is_whole() { Ok(local) } else { Err(Refused::Filling) }
     }
 
     /// INV-99: whoever coordinates by an earlier step is refused; it asks again when it knows better. Whoever is a step ahead gets no

@@ -35,15 +35,6 @@ pub struct Report {
     pub drained: BTreeSet<NodeId>,
 }
 
-/// What a request needs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Needs {
-    /// Of answers to a read.
-    pub(super) read: Need,
-    /// Of replicas that hold what is acknowledged or was shown.
-    pub(super) hold: Need,
-}
-
 impl Owners {
     /// Everybody who has a replica, or is to have one.
     pub(super) fn all(&self) -> BTreeSet<NodeId> {
@@ -63,9 +54,13 @@ impl Owners {
         matches!(&self.leaves, Some(Leaving { step: Step::Filling, .. }))
     }
 
-    /// A replica that nobody reads from yet: it may acknowledge what it stores, whatever it lacks.
-    pub(super) fn is_joining(&self, node: NodeId) -> bool {
-        self.is_filling() && self.nodes.contains_key(&node) && !self.read_from().contains_key(&node)
+    /// Replicas that nobody reads from yet: they may acknowledge what they store, whatever they lack.
+    pub(super) fn joining(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let filling = self.leaves.iter().filter(|leaving| leaving.step == Step::Filling);
+        let new = filling.flat_map(|leaving| {
+            self.nodes.keys().filter(|node| !leaving.owners.contains_key(node))
+        });
+        new.copied()
     }
 
     /// Those that are left for good.
@@ -80,20 +75,22 @@ impl Owners {
         self.nodes.get(&node).or(leaving)
     }
 
+    /// Of answers to a read.
+    pub(super) fn read_need(&self, level: Level, local: &Datacenter) -> Need {
+        level.need(self.read_from(), local)
+    }
+
+    /// Of replicas that hold what is acknowledged or was shown: of both sets while the shard moves.
+    ///
     /// # Errors
-    /// There can never be so many.
-    pub(super) fn needs(&self, level: Level, local: &Datacenter) -> Result<Needs, Refused> {
-        let read = level.need(self.read_from(), local);
-        let mut hold = level.need(&self.nodes, local);
+    /// There can never be so many; nor of answers, which are of one of the sets.
+    pub(super) fn hold_need(&self, level: Level, local: &Datacenter) -> Result<Need, Refused> {
+        let mut need = level.need(&self.nodes, local);
         if let Some(Leaving { owners, .. }) = &self.leaves
             && !planted::is(Bug::CountNewAlone)
         {
-            hold = hold.and(level.need(owners, local));
+            need = need.and(level.need(owners, local));
         }
-        if read.can_be_met() && hold.can_be_met() {
-            Ok(Needs { read, hold })
-        } else {
-            Err(Refused::TooFewReplicas)
-        }
+        if need.can_be_met() { Ok(need) } else { Err(Refused::TooFewReplicas) }
     }
 }

@@ -6,17 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Level, NodeId, Time};
+use quorate_model::{Level, Need, NodeId, Time};
 
 use super::asked::{TooMuch, digest};
 use super::kernel::Kernel;
-use super::owners::Needs;
 use super::replica::Progress;
 use super::{Asked, CellKey, Cells, Found, Message, PersistId, ReadRepair, Refused, RequestId};
 use crate::causal::{Cell, CellDigest};
 
 /// What somebody knows, of cells that anything is known of.
 type Digests = BTreeMap<CellKey, CellDigest>;
+
+/// Whom a read takes.
+#[derive(Debug)]
+struct Needs {
+    answers: Need,
+    /// Until so many hold what it tells, it tells nothing.
+    holding: Need,
+}
 
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -46,6 +53,14 @@ pub(super) struct Reading {
     deadline: Time,
 }
 
+impl Needs {
+    fn of(kernel: &Kernel, level: Level) -> Result<Self, Refused> {
+        let local = kernel.place()?;
+        let answers = kernel.owners.read_need(level, local);
+        Ok(Self { answers, holding: kernel.owners.hold_need(level, local)? })
+    }
+}
+
 impl Reading {
     pub(super) fn begin(
         kernel: &mut Kernel,
@@ -56,7 +71,7 @@ impl Reading {
         level: Level,
         repair: ReadRepair,
     ) -> Result<Self, Refused> {
-        let needs = kernel.needs(level)?;
+        let needs = Needs::of(kernel, level)?;
         let known = kernel.known(cells, &asked).map_err(|TooMuch| too_much(kernel))?;
         let digests = known.iter().map(|part| digest(part.iter().map(|(key, cell)| (key, cell))));
         let asked = asked.into_iter().zip(digests).collect();
@@ -90,7 +105,7 @@ impl Reading {
     /// The shard came to another step: what was answered still holds, whom it takes is another question now.
     pub(super) fn moved(&mut self, kernel: &mut Kernel, number: u64) {
         let Some(request) = self.request else { return };
-        match kernel.needs(self.level) {
+        match Needs::of(kernel, self.level) {
             Ok(needs) => {
                 self.needs = needs;
                 self.ask(kernel, number);
@@ -116,7 +131,7 @@ impl Reading {
     }
 
     fn give_up(&self, kernel: &mut Kernel, request: RequestId) {
-        let (answered, needed) = (self.answers.len(), self.needs.read.count());
+        let (answered, needed) = (self.answers.len(), self.needs.answers.count());
         kernel.answer(request, Err(Refused::NoQuorum { answered, needed }));
     }
 
@@ -220,7 +235,7 @@ impl Reading {
             self.answers.entry(kernel.id).or_insert_with(|| digests(&self.here));
         }
         let answered: BTreeSet<NodeId> = self.answers.keys().copied().collect();
-        if self.request.is_none() || !self.needs.read.is_met(&answered) {
+        if self.request.is_none() || !self.needs.answers.is_met(&answered) {
             return;
         }
         for cell in self.merged.values_mut() {
@@ -249,13 +264,15 @@ impl Reading {
         let mut know: BTreeSet<NodeId> = knowing.map(|(node, _)| *node).collect();
         know.extend(&self.repaired);
         match self.repair {
-            ReadRepair::Blocking => self.needs.hold.is_met(&know) || planted::is(Bug::RepairLater),
+            ReadRepair::Blocking => {
+                self.needs.holding.is_met(&know) || planted::is(Bug::RepairLater)
+            }
             ReadRepair::Background => true,
         }
     }
 
     fn ask(&self, kernel: &mut Kernel, number: u64) {
-        for to in kernel.others() {
+        for to in kernel.others().clone() {
             if !self.answers.contains_key(&to) {
                 kernel.send(to, Message::Fetch { number, asked: self.asked.clone() });
             }
@@ -265,9 +282,8 @@ impl Reading {
     fn tell_those_behind(&mut self, kernel: &mut Kernel, merged: &Digests, number: u64) {
         let nothing = Digests::new();
         // Those that do not answer because nobody reads from them yet must hold what is shown, too.
-        let joining = kernel.others().into_iter().filter(|node| kernel.owners.is_joining(*node));
         let joining: Vec<NodeId> =
-            joining.filter(|node| !self.answers.contains_key(node)).collect();
+            kernel.owners.joining().filter(|node| !self.answers.contains_key(node)).collect();
         let joining = joining.iter().map(|node| (node, &nothing));
         for (node, known) in self.answers.iter().chain(joining) {
             if *node == kernel.id || self.repaired.contains(node) || self.told.contains(node) {

@@ -38,7 +38,7 @@ impl Writing {
         changes: Vec<(CellKey, Change)>,
         level: Level,
     ) -> Result<Self, Refused> {
-        let need = kernel.needs(level)?.hold;
+        let need = kernel.owners.hold_need(level, kernel.place()?)?;
         if kernel.is_full() {
             return Err(Refused::Overloaded);
         }
@@ -53,7 +53,7 @@ impl Writing {
         let keys: Vec<CellKey> = changes.iter().map(|(key, _)| key.clone()).collect();
         let at = kernel.time_after(cells, &keys);
         let stands = change(kernel, cells, changes, at)?;
-        let others = kernel.others();
+        let others = kernel.others().clone();
         let (now, settings) = (kernel.now, &kernel.settings);
         let (resend_at, deadline) =
             (now.after(settings.resend), now.after(settings.request_timeout));
@@ -76,10 +76,11 @@ impl Writing {
 
     /// The shard came to another step. Who holds it holds it; whom it takes is another question now.
     pub(super) fn moved(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
-        match kernel.needs(self.level) {
-            Ok(needs) => {
-                self.need = needs.hold;
-                self.others = kernel.others();
+        let need = kernel.place().and_then(|local| kernel.owners.hold_need(self.level, local));
+        match need {
+            Ok(need) => {
+                self.need = need;
+                self.others.clone_from(kernel.others());
                 self.send(kernel, cells, number);
             }
             Err(_) => self.give_up(kernel),

@@ -101,6 +101,11 @@ impl Shards {
 }
 
 impl<D: Disk, S: StateStore> Host<D, S> {
+    /// The shards without a leader of which this node hosts a replica.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
+        self.shards.hosted.keys().copied()
+    }
+
     /// The protocol's state of a shard without a leader, to look at.
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Option<&Replica> {
