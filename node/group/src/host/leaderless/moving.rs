@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
     Datacenter, GroupId, Leaderless, LeaderlessPolicy, Leaving, Level, Mode, Moved, NodeId,
-    ShardId, Step, Topology,
+    ShardId, Step, Topology, majority,
 };
 use quorate_replication::leaderless::Report;
 use quorate_storage::disk::Disk;
@@ -139,12 +139,14 @@ fn may_go_on(
     }
 }
 
-/// So many of the old replicas are no quorum of a read, whatever they believe.
+/// So many of the old replicas are no quorum of a read, whatever they believe: neither at the store's level nor at a lower one of
+/// a connection that still overlaps with writes like it.
 fn too_few_to_read(policy: &LeaderlessPolicy, owners: &BTreeMap<NodeId, Datacenter>) -> usize {
     let Some(local) = owners.values().next() else { return 0 };
     match policy.read {
         Level::Quorum | Level::Count(_) | Level::All => {
-            policy.read.need(owners, local).count().saturating_sub(1)
+            let read = policy.read.need(owners, local).count();
+            read.min(majority(owners.len())).saturating_sub(1)
         }
         Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => 0,
     }
