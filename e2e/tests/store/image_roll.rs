@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::scenario::{Scenario, on_a_store};
 
@@ -13,7 +13,7 @@ const IMAGE: &str = "localhost/quorate-node:dev";
 #[test]
 fn a_new_image_is_rolled_one_pod_at_a_time() {
     on_a_store("image-roll", |given| {
-        let before = uids(&given.pods()?);
+        let before = given.pod_uids()?;
         let image = other_image(given)?;
         let load = given.start_load()?;
         given.patch_spec(&json!({ "image": image }))?;
@@ -23,7 +23,7 @@ fn a_new_image_is_rolled_one_pod_at_a_time() {
     });
 }
 
-fn other_image(given: &Scenario) -> anyhow::Result<String> {
+pub(crate) fn other_image(given: &Scenario) -> anyhow::Result<String> {
     let nodes = given.kubectl.json(["get", "nodes"])?;
     let images =
         nodes["items"][0]["status"]["images"].as_array().context("nodes list their images")?;
@@ -34,10 +34,14 @@ fn other_image(given: &Scenario) -> anyhow::Result<String> {
     other.map(str::to_owned).context("the image has another name: see cargo xtask images")
 }
 
-fn check_rolled(given: &Scenario, before: &BTreeSet<String>, image: &str) -> anyhow::Result<()> {
+pub(crate) fn check_rolled(
+    given: &Scenario,
+    before: &BTreeSet<String>,
+    image: &str,
+) -> anyhow::Result<()> {
     let pods = given.pods()?;
     ensure!(pods.len() == 3, "three pods, not {}", pods.len());
-    ensure!(before.is_disjoint(&uids(&pods)), "every pod was replaced");
+    ensure!(before.is_disjoint(&given.pod_uids()?), "every pod was replaced");
     for pod in pods {
         ensure!(
             pod["spec"]["containers"][0]["image"] == image,
@@ -45,8 +49,4 @@ fn check_rolled(given: &Scenario, before: &BTreeSet<String>, image: &str) -> any
         );
     }
     Ok(())
-}
-
-fn uids(pods: &[Value]) -> BTreeSet<String> {
-    pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str()).map(str::to_owned).collect()
 }

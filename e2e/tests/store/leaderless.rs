@@ -1,4 +1,4 @@
-//! A store without leaders: a pod is deleted, a volume wiped, a node added and taken away, all under load. One store goes through all
+//! A store without leaders: a pod is deleted, a volume wiped, a node added and taken away, the image changed, all under load. One store goes through all
 //! of it, so that it takes minutes.
 
 use std::time::Duration;
@@ -8,6 +8,7 @@ use quorate_e2e::cluster::command;
 use quorate_e2e::cluster::progress::Probe;
 use serde_json::{Value, json};
 
+use crate::image_roll;
 use crate::load::{Kind, Report};
 use crate::scenario::{STORE, Scenario, condition, in_a_namespace};
 
@@ -23,7 +24,8 @@ fn a_leaderless_store_goes_on_while_its_nodes_come_and_go() {
         given.part("siblings", siblings_are_seen)?;
         given.part("pod deleted", a_deleted_pod_fails_no_request)?;
         given.part("volume wiped", a_wiped_node_is_replaced_and_filled)?;
-        given.part("scaling", it_scales_up_and_down)
+        given.part("scaling", it_scales_up_and_down)?;
+        given.part("image", a_new_image_fails_no_request)
     });
 }
 
@@ -130,8 +132,19 @@ fn it_scales_up_and_down(given: &Scenario) -> Result<()> {
     nothing_failed(&load.finish("leaderless: scaled from 3 to 4 and back")?)
 }
 
+fn a_new_image_fails_no_request(given: &Scenario) -> Result<()> {
+    let before = given.pod_uids()?;
+    let image = image_roll::other_image(given)?;
+    let load = given.start_load_behind("store-rw", "dc-a")?;
+    given.patch_spec(&json!({ "image": image }))?;
+    given.await_ready(3)?;
+    load.go_on(AFTERWARDS);
+    nothing_failed(&load.finish("leaderless: image change rolled")?)?;
+    image_roll::check_rolled(given, &before, &image)
+}
+
 /// With the one more attempt that the client makes.
-fn nothing_failed(report: &Report) -> Result<()> {
+pub(crate) fn nothing_failed(report: &Report) -> Result<()> {
     let failed = (report.failed_writes, report.failed_reads);
     ensure!(failed == (0, 0), "{failed:?} writes and reads failed: {:?}", report.last_errors);
     Ok(())

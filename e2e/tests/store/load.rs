@@ -1,11 +1,10 @@
 //! The client that writes and reads all the while: `quorate-load`, run where pods can be reached.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use quorate_e2e::cluster::Cluster;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -30,18 +29,19 @@ pub(crate) enum Kind {
     Plain,
 }
 
+/// What to start.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate-load");
+
 pub(crate) struct Load {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Load {
-    /// Starts it and waits until every key has an acknowledged write.
-    pub(crate) fn start(cluster: &Cluster, nodes: &[String], kind: Kind) -> Result<Self> {
+    /// Starts the program where `command` says, and waits until every key has an acknowledged write.
+    pub(crate) fn start(mut command: Command, nodes: &[String], kind: Kind) -> Result<Self> {
         const KEYS: &str = "24";
-        let program = env!("CARGO_BIN_EXE_quorate-load");
-        let mut child = cluster
-            .command_in_network(program.as_ref())?
+        let mut child = command
             .arg(nodes.join(","))
             .arg(KEYS)
             .args(match kind {

@@ -12,6 +12,7 @@ mod guarantees;
 mod image_roll;
 mod leader_lost;
 mod leaderless;
+mod leaderless_datacenters;
 mod load;
 mod lost_writes;
 mod malformed;

@@ -13,7 +13,7 @@ use quorate_e2e::cluster::progress::{Probe, Progress};
 use quorate_e2e::cluster::{Cluster, command};
 use serde_json::Value;
 
-use crate::load::{Kind, Load};
+use crate::load::{Kind, Load, PROGRAM};
 
 pub(crate) const STORE: &str = "store";
 const READY_IN: Duration = Duration::from_secs(180);
@@ -169,7 +169,51 @@ impl Scenario {
             .map(|address| format!("{address}:{port}"))
             .collect();
         ensure!(!nodes.is_empty(), "no pod has an address");
-        Load::start(&self.cluster, &nodes, kind)
+        Load::start(self.cluster.command_in_network(PROGRAM.as_ref())?, &nodes, kind)
+    }
+
+    /// Plain connections to whichever nodes a Service chooses, from within a datacenter: every pod may come back at another address.
+    pub(crate) fn start_load_behind(&self, service: &str, datacenter: &str) -> Result<Load> {
+        const CONNECTIONS: usize = 3;
+        let found =
+            self.kubectl.json(["get", "service", service, "--namespace", &self.namespace])?;
+        let address = found["spec"]["clusterIP"].as_str().context("the Service has an address")?;
+        let nodes = vec![format!("{address}:{PLAIN_PORT}"); CONNECTIONS];
+        let command = self.cluster.local()?.command_in_datacenter(datacenter, PROGRAM.as_ref())?;
+        Load::start(command, &nodes, Kind::Plain)
+    }
+
+    /// Plain connections to the nodes of a datacenter, from within it.
+    pub(crate) fn start_load_within(&self, datacenter: &str) -> Result<Load> {
+        let hosts = self.hosts_within(datacenter)?;
+        let nodes: Vec<String> = hosts.iter().map(|host| format!("{host}:{PLAIN_PORT}")).collect();
+        let command = self.cluster.local()?.command_in_datacenter(datacenter, PROGRAM.as_ref())?;
+        Load::start(command, &nodes, Kind::Plain)
+    }
+
+    /// What redis-cli answers within a datacenter, of one of its nodes, whether the datacenter is cut off or not. The addresses are asked for
+    /// before.
+    pub(crate) fn redis_within(
+        &self,
+        datacenter: &str,
+        host: &str,
+        words: &[&str],
+    ) -> Result<String> {
+        let local = self.cluster.local()?;
+        let mut client = local.command_in_datacenter(datacenter, "redis-cli".as_ref())?;
+        let said = command::output(client.args(["-h", host, "-p", "6379"]).args(words))?;
+        Ok(said.trim().to_owned())
+    }
+
+    pub(crate) fn hosts_within(&self, datacenter: &str) -> Result<Vec<String>> {
+        let pods = self.pods()?;
+        let there = pods
+            .iter()
+            .filter(|pod| pod["metadata"]["labels"]["quorate.dev/datacenter"] == datacenter);
+        let hosts: Vec<String> =
+            there.filter_map(|pod| pod["status"]["podIP"].as_str().map(str::to_owned)).collect();
+        ensure!(!hosts.is_empty(), "no pod of {datacenter} has an address");
+        Ok(hosts)
     }
 
     /// What redis-cli answers, through the plain port of any node.

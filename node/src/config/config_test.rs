@@ -50,6 +50,7 @@ fn an_error_names_the_field() {
         ("log_format: xml", "log_format"),
         ("seeds: [nowhere]", "seeds"),
         ("request_timeout_ms: 0", "request_timeout_ms"),
+        ("linger_ms: 100000", "linger_ms"),
         ("limits: {connections_max: 0}", "limits.connections_max"),
         ("limits: {request_bytes_max: 1000000000}", "limits.request_bytes_max"),
         ("replication: {election_timeout_ms: 100}", "replication.election_timeout_ms"),

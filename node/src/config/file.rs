@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) seeds: Vec<String>,
     pub(super) log_level: Option<String>,
     pub(super) log_format: Option<String>,
+    pub(super) linger_ms: Option<u64>,
     pub(super) request_timeout_ms: Option<u64>,
     pub(super) requests_max: Option<u64>,
     pub(super) listen: ListenFile,
@@ -257,6 +258,10 @@ fn within(
         return Err(ConfigError::field(field, format!("{value} is not within {least} to {most}")));
     }
     Ok(value)
+}
+
+pub(super) fn linger(given: Option<u64>) -> Result<Duration, ConfigError> {
+    within("linger_ms", given, 0, 0, 60_000).map(Duration::from_millis)
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -19,7 +19,7 @@ use quorate_model::{Datacenter, StoreId, Zone};
 use quorate_storage::state::lsm;
 
 pub use error::ConfigError;
-use file::File;
+use file::{File, linger};
 
 /// Everything that a node is told from outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub seeds: Vec<String>,
     pub log_level: String,
     pub log_format: LogFormat,
+    /// For how long clients are still served after the node was told to stop.
+    pub linger: Duration,
     pub limits: Limits,
     pub host: host::Settings,
     pub state: lsm::Settings,
@@ -89,6 +91,9 @@ pub struct Overrides {
     /// The host that others reach this node by
     #[arg(long, env = "QUORATE_ADVERTISE_HOST")]
     pub advertise_host: Option<String>,
+    /// For how many milliseconds clients are still served after the node was told to stop
+    #[arg(long, env = "QUORATE_LINGER_MS")]
+    pub linger_ms: Option<u64>,
     /// Where the log and the state are kept
     #[arg(long, env = "QUORATE_DATA_DIR")]
     pub data_dir: Option<String>,
@@ -161,6 +166,7 @@ impl Config {
                 .map_or(Ok(LogFormat::Text), |f| {
                     f.parse().map_err(|reason| ConfigError::field("log_format", reason))
                 })?,
+            linger: linger(overrides.linger_ms.or(file.linger_ms))?,
             limits,
             host,
             state,

@@ -133,6 +133,8 @@ pub async fn run(
     let how = stop.await;
     parts.stopping.cancel();
     if how == Stop::HandOver {
+        // Not ready any more: whoever sends clients here learns it meanwhile.
+        tokio::time::sleep(config.linger).await;
         hand_over(&parts).await;
     }
     clients.cancel();

@@ -169,6 +169,20 @@ impl Local {
         command
     }
 
+    /// As [`Self::command_in_network`], from within a datacenter: where it is cut off, so is the command.
+    ///
+    /// # Errors
+    /// There is no such datacenter.
+    pub fn command_in_datacenter(&self, datacenter: &str, program: &Path) -> Result<Command> {
+        let mut nodes = self.topology.nodes.iter();
+        let node = nodes.find(|node| node.datacenter == datacenter);
+        let node = node.with_context(|| format!("there is no datacenter {datacenter}"))?;
+        let enter = format!("--net=/run/netns/{}", node.namespace());
+        let mut command = command("nsenter", [enter.as_str(), "--"]);
+        command.arg(program);
+        Ok(command)
+    }
+
     fn base_images(&self, tools: &Tools) -> Result<Vec<Archive>> {
         [("pause", &tools.pause), ("coredns", &tools.coredns), ("toolbox", &tools.toolbox)]
             .into_iter()

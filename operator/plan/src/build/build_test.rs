@@ -92,7 +92,7 @@ fn named_zones_are_required_and_spread_strictly() {
 #[test]
 fn the_template_hash_is_pinned() {
     let children = built(three_datacenters(3));
-    assert_eq!(template_hash(&children.stateful_sets[0]), Some("32564e0175c6c311"));
+    assert_eq!(template_hash(&children.stateful_sets[0]), Some("61670b6ed4292ea9"));
 }
 
 #[test]

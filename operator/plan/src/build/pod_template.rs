@@ -118,6 +118,8 @@ fn container(store: &ValidStore, datacenter: &ValidDatacenter) -> Container {
             value("QUORATE_DATACENTER", datacenter.name.as_str()),
             field("QUORATE_ADVERTISE_HOST", "status.podIP"),
             value("QUORATE_DATA_DIR", DATA_DIR),
+            // So long kube-proxy may take to send new connections elsewhere.
+            value("QUORATE_LINGER_MS", "2000"),
             // When all pods come back with new addresses at once, this is how they find each other.
             value("QUORATE_SEEDS", &seeds(store)),
         ]),

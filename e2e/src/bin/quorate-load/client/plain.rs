@@ -43,7 +43,12 @@ impl Client {
         let first = first.unwrap_or(home);
         match self.node(first).ask(command).await {
             Ok(answer) => (Ok(answer), Sent::Once),
-            Err(_) => (self.node(first + 1).ask(command).await, Sent::PerhapsMore),
+            Err(_) => {
+                let other = self.node(first + 1);
+                // Not over a connection that may be as dead as the first one: behind a Service both can be of one pod.
+                *other.connection.lock().await = None;
+                (other.ask(command).await, Sent::PerhapsMore)
+            }
         }
     }
 
