@@ -177,7 +177,9 @@ pub(super) fn message_bytes(message: &PeerMessage) -> usize {
         | PeerMessage::EngineQuery
         | PeerMessage::Engine { .. } => 64,
         PeerMessage::StateHash { next, .. } => 64 + next.len(),
-        PeerMessage::Leaderless { message, .. } => 64 + message.bytes(),
+        PeerMessage::Leaderless { messages, .. } => {
+            64 + messages.iter().map(quorate_replication::leaderless::Message::bytes).sum::<usize>()
+        }
         PeerMessage::Moves(reports) => 64 + 128 * reports.len(),
         PeerMessage::Beat(beat) => {
             let lists = [&beat.led, &beat.followed];

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use quorate_group::host::{Failure, PeerMessage, Reply};
 use quorate_model::{Addresses, NodeId};
+use quorate_replication::leaderless;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +97,11 @@ impl Peer {
             | PeerMessage::Engine { .. }
             | PeerMessage::StateHash { .. }
             | PeerMessage::Beat(_) => Lane::Replication,
-            PeerMessage::Leaderless { message, .. } if message.is_background() => Lane::Bulk,
+            PeerMessage::Leaderless { messages, .. }
+                if messages.first().is_some_and(leaderless::Message::is_background) =>
+            {
+                Lane::Bulk
+            }
             PeerMessage::Leaderless { .. } | PeerMessage::Moves(_) => Lane::Replication,
             PeerMessage::SnapshotChunk { .. }
             | PeerMessage::SnapshotAck { .. }

@@ -70,7 +70,6 @@ impl Dots {
         group: GroupId,
         message: &Message,
     ) {
-        self.ahead.clear();
         for (key, cell) in named_cells(message) {
             for sibling in cell.siblings() {
                 if machine.is_ahead(now, sibling.at) && !holds(machine, group, key, sibling.dot) {

@@ -180,10 +180,13 @@ impl Checkers {
         if let PeerMessage::Beat(beat) = message {
             return self.beats.sent(machine, to, beat).by("beats");
         }
-        if let PeerMessage::Leaderless { message, .. } = message {
-            self.dots.sent(machine, group, message).by("dots")?;
-            self.steps.sent(machine, to, group, message).by("steps")?;
-            return self.told_cells.sent(machine, to, group, message).by("told_cells");
+        if let PeerMessage::Leaderless { messages, .. } = message {
+            for message in messages {
+                self.dots.sent(machine, group, message).by("dots")?;
+                self.steps.sent(machine, to, group, message).by("steps")?;
+                self.told_cells.sent(machine, to, group, message).by("told_cells")?;
+            }
+            return Ok(());
         }
         // A replica that is being destroyed may have sent its last word in the same step.
         let Some(at) = sight(now, machine, group) else { return Ok(()) };
@@ -207,10 +210,13 @@ impl Checkers {
         if let PeerMessage::Beat(_) = message {
             return self.beats.arrives(machine);
         }
-        if let PeerMessage::Leaderless { mark, message } = message {
-            self.steps.arrives(machine, from, group, *mark, message);
-            self.dots.arrives(now, machine, group, message);
-            return self.told_cells.arrives(machine, from, group, message);
+        if let PeerMessage::Leaderless { mark, messages } = message {
+            for message in messages {
+                self.steps.arrives(machine, from, group, *mark, message);
+                self.dots.arrives(now, machine, group, message);
+                self.told_cells.arrives(machine, from, group, message);
+            }
+            return;
         }
         if let (Some(at), PeerMessage::Replication(message)) = (sight(now, machine, group), message)
         {

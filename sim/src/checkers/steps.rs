@@ -50,7 +50,6 @@ impl Steps {
         mark: Mark,
         message: &Message,
     ) {
-        self.closed.clear();
         let Some(here) = machine.mark(group) else { return };
         if let Message::Store { number, .. } | Message::Fetch { number, .. } = message {
             let request = (machine.node, group, from, *number);

@@ -44,9 +44,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if let PeerMessage::Beat(beat) = &message {
             return self.beat_received(from, beat);
         }
-        if let PeerMessage::Leaderless { mark, message } = message {
+        if let PeerMessage::Leaderless { mark, messages } = message {
             if let GroupId::Shard(shard) = group {
-                self.shard_message(from, shard, mark, message);
+                self.shard_messages(from, shard, mark, messages);
             }
             return;
         }

@@ -115,10 +115,11 @@ pub enum PeerMessage {
     },
     /// Of all groups that rest between the two nodes; it goes as the meta group's.
     Beat(Box<Beat>),
-    /// Of a shard without a leader.
+    /// Of a shard without a leader: what one turn of its replica tells another one, in order. Nobody waits for any of it, or
+    /// somebody does for all.
     Leaderless {
         mark: leaderless::Mark,
-        message: leaderless::Message,
+        messages: Vec<leaderless::Message>,
     },
     /// To whoever leads the meta group: how far the sender's replicas came of the shards that move.
     Moves(Vec<(ShardId, leaderless::Report)>),

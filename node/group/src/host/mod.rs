@@ -234,6 +234,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if self.shared.stopped {
             return;
         }
+        self.release_shards();
         self.shared.persisting.submit(self.shared.now);
         self.send_beats();
         let stall = self.shared.settings.disk_stall;

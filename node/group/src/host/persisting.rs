@@ -93,16 +93,16 @@ impl<D: Disk> Persisting<D> {
         }
     }
 
-    /// Appends cells that a shard without a leader wants durable. Answers which entry they are.
+    /// Appends cells that a shard without a leader wants durable, encoded. Answers which entry they are.
     pub(super) fn persist_cells(
         &mut self,
         group: GroupId,
         id: leaderless::PersistId,
-        cells: &Vec<(CellKey, Cell)>,
+        cells: &[(CellKey, Bytes)],
     ) -> LogIndex {
         let index = self.log().last(group).index.next();
         let position = Position { term: CELLS_TERM, index };
-        let payload = rows::encode(cells);
+        let payload = rows::encode_pairs(cells);
         let batch = self.append(group, Body::Entry { position, kind: CELLS, payload });
         self.issued.push_back((batch, group, PersistId(id.0)));
         index

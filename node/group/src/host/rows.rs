@@ -188,9 +188,32 @@ pub(super) fn group_of_standing_row(row: &[u8]) -> Option<GroupId> {
 
 /// A version byte and postcard: for what this room alone writes and reads.
 pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
-    let mut bytes = vec![VERSION];
-    bytes = postcard::to_extend(value, bytes).expect("these types always serialize to memory");
-    Bytes::from(bytes)
+    encode_sized(value, 0)
+}
+
+/// As [`encode`], for a value of which it is known about how long it will be: to grow with it costs more than to encode it.
+pub(super) fn encode_sized<T: Serialize>(value: &T, bytes: usize) -> Bytes {
+    let mut encoded = Vec::with_capacity(1 + bytes);
+    encoded.push(VERSION);
+    Bytes::from(extended(encoded, value))
+}
+
+/// As [`encode`] of a list of pairs, the second of each encoded already.
+pub(super) fn encode_pairs<T: Serialize>(pairs: &[(T, Bytes)]) -> Bytes {
+    const FIRST_BYTES: usize = 64;
+    let bytes = pairs.iter().map(|(_, second)| FIRST_BYTES + second.len()).sum::<usize>();
+    let mut encoded = Vec::with_capacity(FIRST_BYTES + bytes);
+    encoded.push(VERSION);
+    encoded = extended(encoded, &pairs.len());
+    for (first, second) in pairs {
+        encoded = extended(encoded, first);
+        encoded.extend_from_slice(&second[1..]);
+    }
+    Bytes::from(encoded)
+}
+
+fn extended<T: Serialize>(bytes: Vec<u8>, value: &T) -> Vec<u8> {
+    postcard::to_extend(value, bytes).expect("these types always serialize to memory")
 }
 
 /// # Errors
@@ -217,7 +240,7 @@ pub(super) fn decode_shorter<T: DeserializeOwned>(bytes: &[u8], added: &[u8]) ->
 
 #[cfg(test)]
 mod tests {
-    use quorate_model::ShardId;
+    use quorate_model::{LogIndex, ShardId};
     use quorate_storage::state::model::Store;
     use quorate_storage::state::{Batch, StateStore};
 
@@ -252,6 +275,20 @@ mod tests {
             store.fail_row(row);
         }
         assert!(empty_generation(&store, group, 1).is_err(), "then it is the store");
+    }
+
+    #[test]
+    fn pairs_are_encoded_as_a_list_of_them() {
+        for count in [0, 1, 200] {
+            let pairs: Vec<(Bytes, Position)> = (0..count)
+                .map(|at| {
+                    (Bytes::from(vec![7; at]), Position { term: Term(1), index: LogIndex(9) })
+                })
+                .collect();
+            let halves: Vec<(Bytes, Bytes)> =
+                pairs.iter().map(|(first, second)| (first.clone(), encode(second))).collect();
+            assert_eq!(encode_pairs(&halves), encode(&pairs));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::CellKey;
 use super::kernel::Kernel;
@@ -54,13 +54,13 @@ impl Asked {
 
 /// Equal where the same is known of the same cells.
 pub(super) fn digest<'c>(known: impl IntoIterator<Item = (&'c CellKey, &'c Cell)>) -> CellDigest {
-    let mut hash = Xxh3Default::new();
+    let mut all = Vec::new();
     for (key, cell) in known {
-        hash.update(&(key.bytes().len() as u64).to_be_bytes());
-        hash.update(key.bytes());
-        hash.update(&cell.digest().0.to_be_bytes());
+        all.extend_from_slice(&(key.bytes().len() as u64).to_be_bytes());
+        all.extend_from_slice(key.bytes());
+        all.extend_from_slice(&cell.digest().0.to_be_bytes());
     }
-    CellDigest(hash.digest())
+    CellDigest(xxh3_64(&all))
 }
 
 /// Those from `from` on and before `to`; a message may name bounds that are none.

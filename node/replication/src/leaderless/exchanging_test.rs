@@ -8,8 +8,8 @@ use quorate_model::{ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, NodeId, Tim
 
 use super::range_test::Applied;
 use super::{
-    CellKey, Collected, Input, Mark, Message, Output, Owners, Place, Replica, Settings, Span,
-    Standing, Start,
+    CellKey, Collected, Input, Mark, Message, Output, Owners, PersistId, Place, Replica, Settings,
+    Span, Standing, Start,
 };
 use crate::causal::{Cell, Change, Content};
 
@@ -17,6 +17,7 @@ struct Pair {
     now: Time,
     replicas: [Replica; 2],
     cells: [Applied; 2],
+    unapplied: [BTreeMap<PersistId, Vec<(CellKey, Cell)>>; 2],
 }
 
 const fn id(at: usize) -> NodeId {
@@ -37,7 +38,7 @@ impl Pair {
             Replica::new(start, Settings::default(), Time::ZERO, &cells[at])
         };
         let replicas = [replica(0), replica(1)];
-        let mut pair = Self { now: Time::ZERO, replicas, cells };
+        let mut pair = Self { now: Time::ZERO, replicas, cells, unapplied: Default::default() };
         let dc = Datacenter::new("dc").unwrap();
         for at in 0..2 {
             let nodes = (0..2).map(|node| (id(node), dc.clone())).collect();
@@ -66,8 +67,15 @@ impl Pair {
             let mut next = Vec::new();
             while let Some(output) = self.replicas[at].pop_output() {
                 match output {
-                    Output::Persist { id, .. } => next.push((at, Input::Persisted { id })),
-                    Output::Apply { cells } => self.cells[at].0.extend(cells),
+                    Output::Persist { id, cells } => {
+                        self.unapplied[at].insert(id, cells);
+                        next.push((at, Input::Persisted { id }));
+                    }
+                    Output::Apply { through } => {
+                        let later = self.unapplied[at].split_off(&PersistId(through.0 + 1));
+                        let cells = std::mem::replace(&mut self.unapplied[at], later);
+                        self.cells[at].0.extend(cells.into_values().flatten());
+                    }
                     Output::Send { message, .. } => next.push((1 - at, received(at, message))),
                     Output::Filled
                     | Output::Answer { .. }

@@ -13,7 +13,7 @@ use quorate_model::{
 
 use super::filling::Filling;
 use super::owners::Owners;
-use super::unsynced::{Batch, Replaced, Unsynced};
+use super::unsynced::{Replaced, Unsynced};
 use super::{
     CellKey, Cells, Collected, Counts, HashTree, Mark, Message, Output, PersistId, Refused,
     RequestId, Settings, Span, Start,
@@ -272,8 +272,8 @@ impl Kernel {
         }
         self.issued.0 += 1;
         let id = self.issued;
-        let cells = changed.iter().map(|one| (one.key.clone(), one.cell.clone())).collect();
-        self.unsynced.push(Batch { id, cells: changed });
+        self.unsynced.push(id, &changed);
+        let cells = changed.into_iter().map(|one| (one.key, one.cell)).collect();
         self.outputs.push_back(Output::Persist { id, cells });
     }
 
@@ -282,13 +282,11 @@ impl Kernel {
         assert!(id > self.persisted && id <= self.issued, "persists complete in their order");
         self.persisted = id;
         while let Some(batch) = self.unsynced.pop(id) {
-            let mut applied = Vec::with_capacity(batch.cells.len());
-            for Replaced { key, before, cell } in batch.cells {
-                self.tree.replace(&key, before, Some(cell.digest()));
-                applied.push((key, cell));
+            for one in batch.cells {
+                self.tree.replace(&one.key, one.before, Some(one.after));
             }
-            self.outputs.push_back(Output::Apply { cells: applied });
         }
+        self.outputs.push_back(Output::Apply { through: id });
         while let Some(held) = self.held.pop_front_if(|held| held.until <= id) {
             let Held { to, mark, message, .. } = held;
             self.outputs.push_back(Output::Send { to, mark, message });

@@ -5,7 +5,7 @@
 //! 1. [`Replica::step`] takes one input and the cells as they are applied; `now` never goes back. Drain
 //!    [`Replica::pop_output`] before the next step.
 //! 2. [`Output::Persist`] becomes durable in the order of issue; [`Input::Persisted`] says through which. [`Output::Apply`] is
-//!    carried out before the next step, so that [`Cells`] shows it; nothing is applied that is not durable.
+//!    carried out before the next step, so that [`Cells`] shows what was persisted; nothing is applied that is not durable.
 //! 3. After a crash the cells are those of some prefix of the persists that holds all that were reported.
 //! 4. At [`Replica::deadline`] at the latest, step with [`Input::Tick`].
 //! 5. Every request is answered exactly once, by [`Output::Answer`].

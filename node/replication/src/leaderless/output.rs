@@ -24,9 +24,9 @@ pub enum Output {
         id: PersistId,
         cells: Vec<(CellKey, Cell)>,
     },
-    /// These cells are durable: they take the place of the applied ones.
+    /// The cells of every persist through this one are durable: they take the place of the applied ones.
     Apply {
-        cells: Vec<(CellKey, Cell)>,
+        through: PersistId,
     },
     Send {
         to: NodeId,

@@ -18,10 +18,19 @@ pub(super) struct Unsynced {
     bytes: usize,
 }
 
+/// What became of each cell.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) id: PersistId,
-    pub(super) cells: Vec<Replaced>,
+    id: PersistId,
+    pub(super) cells: Vec<Swapped>,
+}
+
+#[derive(Debug)]
+pub(super) struct Swapped {
+    pub(super) key: CellKey,
+    pub(super) before: Option<CellDigest>,
+    pub(super) after: CellDigest,
+    bytes: usize,
 }
 
 /// A cell in place of another one.
@@ -55,20 +64,23 @@ impl Unsynced {
         self.bytes
     }
 
-    pub(super) fn push(&mut self, batch: Batch) {
-        assert!(self.queue.back().is_none_or(|newest| newest.id < batch.id));
-        for Replaced { key, cell, .. } in &batch.cells {
-            self.bytes += cell.bytes();
-            self.newest.insert(key.clone(), (batch.id, cell.clone()));
+    pub(super) fn push(&mut self, id: PersistId, replaced: &[Replaced]) {
+        assert!(self.queue.back().is_none_or(|newest| newest.id < id));
+        let mut cells = Vec::with_capacity(replaced.len());
+        for Replaced { key, before, cell } in replaced {
+            let (after, bytes) = (cell.digest(), cell.bytes());
+            self.bytes += bytes;
+            self.newest.insert(key.clone(), (id, cell.clone()));
+            cells.push(Swapped { key: key.clone(), before: *before, after, bytes });
         }
-        self.queue.push_back(batch);
+        self.queue.push_back(Batch { id, cells });
     }
 
     /// The oldest batch, if it is durable through `id`.
     pub(super) fn pop(&mut self, id: PersistId) -> Option<Batch> {
         let batch = self.queue.pop_front_if(|oldest| oldest.id <= id)?;
-        for Replaced { key, cell, .. } in &batch.cells {
-            self.bytes -= cell.bytes();
+        for Swapped { key, bytes, .. } in &batch.cells {
+            self.bytes -= bytes;
             self.applying.push((key.clone(), batch.id));
         }
         Some(batch)

@@ -16,13 +16,26 @@ const CELL: u8 = b'c';
 pub(super) struct Applied<'a, S> {
     state: &'a S,
     prefix: Prefix,
+    last: &'a Last,
     /// Why something could not be read. Whatever was made of it is worth nothing.
     failure: RefCell<Option<String>>,
 }
 
+/// The cell that was read last: whoever changes one reads it three times, for what to answer, for a time that is later, and to
+/// change it.
+#[derive(Debug, Default)]
+pub(super) struct Last(RefCell<Option<(CellKey, Option<Cell>)>>);
+
+impl Last {
+    /// Cells change.
+    pub(super) fn forget(&mut self) {
+        self.0 = RefCell::default();
+    }
+}
+
 impl<'a, S: StateStore> Applied<'a, S> {
-    pub(super) const fn new(state: &'a S, prefix: Prefix) -> Self {
-        Self { state, prefix, failure: RefCell::new(None) }
+    pub(super) const fn new(state: &'a S, prefix: Prefix, last: &'a Last) -> Self {
+        Self { state, prefix, last, failure: RefCell::new(None) }
     }
 
     pub(super) fn failure(&self) -> Option<String> {
@@ -45,10 +58,18 @@ impl<'a, S: StateStore> Applied<'a, S> {
 
 impl<S: StateStore> Cells for Applied<'_, S> {
     fn cell(&self, key: &CellKey) -> Option<Cell> {
-        match self.state.row(&cell_row(self.prefix, key.bytes())) {
-            Ok(value) => self.decode(&value?),
-            Err(error) => self.fail(describe(&error)),
+        if let Some((last, cell)) = self.last.0.borrow().as_ref()
+            && last == key
+        {
+            return cell.clone();
         }
+        let cell = match self.state.row(&cell_row(self.prefix, key.bytes())) {
+            Ok(Some(value)) => Some(self.decode(&value)?),
+            Ok(None) => None,
+            Err(error) => return self.fail(describe(&error)),
+        };
+        self.last.0.replace(Some((key.clone(), cell.clone())));
+        cell
     }
 
     fn range(&self, from: &Bytes, to: &Bytes, count_max: usize) -> Vec<(CellKey, Cell)> {
@@ -70,8 +91,13 @@ impl<S: StateStore> Cells for Applied<'_, S> {
     }
 }
 
-pub(super) fn put_cell(prefix: Prefix, key: &CellKey, cell: &Cell) -> Change {
-    Change::Put { row: cell_row(prefix, key.bytes()), value: rows::encode(cell) }
+pub(super) fn put_cell(prefix: Prefix, key: &CellKey, encoded: Bytes) -> Change {
+    Change::Put { row: cell_row(prefix, key.bytes()), value: encoded }
+}
+
+/// A row's value, and in the log what comes behind its key.
+pub(super) fn encode_cell(cell: &Cell) -> Bytes {
+    rows::encode_sized(cell, 2 * cell.bytes())
 }
 
 pub(super) fn cell_row(prefix: Prefix, key: &[u8]) -> Bytes {

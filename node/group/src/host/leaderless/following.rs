@@ -13,7 +13,7 @@ use super::super::retention::Purpose;
 use super::super::rows::{clear_all, empty_generation};
 use super::super::timers::Timer;
 use super::super::{Failure, Host, Output};
-use super::applied::Applied;
+use super::applied::{Applied, Last};
 use super::standing::Found;
 use super::{Shard, ShardStanding};
 
@@ -84,7 +84,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     /// What the replica wants to be known after a restart is.
     pub(in super::super) fn shard_closed(&mut self, shard: ShardId, barrier: u64) {
-        self.drive(shard, Input::Closed { barrier });
+        self.drive(shard, [Input::Closed { barrier }]);
     }
 
     /// The rows cannot be read: others have them.
@@ -158,11 +158,18 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             collected: standing.collected,
         };
         let settings = self.shared.settings.leaderless.clone();
-        let cells = Applied::new(&self.shared.state, standing.prefix(shard));
+        let last = Last::default();
+        let cells = Applied::new(&self.shared.state, standing.prefix(shard), &last);
         let replica = Replica::new(start, settings, self.shared.now, &cells);
         let failure = cells.failure();
-        let hosted =
-            Shard { replica, standing, entries: Default::default(), finishes: BTreeMap::new() };
+        let hosted = Shard {
+            replica,
+            standing,
+            last,
+            gathered: Default::default(),
+            unapplied: Default::default(),
+            finishes: BTreeMap::new(),
+        };
         self.shards.hosted.insert(shard, hosted);
         self.shared.status_changed = true;
         match failure {
@@ -186,6 +193,6 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             leaves,
         };
         let policy = leaderless.policy.clone();
-        self.drive(shard, Input::Owners { owners, policy });
+        self.drive(shard, [Input::Owners { owners, policy }]);
     }
 }

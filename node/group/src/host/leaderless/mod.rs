@@ -1,17 +1,19 @@
 //! The shards of a store without a leader, on this node: each a replica of the leaderless protocol over the same log and the same
 //! state store as everything else.
 //!
-//! What a replica wants durable is one entry of its shard's log, and goes to the rows once it is. Entries carry whole cells, so
-//! replaying one that the rows hold already does no harm. Nothing of the log is kept for others: they compare cells.
+//! What a replica wants durable in one turn is one entry of its shard's log, and goes to the rows once it is. Entries carry whole
+//! cells, so replaying one that the rows hold already does no harm. Nothing of the log is kept for others: they compare cells.
 
 mod applied;
 mod following;
+mod gathering;
 mod moving;
 mod requests;
 mod standing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{
@@ -23,12 +25,13 @@ use quorate_storage::state::{Batch, Change, StateStore};
 use super::retention::Purpose;
 use super::rows::Prefix;
 use super::timers::Timer;
-use super::{Host, PeerMessage, RequestId};
+use super::{Host, RequestId};
 use crate::cells::Finish;
 
 pub(super) use standing::{ShardStanding, recovered};
 
-use applied::{Applied, cell_row, put_cell};
+use applied::{Applied, Last, cell_row, put_cell};
+use gathering::Gathered;
 
 /// All shards of this node.
 #[derive(Debug, Default)]
@@ -38,6 +41,8 @@ pub(super) struct Shards {
     given_up: BTreeMap<ShardId, String>,
     /// Those that begin once it is durable that they are hosted, or once the damaged log is gone.
     beginning: BTreeMap<ShardId, ShardStanding>,
+    /// Those with something to be carried out at the end of the turn.
+    gathering: BTreeSet<ShardId>,
     reports: moving::Reports,
 }
 
@@ -45,10 +50,20 @@ pub(super) struct Shards {
 struct Shard {
     replica: Replica,
     standing: ShardStanding,
-    /// Which entry of the log each persist is that is not applied.
-    entries: VecDeque<(PersistId, LogIndex)>,
+    last: Last,
+    gathered: Gathered,
+    unapplied: VecDeque<Entry>,
     /// What the requests that are open are answered as.
     finishes: BTreeMap<RequestId, Asked>,
+}
+
+/// Of the log, with the last persist that is in it.
+#[derive(Debug)]
+struct Entry {
+    through: PersistId,
+    index: LogIndex,
+    /// Encoded.
+    cells: Vec<(CellKey, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -116,47 +131,51 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     #[must_use]
     pub fn cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
         let hosted = self.shards.hosted.get(&shard)?;
-        let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard));
+        let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last);
         Some(hosted.replica.cell(key, &cells))
     }
 
-    pub(super) fn shard_message(
+    pub(super) fn shard_messages(
         &mut self,
         from: NodeId,
         shard: ShardId,
         mark: Mark,
-        message: leaderless::Message,
+        messages: Vec<leaderless::Message>,
     ) {
-        self.drive(shard, Input::Message { from, mark, message });
+        let input = |message| Input::Message { from, mark, message };
+        self.drive(shard, messages.into_iter().map(input));
     }
 
     pub(super) fn shard_persisted(&mut self, group: GroupId, id: PersistId) {
         if let GroupId::Shard(shard) = group {
-            self.drive(shard, Input::Persisted { id });
+            self.drive(shard, [Input::Persisted { id }]);
         }
     }
 
     pub(super) fn shard_due(&mut self, group: GroupId) {
         if let GroupId::Shard(shard) = group {
-            self.drive(shard, Input::Tick);
+            self.drive(shard, [Input::Tick]);
         }
     }
 
-    /// Gives a shard's replica an input and carries out all that it says.
-    pub(super) fn drive(&mut self, id: ShardId, input: Input) {
+    /// Gives a shard's replica one input after the other and carries out all that it says.
+    pub(super) fn drive(&mut self, id: ShardId, inputs: impl IntoIterator<Item = Input>) {
         let (now, wall) = (self.shared.now, self.shared.wall);
-        let Some(shard) = self.shards.hosted.get_mut(&id) else { return };
-        let cells = Applied::new(&self.shared.state, shard.standing.prefix(id));
-        shard.replica.step(now, wall, input, &cells);
-        if let Some(why) = cells.failure() {
-            // What it made of cells that it could not read goes with it.
-            return self.refill(id, why);
-        }
-        while let Some(output) =
-            self.shards.hosted.get_mut(&id).and_then(|one| one.replica.pop_output())
-        {
-            if !self.shared.stopped {
-                self.carry_out(id, output);
+        for input in inputs {
+            let Some(shard) = self.shards.hosted.get_mut(&id) else { return };
+            let prefix = shard.standing.prefix(id);
+            let cells = Applied::new(&self.shared.state, prefix, &shard.last);
+            shard.replica.step(now, wall, input, &cells);
+            if let Some(why) = cells.failure() {
+                // What it made of cells that it could not read goes with it.
+                return self.refill(id, why);
+            }
+            while let Some(output) =
+                self.shards.hosted.get_mut(&id).and_then(|one| one.replica.pop_output())
+            {
+                if !self.shared.stopped {
+                    self.carry_out(id, output);
+                }
             }
         }
         let deadline = self.shards.hosted.get(&id).map(|shard| shard.replica.deadline());
@@ -168,21 +187,28 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(shard) = self.shards.hosted.get_mut(&id) else { return };
         match output {
             Output::Persist { id: persist, cells } => {
-                let index = self.shared.persisting.persist_cells(group, persist, &cells);
-                shard.entries.push_back((persist, index));
+                shard.gathered.persist(persist, cells);
+                self.shards.gathering.insert(id);
             }
-            Output::Apply { cells } => {
-                let (_, index) = shard.entries.pop_front().expect("each persist is applied once");
-                assert!(index > shard.standing.applied, "entries are applied in their order");
-                shard.standing.applied = index;
+            Output::Apply { through } => {
                 let prefix = shard.standing.prefix(id);
-                let put = cells.iter().map(|(key, cell)| put_cell(prefix, key, cell));
-                let changes = put.chain([shard.standing.put(id)]).collect();
+                let mut changes = Vec::new();
+                while let Some(Entry { index, cells, .. }) =
+                    shard.unapplied.pop_front_if(|entry| entry.through <= through)
+                {
+                    assert!(index > shard.standing.applied, "entries are applied in their order");
+                    shard.standing.applied = index;
+                    let put = |(key, cell): (CellKey, Bytes)| put_cell(prefix, &key, cell);
+                    changes.extend(cells.into_iter().map(put));
+                }
+                changes.push(shard.standing.put(id));
+                shard.last.forget();
                 self.shared.state.apply(Batch { changes });
                 self.shared.note_unflushed(group);
             }
             Output::Send { to, mark, message } => {
-                self.shared.send(to, group, PeerMessage::Leaderless { mark, message });
+                shard.gathered.send(to, mark, message);
+                self.shards.gathering.insert(id);
             }
             Output::Filled => {
                 shard.standing.whole = true;
@@ -200,6 +226,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             }
             Output::Drop { cells, collected } => {
                 shard.standing.collected = collected;
+                shard.last.forget();
                 let prefix = shard.standing.prefix(id);
                 let delete = |key: &CellKey| Change::Delete { row: cell_row(prefix, key.bytes()) };
                 let mut changes: Vec<Change> = cells.iter().map(delete).collect();

@@ -30,7 +30,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return self.refuse(id, Failure::Filling { group });
         }
         let seed = self.shared.nonce();
-        let applied = Applied::new(&self.shared.state, hosted.standing.prefix(shard));
+        let prefix = hosted.standing.prefix(shard);
+        let applied = Applied::new(&self.shared.state, prefix, &hosted.last);
         let policy = hosted.replica.policy().clone();
         let begun = cells::begin(
             operation,
@@ -65,7 +66,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             let before = hosted.finishes.insert(id, asked);
             assert!(before.is_none(), "a request's id is unique while the process lives");
         }
-        self.drive(shard, input);
+        self.drive(shard, [input]);
     }
 
     /// The client went away.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::super::persisting::read_cells;
 use super::super::rows::{self, Prefix, clear_others};
 use super::super::{StartError, recovery};
-use super::applied::put_cell;
+use super::applied::{encode_cell, put_cell};
 
 /// How much of a shard's log one read brings.
 const READ_BYTES: usize = 4 << 20;
@@ -114,7 +114,7 @@ fn replay<D: Disk, S: StateStore>(
         let prefix = standing.prefix(shard);
         for (index, cells) in entries {
             standing.applied = index;
-            let put = cells.iter().map(|(key, cell)| put_cell(prefix, key, cell));
+            let put = cells.iter().map(|(key, cell)| put_cell(prefix, key, encode_cell(cell)));
             let changes = put.chain([standing.put(shard)]).collect();
             state.apply(Batch { changes });
         }

@@ -26,6 +26,8 @@ pub(super) struct Node {
     pub(super) durable: BTreeMap<CellKey, Cell>,
     /// On its way to the disk.
     pub(super) pending: VecDeque<Persist>,
+    /// Durable, and not applied.
+    unapplied: VecDeque<Persist>,
     pub(super) wake_at: Option<quorate_model::Time>,
     /// How far this node's clock is from the right time, in milliseconds, plus a second.
     pub(super) skew_ms: u64,
@@ -52,6 +54,7 @@ impl Node {
             applied: Applied::default(),
             durable: BTreeMap::new(),
             pending: VecDeque::new(),
+            unapplied: VecDeque::new(),
             wake_at: None,
             skew_ms: 1_000,
         }
@@ -59,9 +62,18 @@ impl Node {
 
     /// The oldest write reaches the disk.
     pub(super) fn sync_one(&mut self) -> Option<PersistId> {
-        let Persist { id, cells } = self.pending.pop_front()?;
-        self.durable.extend(cells);
+        let persist = self.pending.pop_front()?;
+        let id = persist.id;
+        self.durable.extend(persist.cells.iter().cloned());
+        self.unapplied.push_back(persist);
         Some(id)
+    }
+
+    pub(super) fn apply(&mut self, through: PersistId) {
+        assert!(self.pending.front().is_none_or(|one| one.id > through), "only durable cells");
+        while let Some(persist) = self.unapplied.pop_front_if(|one| one.id <= through) {
+            self.applied.0.extend(persist.cells);
+        }
     }
 
     /// Some of what was under way is lost, and the process with it.
@@ -70,6 +82,7 @@ impl Node {
             self.sync_one();
         }
         self.pending.clear();
+        self.unapplied.clear();
         self.applied = Applied(self.durable.clone());
         self.replica = None;
         self.incarnation += 1;

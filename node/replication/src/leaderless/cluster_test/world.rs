@@ -284,12 +284,7 @@ impl World {
                     self.schedule_sync(at);
                 }
             }
-            Output::Apply { cells } => {
-                for (key, cell) in &cells {
-                    assert!(self.nodes[at].durable.contains_key(key), "only durable cells");
-                    self.nodes[at].applied.0.insert(key.clone(), cell.clone());
-                }
-            }
+            Output::Apply { through } => self.nodes[at].apply(through),
             Output::Send { to, mark, message } => self.send(at, to, mark, message),
             Output::Close { .. } | Output::Drop { .. } => unreachable!("nothing is collected"),
             Output::Damaged { why } => panic!("{why}"),
