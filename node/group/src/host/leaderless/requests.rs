@@ -31,7 +31,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         let seed = self.shared.nonce();
         let prefix = hosted.standing.prefix(shard);
-        let applied = Applied::new(&self.shared.state, prefix, &hosted.last);
+        let applied = Applied::new(&self.shared.state, prefix, &hosted.last).keeping();
         let policy = hosted.replica.policy().clone();
         let begun = cells::begin(
             operation,
