@@ -40,6 +40,8 @@ mod cluster_test;
 mod exchanging_test;
 #[cfg(test)]
 mod range_test;
+#[cfg(test)]
+mod relaying_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;

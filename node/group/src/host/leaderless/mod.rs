@@ -142,7 +142,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     #[must_use]
     pub fn durable_cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
         let hosted = self.shards.hosted.get(&shard)?;
-        Applied::new(&self.shared.state, hosted.standing.prefix(shard)).cell(key)
+        Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last).cell(key)
     }
 
     pub(super) fn shard_messages(
