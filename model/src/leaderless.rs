@@ -15,6 +15,8 @@ pub struct LeaderlessPolicy {
     pub read: Level,
     pub write: Level,
     pub conflicts: ConflictPolicy,
+    /// Never changes.
+    pub datacenters: Datacenters,
 }
 
 /// What the topology of a store without leaders says beside its placements.
@@ -57,6 +59,16 @@ pub enum ConflictPolicy {
     Siblings,
 }
 
+/// How the replicas of a store with several datacenters belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Datacenters {
+    /// n replicas over all of them, and every write goes to each at once.
+    #[default]
+    Global,
+    /// n replicas in each: levels count within the coordinator's, and the others get its writes afterwards.
+    Local,
+}
+
 /// Of each of these sets of replicas so many.
 ///
 /// One set for a level of the whole, one for each datacenter for `EachQuorum`, and those of two placements while a shard moves.
@@ -84,6 +96,51 @@ impl Leaderless {
     }
 }
 
+impl LeaderlessPolicy {
+    /// What a level needs of `owners` for a coordinator in `local`.
+    #[must_use]
+    pub fn need(
+        &self,
+        level: Level,
+        owners: &BTreeMap<NodeId, Datacenter>,
+        local: &Datacenter,
+    ) -> Need {
+        if self.is_within(level) {
+            level.need(&within(owners, local), local)
+        } else {
+            level.need(owners, local)
+        }
+    }
+
+    /// Whether only replicas of the coordinator's datacenter are asked and told at this level.
+    #[must_use]
+    pub fn is_within(&self, level: Level) -> bool {
+        self.datacenters == Datacenters::Local && level != Level::EachQuorum
+    }
+
+    /// Of whom a replica in `local` counts.
+    #[must_use]
+    pub fn scope(
+        &self,
+        owners: &BTreeMap<NodeId, Datacenter>,
+        local: &Datacenter,
+    ) -> BTreeMap<NodeId, Datacenter> {
+        match self.datacenters {
+            Datacenters::Global => owners.clone(),
+            Datacenters::Local => within(owners, local),
+        }
+    }
+}
+
+/// Those in that datacenter.
+fn within(
+    owners: &BTreeMap<NodeId, Datacenter>,
+    local: &Datacenter,
+) -> BTreeMap<NodeId, Datacenter> {
+    let there = owners.iter().filter(|(_, place)| *place == local);
+    there.map(|(node, place)| (*node, place.clone())).collect()
+}
+
 impl From<LeaderlessPolicy> for Leaderless {
     fn from(policy: LeaderlessPolicy) -> Self {
         Self { policy, moved: BTreeMap::new() }
@@ -92,7 +149,12 @@ impl From<LeaderlessPolicy> for Leaderless {
 
 impl Default for LeaderlessPolicy {
     fn default() -> Self {
-        Self { read: Level::Quorum, write: Level::Quorum, conflicts: ConflictPolicy::default() }
+        Self {
+            read: Level::Quorum,
+            write: Level::Quorum,
+            conflicts: ConflictPolicy::default(),
+            datacenters: Datacenters::default(),
+        }
     }
 }
 
@@ -215,6 +277,23 @@ mod tests {
         assert!(met(Level::EachQuorum, &[1, 2, 4, 5]) && !met(Level::EachQuorum, &[1, 2, 3, 4]));
         assert!(met(Level::All, &[1, 2, 3, 4, 5]) && !met(Level::All, &[1, 2, 3, 4]));
         assert!(met(Level::Count(1), &[5]) && !met(Level::Count(1), &[9]), "9 is no owner");
+    }
+
+    #[test]
+    fn local_levels_count_within_the_coordinators_datacenter() {
+        let policy =
+            LeaderlessPolicy { datacenters: Datacenters::Local, ..LeaderlessPolicy::default() };
+        let met = |level: Level, local: &str, answered: &[u128]| {
+            let answered = answered.iter().map(|id| NodeId(*id)).collect();
+            let local = Datacenter::new(local).unwrap();
+            policy.need(level, &owners(), &local).is_met(&answered)
+        };
+        assert!(met(Level::Quorum, "dc-a", &[1, 2]) && !met(Level::Quorum, "dc-a", &[1, 4, 5]));
+        assert!(met(Level::All, "dc-b", &[4, 5]) && !met(Level::All, "dc-b", &[1, 2, 3, 4]));
+        assert!(met(Level::Count(1), "dc-b", &[4]) && !met(Level::Count(1), "dc-b", &[1]));
+        assert!(met(Level::EachQuorum, "dc-b", &[1, 2, 4, 5]));
+        assert!(!met(Level::EachQuorum, "dc-b", &[4, 5]));
+        assert!(!met(Level::Quorum, "dc-c", &[1, 2, 3, 4, 5]), "nobody is there");
     }
 
     #[test]

@@ -61,6 +61,9 @@ impl Topology {
         if known.moving().next().is_some() && levels(&proposed.policy) != levels(&known.policy) {
             return Err("the store's levels cannot change while a shard moves".to_owned());
         }
+        if proposed.policy.datacenters != known.policy.datacenters {
+            return Err("how the store's datacenters belong together cannot change".to_owned());
+        }
         for (shard, placement) in self.placements() {
             let (before, after) = (known.moved.get(&shard), proposed.moved.get(&shard));
             let stays = current.placement(shard).is_some_and(|now| now.voters == placement.voters);

@@ -128,6 +128,10 @@ pub enum Bug {
     DropEarly,
     /// Cells of a round that is closed are taken (INV-100).
     TakeEarlierRound,
+    /// What is sent to another datacenter counts as held there (INV-101).
+    CheckpointAtSending,
+    /// A comparison that mends a torn way counts before it is complete (INV-102).
+    HalfComparison,
 }
 
 #[cfg(feature = "planted")]

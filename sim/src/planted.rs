@@ -41,6 +41,8 @@ const LEADERLESS: &[Listed] = &[
     (Bug::StepAtOnce, "step-at-once", Found(&["steps"])),
     (Bug::DropEarly, "drop-early", Found(&["versions", "sums"])),
     (Bug::TakeEarlierRound, "take-earlier-round", Found(&["steps"])),
+    (Bug::CheckpointAtSending, "checkpoint-at-sending", Found(&["checkpoints"])),
+    (Bug::HalfComparison, "half-comparison", Found(&["checkpoints"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

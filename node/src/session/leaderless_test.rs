@@ -11,6 +11,7 @@ const DECLARED: LeaderlessPolicy = LeaderlessPolicy {
     read: Level::Count(1),
     write: Level::Quorum,
     conflicts: quorate_model::ConflictPolicy::LastWriterWins,
+    datacenters: quorate_model::Datacenters::Global,
 };
 
 /// Three shards with a replica on each of three nodes. We are node 1.

@@ -24,6 +24,17 @@ pub enum Conflicts {
     Siblings,
 }
 
+/// How the replicas of a store with several datacenters belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Spread {
+    /// Each shard has its replicas over all datacenters, and every write goes to all of them at once.
+    #[default]
+    Global,
+    /// Each shard has so many replicas in every datacenter. Levels count within the one that a client is in; the others get its
+    /// writes afterwards.
+    Local,
+}
+
 /// How many replicas must answer: a number, or ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM. Held and written as the
 /// string.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -40,7 +51,7 @@ pub struct Level(pub String);
     .message("spec.leaderless.read is above spec.leaderless.replicas, and no read could ever be answered: lower it or raise replicas")
     .field_path(".read"))]
 pub struct LeaderlessSpec {
-    /// How many replicas each shard has (n), each on a node of its own.
+    /// How many replicas each shard has (n), each on a node of its own; with `datacenters: Local`, in each datacenter.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 7))]
     pub replicas: i32,
@@ -56,6 +67,9 @@ pub struct LeaderlessSpec {
     /// Consent to read and write levels that need not meet in any replica (w + r <= n): a read may then miss acknowledged writes.
     #[serde(default)]
     pub allow_weak_quorums: bool,
+    /// Whether replicas and levels are counted over all datacenters, or within each.
+    #[serde(default)]
+    pub datacenters: Spread,
 }
 
 impl Default for LeaderlessSpec {
@@ -66,6 +80,7 @@ impl Default for LeaderlessSpec {
             write: Level::default(),
             conflicts: Conflicts::default(),
             allow_weak_quorums: false,
+            datacenters: Spread::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::verdict::{Broken, By, Verdict};
 pub(crate) mod acknowledged_writes;
 pub(crate) mod beats;
 pub(crate) mod cell_convergence;
+pub(crate) mod checkpoints;
 pub(crate) mod commit_rule;
 pub(crate) mod consistent_prefix;
 pub(crate) mod convergence;
@@ -125,6 +126,7 @@ pub(crate) struct Checkers {
     dots: dots::Dots,
     told_cells: told_cells::ToldCells,
     pub(crate) steps: steps::Steps,
+    pub(crate) checkpoints: checkpoints::Checkpoints,
 }
 
 impl Default for Checkers {
@@ -163,6 +165,7 @@ impl Default for Checkers {
             dots: dots::Dots::default(),
             told_cells: told_cells::ToldCells::default(),
             steps: steps::Steps::default(),
+            checkpoints: checkpoints::Checkpoints::default(),
         }
     }
 }
@@ -184,6 +187,7 @@ impl Checkers {
             for message in messages {
                 self.dots.sent(machine, group, message).by("dots")?;
                 self.steps.sent(machine, to, group, message).by("steps")?;
+                self.checkpoints.sent(now, machine, group, message);
                 self.told_cells.sent(machine, to, group, message).by("told_cells")?;
             }
             return Ok(());

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use quorate_group::host::{Failure, Reply, Request};
 use quorate_group::{Expiry, Operation, Read, SetCondition, Value, Write};
-use quorate_model::{ConflictPolicy, LeaderlessPolicy, Level, ShardId, Slot, Time, majority};
+use quorate_model::{
+    ConflictPolicy, Datacenter, Datacenters, LeaderlessPolicy, Level, ShardId, Slot, Time, majority,
+};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -60,6 +62,8 @@ struct UnderWay {
     key: usize,
     called: Time,
     level: Level,
+    /// The datacenter that the last attempt came to.
+    at: Option<Datacenter>,
     doing: Doing,
 }
 
@@ -103,7 +107,7 @@ impl Versions {
     }
 
     fn start(&mut self, client: ClientId, now: Time, key: usize, level: Level, doing: Doing) {
-        let under_way = UnderWay { key, called: now, level, doing };
+        let under_way = UnderWay { key, called: now, level, at: None, doing };
         let earlier = self.under_way.insert(client, under_way);
         assert!(earlier.is_none(), "one call at a time");
     }
@@ -130,20 +134,28 @@ impl Versions {
         }
     }
 
+    fn is_local(&self) -> bool {
+        self.policy.datacenters == Datacenters::Local
+    }
+
     fn count(&self, level: Level) -> usize {
         match level {
             Level::Count(count) => usize::from(count),
             Level::Quorum => majority(self.replicas),
+            Level::LocalOne => 1,
+            Level::LocalQuorum | Level::EachQuorum if self.is_local() => majority(self.replicas),
+            Level::LocalQuorum => 1,
             Level::All | Level::EachQuorum => self.replicas,
-            Level::LocalOne | Level::LocalQuorum => 1,
         }
     }
 
     fn end(&mut self, client: ClientId, answered: Option<(Time, Value)>) {
-        let Some(UnderWay { key, called, level, doing }) = self.under_way.remove(&client) else {
+        let Some(UnderWay { key, called, level, at, doing }) = self.under_way.remove(&client)
+        else {
             return;
         };
         let count = self.count(level);
+        let within = at.filter(|_| self.policy.is_within(level));
         let key = &mut self.keys[key];
         let (answered, value) = match answered {
             Some((at, value)) => (Some(at), Some(value)),
@@ -154,10 +166,10 @@ impl Versions {
         let action = match (doing, value) {
             (Doing::Count, Some(value)) => {
                 let read = Some(number(&value));
-                return key.sums.push(sums::Call { called, answered, count, read });
+                return key.sums.push(sums::Call { called, answered, count, within, read });
             }
             (Doing::Add, _) => {
-                return key.sums.push(sums::Call { called, answered, count, read: None });
+                return key.sums.push(sums::Call { called, answered, count, within, read: None });
             }
             (Doing::Read | Doing::Count, None) => return,
             (Doing::Read, Some(value)) => Action::Read { shown: key.shown(value) },
@@ -173,7 +185,7 @@ impl Versions {
             (Doing::Set { value: text }, _) => written(Some(text), Replaces::Earlier),
             (Doing::Delete, _) => written(None, Replaces::Earlier),
         };
-        key.versions.push(versions::Call { called, answered, count, action });
+        key.versions.push(versions::Call { called, answered, count, within, action });
     }
 
     /// Nothing happened, and nothing is to.
@@ -245,6 +257,9 @@ impl Workload for Versions {
         };
         let levels = [Level::Quorum, Level::Quorum, Level::Quorum, Level::Count(1), Level::All];
         let level = *pick(random, &levels);
+        // It needs all of them, so that it is seen wherever it is read.
+        let each = self.is_local() && random.random_ratio(1, 6);
+        let level = if each { Level::EachQuorum } else { level };
         let doing = self.something(key, random);
         self.start(client, now, key, level, doing);
     }
@@ -256,6 +271,12 @@ impl Workload for Versions {
     fn reads(&self, client: ClientId) -> bool {
         let under_way = self.under_way.get(&client);
         under_way.is_some_and(|one| matches!(one.doing, Doing::Read | Doing::Count))
+    }
+
+    fn arrives(&mut self, client: ClientId, at: Datacenter) {
+        if let Some(under_way) = self.under_way.get_mut(&client) {
+            under_way.at = Some(at);
+        }
     }
 
     fn request(&self, client: ClientId, shards: u16) -> Option<Request> {
@@ -324,12 +345,15 @@ impl Workload for Versions {
             let found = |why: String| format!("{name:?}: {why}");
             versions::check(versions, always).map_err(found).by("versions")?;
             sums::check(sums, always).map_err(found).by("sums")?;
+            // Datacenters have come to the same.
             let mut versions = versions.clone();
+            versions.iter_mut().for_each(|call| call.within = None);
             versions
                 .retain(|call| last(call.called) || matches!(call.action, Action::Write { .. }));
             versions::check(&versions, finally).map_err(found).by("versions")?;
             let mut sums = sums.clone();
             sums.retain(|call| last(call.called) || call.read.is_none());
+            sums.iter_mut().for_each(|call| call.within = None);
             sums::check(&sums, finally).map_err(found).by("sums")?;
         }
         Ok(())

@@ -49,6 +49,9 @@ pub enum Message {
     Closed { round: u64 },
     /// All agree, and none takes what is older.
     Drop { round: u64, cells: Vec<CellKey> },
+    /// Take over what these cells know, have the others of the datacenter do so, and answer `Stored` when as many hold it there as
+    /// a write of the store asks for.
+    Relay { number: u64, cells: Vec<(CellKey, Cell)> },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -74,7 +77,7 @@ pub struct Listed {
 }
 
 impl Message {
-    /// Whether nobody waits for it: it belongs to a comparison.
+    /// Whether nobody waits for it: it belongs to a comparison, or goes to another datacenter in its own time.
     #[must_use]
     pub const fn is_background(&self) -> bool {
         match self {
@@ -91,7 +94,8 @@ impl Message {
             | Self::Prepared { .. }
             | Self::Close { .. }
             | Self::Closed { .. }
-            | Self::Drop { .. } => true,
+            | Self::Drop { .. }
+            | Self::Relay { .. } => true,
         }
     }
 
@@ -107,7 +111,7 @@ impl Message {
             | Self::TooMuch { .. }
             | Self::Close { .. }
             | Self::Closed { .. } => 0,
-            Self::Store { cells, .. } => cells_bytes(cells),
+            Self::Store { cells, .. } | Self::Relay { cells, .. } => cells_bytes(cells),
             Self::Fetch { asked, .. } => asked.iter().map(|(asked, _)| 16 + asked.bytes()).sum(),
             Self::Fetched { found, .. } => found
                 .iter()

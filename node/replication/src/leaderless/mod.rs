@@ -12,7 +12,8 @@
 //!
 //! # Rooms
 //! `kernel` has what all share: this replica's cells, dots, clock and outputs. `writing` and `reading` coordinate, `asked` says
-//! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`.
+//! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`,
+//! `relaying` brings what was written in this datacenter to the others.
 
 mod asked;
 mod collecting;
@@ -25,6 +26,7 @@ mod message;
 mod output;
 mod owners;
 mod reading;
+mod relaying;
 mod replica;
 mod serving;
 mod settings;
@@ -38,6 +40,8 @@ mod cluster_test;
 mod exchanging_test;
 #[cfg(test)]
 mod range_test;
+#[cfg(test)]
+mod relaying_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;
@@ -47,6 +51,7 @@ pub use message::Mark;
 pub use message::{Found, Message};
 pub use output::{Counts, Output, PersistId, Refused};
 pub use owners::{Owners, Report};
+pub use relaying::Relayed;
 pub use replica::{Replica, Start};
 pub use settings::Settings;
 pub use tree::{HashTree, LEAF_BITS_MAX, NodeAt};

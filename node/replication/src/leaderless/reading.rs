@@ -1,4 +1,4 @@
-//! Coordinating a read: all replicas are asked, and answered is what as many as asked for know together.
+//! Coordinating a read: all replicas that its level is about are asked, and answered is what as many as asked for know together.
 //!
 //! Whoever is found to be behind is told. Where the read promises not to be gone back behind, its answer waits until as
 //! many as it asked for know it (INV-96).
@@ -55,9 +55,8 @@ pub(super) struct Reading {
 
 impl Needs {
     fn of(kernel: &Kernel, level: Level) -> Result<Self, Refused> {
-        let local = kernel.place()?;
-        let answers = kernel.owners.read_need(level, local);
-        Ok(Self { answers, holding: kernel.owners.hold_need(level, local)? })
+        let answers = kernel.read_need(level)?;
+        Ok(Self { answers, holding: kernel.hold_need(level)? })
     }
 }
 
@@ -202,7 +201,7 @@ impl Reading {
             self.settled = Some(merged);
         }
         // Whoever answers late may be behind, too: it is told when it does.
-        let all = self.answers.len() > kernel.others().len();
+        let all = self.answers.len() > kernel.peers(self.level).len();
         match self.request {
             Some(_) => Progress::Until(self.resend_at.min(self.deadline)),
             None if all || self.resend_at <= kernel.now => Progress::Done,
@@ -272,7 +271,7 @@ impl Reading {
     }
 
     fn ask(&self, kernel: &mut Kernel, number: u64) {
-        for to in kernel.others().clone() {
+        for to in kernel.peers(self.level).clone() {
             if !self.answers.contains_key(&to) {
                 kernel.send(to, Message::Fetch { number, asked: self.asked.clone() });
             }
@@ -282,8 +281,9 @@ impl Reading {
     fn tell_those_behind(&mut self, kernel: &mut Kernel, merged: &Digests, number: u64) {
         let nothing = Digests::new();
         // Those that do not answer because nobody reads from them yet must hold what is shown, too.
-        let joining: Vec<NodeId> =
-            kernel.owners.joining().filter(|node| !self.answers.contains_key(node)).collect();
+        let peers = kernel.peers(self.level);
+        let told = |node: &NodeId| peers.contains(node) && !self.answers.contains_key(node);
+        let joining: Vec<NodeId> = kernel.owners.joining().filter(told).collect();
         let joining = joining.iter().map(|node| (node, &nothing));
         for (node, known) in self.answers.iter().chain(joining) {
             if *node == kernel.id || self.repaired.contains(node) || self.told.contains(node) {

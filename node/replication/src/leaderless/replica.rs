@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::{LeaderlessPolicy, NodeId, Time, WallTime};
+use quorate_model::{ActorId, LeaderlessPolicy, NodeId, Time, WallTime};
 
 use super::collecting::Collecting;
 use super::exchanging::{self, Difference, Exchanging};
 use super::kernel::Kernel;
 use super::reading::Reading;
+use super::relaying::{Relayed, Relaying};
 use super::serving;
 use super::writing::Writing;
 use super::{
@@ -35,6 +36,7 @@ pub struct Replica {
     operations: Operations,
     exchanging: Exchanging,
     collecting: Collecting,
+    relaying: Relaying,
 }
 
 /// The requests that this replica coordinates, and those answered of which it still wants to hear.
@@ -76,10 +78,11 @@ impl Replica {
         kernel.plant(cells);
         let exchanging = Exchanging::new(&mut kernel);
         let collecting = Collecting::new(&mut kernel);
+        let relaying = Relaying::new(&mut kernel);
         // Not from zero: an answer to a process before this one must not count here.
         let next = kernel.random.next();
         let operations = Operations { next, ..Operations::default() };
-        Self { kernel, operations, exchanging, collecting }
+        Self { kernel, operations, exchanging, collecting, relaying }
     }
 
     /// Takes one input. The outputs of the one before must have been drained.
@@ -95,9 +98,12 @@ impl Replica {
             }
             Input::Persisted { id } => self.persisted(id, cells),
             Input::Owners { owners, policy } => {
-                if self.kernel.set_owners(owners, policy) {
+                let moved = self.kernel.set_owners(owners, policy);
+                self.relaying.follow(&self.kernel);
+                if moved {
                     self.moved(cells);
                 }
+                self.relaying.go_on(&mut self.kernel, cells);
             }
             Input::Write { id, changes, level } => {
                 let number = self.operations.number();
@@ -105,7 +111,11 @@ impl Replica {
                     Writing::begin(&mut self.kernel, cells, number, id, changes, level)
                 });
                 match begun {
-                    Ok(writing) => self.begin(number, Operation::Write(writing), cells),
+                    Ok(writing) => {
+                        self.relaying.put(&self.kernel, writing.keys());
+                        self.relaying.go_on(&mut self.kernel, cells);
+                        self.begin(number, Operation::Write(writing), cells);
+                    }
                     Err(refused) => self.kernel.answer(id, Err(refused)),
                 }
             }
@@ -131,7 +141,8 @@ impl Replica {
     pub fn deadline(&self) -> Time {
         let operation = self.operations.due.first().map(|(at, _)| *at);
         let exchange = self.exchanging.deadline().min(self.collecting.deadline());
-        operation.map_or(exchange, |at| at.min(exchange))
+        let relay = self.relaying.deadline();
+        operation.into_iter().chain(relay).fold(exchange, Time::min)
     }
 
     #[must_use]
@@ -184,6 +195,17 @@ impl Replica {
         self.kernel.now_at()
     }
 
+    /// How far each other datacenter is behind what this replica coordinated, where datacenters are `Local`.
+    pub fn relayed(&self, now: Time) -> impl Iterator<Item = Relayed> + '_ {
+        self.relaying.relayed(now)
+    }
+
+    /// Whom its dots are of.
+    #[must_use]
+    pub const fn actor(&self) -> ActorId {
+        self.kernel.actor()
+    }
+
     #[must_use]
     pub fn report(&self) -> Report {
         self.kernel.report()
@@ -223,7 +245,8 @@ impl Replica {
             }
             self.go_on(number, cells);
         }
-        self.exchanging.tick(&mut self.kernel, cells);
+        self.exchanging.tick(&mut self.kernel, &mut self.relaying, cells);
+        self.relaying.tick(&mut self.kernel, cells);
         self.collecting.tick(&mut self.kernel, cells);
     }
 
@@ -258,16 +281,14 @@ impl Replica {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
             }
+            Message::Relay { number, cells: told } => {
+                self.relay((from, number), &told, cells);
+            }
             Message::Fetch { number, asked } => {
                 serving::fetch(kernel, cells, from, number, &asked);
             }
             Message::Stored { number } => {
-                match self.operations.get(number) {
-                    Some(Operation::Write(writing)) => writing.stored(from),
-                    Some(Operation::Read(reading)) => reading.stored(from),
-                    None => return,
-                }
-                self.go_on(number, cells);
+                self.stored(from, number, cells);
             }
             Message::Fetched { number, found } => {
                 let open = self.operations.get(number);
@@ -299,13 +320,46 @@ impl Replica {
                 self.collecting.drop_cells(kernel, cells, round, &keys);
             }
             Message::Differing { number, nodes } => {
-                self.exchanging.differing(kernel, cells, from, number, &nodes);
+                let (asker, relaying) = ((from, number), &mut self.relaying);
+                self.exchanging.differing(kernel, relaying, cells, asker, &nodes);
             }
             Message::Different { number, cells: told, wanted, more } => {
                 let found = Difference { told: &told, wanted: &wanted, more };
-                self.exchanging.different(kernel, cells, from, number, found);
+                let (asker, relaying) = ((from, number), &mut self.relaying);
+                self.exchanging.different(kernel, relaying, cells, asker, found);
             }
         }
+    }
+
+    /// What another datacenter's replica coordinated.
+    fn relay(
+        &mut self,
+        (from, theirs): (NodeId, u64),
+        told: &[(CellKey, Cell)],
+        cells: &dyn Cells,
+    ) {
+        // Refused is what is not answered: it comes again.
+        if self.admit().is_err() {
+            return;
+        }
+        let number = self.operations.number();
+        let kernel = &mut self.kernel;
+        if let Some(writing) = Writing::relayed(kernel, cells, number, (from, theirs), told) {
+            self.begin(number, Operation::Write(writing), cells);
+        }
+    }
+
+    fn stored(&mut self, from: NodeId, number: u64, cells: &dyn Cells) {
+        match self.operations.get(number) {
+            Some(Operation::Write(writing)) => writing.stored(from),
+            Some(Operation::Read(reading)) => reading.stored(from),
+            None => {
+                self.exchanging.stored(from, number);
+                self.relaying.stored(&self.kernel, from, number);
+                return self.relaying.go_on(&mut self.kernel, cells);
+            }
+        }
+        self.go_on(number, cells);
     }
 
     fn persisted(&mut self, id: PersistId, cells: &dyn Cells) {

@@ -1,5 +1,5 @@
-//! Coordinating a write: this replica's cells change, and all others take them over; answered when as many as asked for hold
-//! it durably.
+//! Coordinating a write: this replica's cells change, and all others that its level is about take them over; answered when as
+//! many as asked for hold it durably. What another datacenter relays is told within this one in the same way.
 //!
 //! Keeps INV-95 (whom an acknowledgement counts).
 
@@ -16,7 +16,7 @@ use crate::causal::{Cell, Change};
 #[derive(Debug)]
 pub(super) struct Writing {
     /// `None` once it is answered.
-    request: Option<RequestId>,
+    request: Option<Requester>,
     keys: Vec<CellKey>,
     /// What stood here right after the write, for each change.
     stands: Vec<(CellKey, Cell)>,
@@ -29,6 +29,14 @@ pub(super) struct Writing {
     deadline: Time,
 }
 
+/// Who waits for the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Requester {
+    Client(RequestId),
+    /// A replica of another datacenter, and its number.
+    Replica(NodeId, u64),
+}
+
 impl Writing {
     pub(super) fn begin(
         kernel: &mut Kernel,
@@ -38,7 +46,7 @@ impl Writing {
         changes: Vec<(CellKey, Change)>,
         level: Level,
     ) -> Result<Self, Refused> {
-        let need = kernel.owners.hold_need(level, kernel.place()?)?;
+        let need = kernel.hold_need(level)?;
         if kernel.is_full() {
             return Err(Refused::Overloaded);
         }
@@ -53,17 +61,57 @@ impl Writing {
         let keys: Vec<CellKey> = changes.iter().map(|(key, _)| key.clone()).collect();
         let at = kernel.time_after(cells, &keys);
         let stands = change(kernel, cells, changes, at)?;
-        let others = kernel.others().clone();
-        let (now, settings) = (kernel.now, &kernel.settings);
-        let (resend_at, deadline) =
-            (now.after(settings.resend), now.after(settings.request_timeout));
         let own = kernel.durable_through(&keys);
-        let stored = BTreeSet::new();
-        let request = Some(request);
-        let writing =
-            Self { request, keys, stands, level, need, own, stored, others, resend_at, deadline };
+        let request = Requester::Client(request);
+        let writing = Self { stands, ..Self::new(kernel, request, keys, level, need, own) };
         writing.send(kernel, cells, number);
         Ok(writing)
+    }
+
+    /// What a replica of another datacenter coordinated. `None` when it is not taken, or this replica's word does not count: it
+    /// comes again, here or elsewhere.
+    pub(super) fn relayed(
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        number: u64,
+        (from, theirs): (NodeId, u64),
+        told: &[(CellKey, Cell)],
+    ) -> Option<Self> {
+        let own = kernel.merge(cells, told)?;
+        let place = kernel.owners.place(kernel.id)?;
+        let need = kernel.relay_need(place).ok().filter(|_| kernel.counts_for_writes())?;
+        let keys = told.iter().map(|(key, _)| key.clone()).collect();
+        let request = Requester::Replica(from, theirs);
+        let writing = Self::new(kernel, request, keys, Level::LocalQuorum, need, own);
+        writing.send(kernel, cells, number);
+        Some(writing)
+    }
+
+    fn new(
+        kernel: &Kernel,
+        request: Requester,
+        keys: Vec<CellKey>,
+        level: Level,
+        need: Need,
+        own: PersistId,
+    ) -> Self {
+        let (now, settings) = (kernel.now, &kernel.settings);
+        Self {
+            request: Some(request),
+            keys,
+            stands: Vec::new(),
+            level,
+            need,
+            own,
+            stored: BTreeSet::new(),
+            others: kernel.peers(level).clone(),
+            resend_at: now.after(settings.resend),
+            deadline: now.after(settings.request_timeout),
+        }
+    }
+
+    pub(super) fn keys(&self) -> &[CellKey] {
+        &self.keys
     }
 
     pub(super) const fn own(&self) -> PersistId {
@@ -76,11 +124,16 @@ impl Writing {
 
     /// The shard came to another step. Who holds it holds it; whom it takes is another question now.
     pub(super) fn moved(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
-        let need = kernel.place().and_then(|local| kernel.owners.hold_need(self.level, local));
+        let need = match (self.request, kernel.owners.place(kernel.id)) {
+            (Some(Requester::Replica(..)), Some(place)) => kernel.relay_need(place),
+            (Some(Requester::Client(_) | Requester::Replica(..)) | None, _) => {
+                kernel.hold_need(self.level)
+            }
+        };
         match need {
             Ok(need) => {
                 self.need = need;
-                self.others.clone_from(kernel.others());
+                self.others.clone_from(kernel.peers(self.level));
                 self.send(kernel, cells, number);
             }
             Err(_) => self.give_up(kernel),
@@ -100,8 +153,13 @@ impl Writing {
         if self.own <= kernel.persisted || planted::is(Bug::CountOwnCellEarly) {
             self.stored.insert(kernel.id);
         }
+        // INV-91
+        let tells = match self.request {
+            Some(Requester::Replica(..)) => self.stored.contains(&kernel.id),
+            Some(Requester::Client(_)) | None => true,
+        };
         // INV-95
-        if self.need.is_met(&self.stored) && self.request.is_some() {
+        if self.need.is_met(&self.stored) && tells && self.request.is_some() {
             let stands = std::mem::take(&mut self.stands);
             self.answer(kernel, Ok(stands));
         }
@@ -117,8 +175,13 @@ impl Writing {
     }
 
     fn answer(&mut self, kernel: &mut Kernel, result: Result<Vec<(CellKey, Cell)>, Refused>) {
-        if let Some(request) = self.request.take() {
-            kernel.answer(request, result);
+        match self.request.take() {
+            Some(Requester::Client(request)) => kernel.answer(request, result),
+            // INV-101
+            Some(Requester::Replica(from, number)) if result.is_ok() => {
+                kernel.send(from, Message::Stored { number });
+            }
+            Some(Requester::Replica(..)) | None => {}
         }
     }
 

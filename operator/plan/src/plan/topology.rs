@@ -71,9 +71,10 @@ fn levels(facts: &Facts<'_>, topology: &Topology) -> Change {
     };
     let moves = now.moved.values().any(|moved| moved.leaves.is_some());
     let Leaderless { policy, moved } = now;
-    let LeaderlessPolicy { read, write, conflicts } = declared.policy;
+    // The schema keeps the datacenters as they are.
+    let LeaderlessPolicy { read, write, conflicts, datacenters: _ } = declared.policy;
     let (read, write) = if moves { (policy.read, policy.write) } else { (read, write) };
-    let next = LeaderlessPolicy { read, write, conflicts };
+    let next = LeaderlessPolicy { read, write, conflicts, datacenters: policy.datacenters };
     if next == *policy {
         return Change::None;
     }

@@ -14,10 +14,10 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
+use quorate_model::{GroupId, LogIndex, NodeId, ShardId, Time};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{
-    self, CellKey, Input, Mark, Output, PersistId, Replica, Standing,
+    self, CellKey, Cells, Input, Mark, Output, PersistId, Replica, Standing,
 };
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
@@ -81,6 +81,8 @@ pub struct ShardStatus {
     pub given_up: Option<String>,
     pub counts: leaderless::Counts,
     pub open_requests: usize,
+    /// How far other datacenters are behind what this replica coordinated.
+    pub relayed: Vec<leaderless::Relayed>,
 }
 
 impl Shards {
@@ -97,13 +99,14 @@ impl Shards {
         groups.filter_map(of).collect()
     }
 
-    pub(super) fn status(&self) -> Vec<ShardStatus> {
+    pub(super) fn status(&self, now: Time) -> Vec<ShardStatus> {
         let of = |(shard, hosted): (&ShardId, &Shard)| ShardStatus {
             shard: *shard,
             standing: hosted.replica.standing(),
             given_up: self.given_up.get(shard).cloned(),
             counts: hosted.replica.counts(),
             open_requests: hosted.finishes.len(),
+            relayed: hosted.replica.relayed(now).collect(),
         };
         self.hosted.iter().map(of).collect()
     }
@@ -133,6 +136,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let hosted = self.shards.hosted.get(&shard)?;
         let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last);
         Some(hosted.replica.cell(key, &cells))
+    }
+
+    /// The same of what is durable.
+    #[must_use]
+    pub fn durable_cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
+        let hosted = self.shards.hosted.get(&shard)?;
+        Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last).cell(key)
     }
 
     pub(super) fn shard_messages(
