@@ -128,6 +128,8 @@ pub enum Bug {
     DropEarly,
     /// Cells of a round that is closed are taken (INV-100).
     TakeEarlierRound,
+    /// A linearizable write does not read first (INV-105).
+    WriteWithoutReading,
 }
 
 #[cfg(feature = "planted")]

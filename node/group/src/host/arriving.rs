@@ -139,8 +139,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Request::ReadAt { shard, read, floor, wait_ms } => {
                 self.on(id, GroupId::Shard(shard), |turn| turn.read_at(id, read, floor, wait_ms));
             }
-            Request::Coordinate { shard, operation, level } => {
-                self.coordinate(id, shard, &operation, level);
+            Request::Coordinate { shard, operation, demand } => {
+                self.coordinate(id, shard, &operation, demand);
             }
         }
     }

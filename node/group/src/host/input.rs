@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use quorate_model::{
-    Addresses, Epoch, GroupId, Level, LogIndex, NodeId, Position, ShardId, Term, Topology, WallTime,
+    Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Term, Topology,
+    WallTime,
 };
 use quorate_replication::{leaderless, single_leader};
 use quorate_storage::disk;
@@ -174,7 +175,7 @@ pub enum Request {
     Coordinate {
         shard: ShardId,
         operation: Operation,
-        level: Option<Level>,
+        demand: Demand,
     },
 }
 

@@ -13,6 +13,14 @@ use super::replica::Progress;
 use super::{CellKey, Cells, Message, PersistId, Refused, RequestId};
 use crate::causal::{Cell, Change};
 
+/// A write that is to be.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) request: RequestId,
+    pub(super) changes: Vec<(CellKey, Change)>,
+    pub(super) level: Level,
+}
+
 #[derive(Debug)]
 pub(super) struct Writing {
     /// `None` once it is answered.
@@ -34,9 +42,8 @@ impl Writing {
         kernel: &mut Kernel,
         cells: &dyn Cells,
         number: u64,
-        request: RequestId,
-        changes: Vec<(CellKey, Change)>,
-        level: Level,
+        Planned { request, changes, level }: Planned,
+        deadline: Time,
     ) -> Result<Self, Refused> {
         let need = kernel.owners.hold_need(level, kernel.place()?)?;
         if kernel.is_full() {
@@ -54,9 +61,7 @@ impl Writing {
         let at = kernel.time_after(cells, &keys);
         let stands = change(kernel, cells, changes, at)?;
         let others = kernel.others().clone();
-        let (now, settings) = (kernel.now, &kernel.settings);
-        let (resend_at, deadline) =
-            (now.after(settings.resend), now.after(settings.request_timeout));
+        let resend_at = kernel.now.after(kernel.settings.resend);
         let own = kernel.durable_through(&keys);
         let stored = BTreeSet::new();
         let request = Some(request);
