@@ -10,6 +10,7 @@ use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
 
 use super::beating::Beat;
+use super::leaderless::Age;
 use super::snapshotting::{Held, Order, OrderId, Streamed};
 use crate::{Operation, Read};
 
@@ -124,6 +125,10 @@ pub enum PeerMessage {
     },
     /// To whoever leads the meta group: how far the sender's replicas came of the shards that move.
     Moves(Vec<(ShardId, leaderless::Report)>),
+    /// How far the data of the sender's replicas is.
+    Ages(Vec<(ShardId, Age)>),
+    /// The receiver has told more of these than they began with.
+    Behind(Vec<(ShardId, Age)>),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -171,7 +176,7 @@ pub enum Request {
         floor: Floor,
         wait_ms: u64,
     },
-    /// Without a leader: this replica of the shard coordinates the operation, at the store's level when none is given.
+    /// Without a leader: this replica of the shard coordinates the operation.
     Coordinate {
         shard: ShardId,
         operation: Operation,
