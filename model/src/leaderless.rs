@@ -47,6 +47,17 @@ pub enum Level {
     EachQuorum,
 }
 
+/// What a connection or a request asks for. Encoded as an optional level is, with one more choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Demand {
+    /// What the store declares.
+    #[default]
+    Declared,
+    Level(Level),
+    /// A register that is as one copy: reads and writes at [`Level::LINEARIZABLE`], and a write reads first.
+    Linearizable,
+}
+
 /// How a plain GET and SET treat concurrent values of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum ConflictPolicy {
@@ -112,6 +123,12 @@ impl LeaderlessPolicy {
         }
     }
 
+    /// Whether strings can be as one copy (INV-105): all their values in one order, and every majority overlapping with every other.
+    #[must_use]
+    pub fn keeps_registers(&self) -> bool {
+        self.conflicts == ConflictPolicy::LastWriterWins && self.datacenters == Datacenters::Global
+    }
+
     /// Whether only replicas of the coordinator's datacenter are asked and told at this level.
     #[must_use]
     pub fn is_within(&self, level: Level) -> bool {
@@ -159,6 +176,9 @@ impl Default for LeaderlessPolicy {
 }
 
 impl Level {
+    /// Any two of these meet, whatever the store declares.
+    pub const LINEARIZABLE: Self = Self::Quorum;
+
     /// What this level needs of `owners` for a coordinator in `local`.
     #[must_use]
     pub fn need(self, owners: &BTreeMap<NodeId, Datacenter>, local: &Datacenter) -> Need {
@@ -186,6 +206,17 @@ impl Level {
             }
         };
         Need { parts }
+    }
+}
+
+impl Demand {
+    #[must_use]
+    pub const fn level(self, declared: Level) -> Level {
+        match self {
+            Self::Declared => declared,
+            Self::Level(level) => level,
+            Self::Linearizable => Level::LINEARIZABLE,
+        }
     }
 }
 

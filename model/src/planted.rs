@@ -132,6 +132,8 @@ pub enum Bug {
     CheckpointAtSending,
     /// A comparison that mends a torn way counts before it is complete (INV-102).
     HalfComparison,
+    /// A linearizable write does not read first (INV-105).
+    WriteWithoutReading,
 }
 
 #[cfg(feature = "planted")]

@@ -31,18 +31,31 @@ pub const fn bugs(kind: Kind) -> &'static [Listed] {
 const LEADERLESS: &[Listed] = &[
     (Bug::KeepActor, "keep-actor", Found(&["dots", "assert"])),
     (Bug::TellBeforeDisk, "tell-before-disk", Found(&["told_cells"])),
-    (Bug::CountOwnCellEarly, "count-own-cell-early", Found(&["versions", "sums"])),
-    (Bug::RepairLater, "repair-later", Found(&["versions", "sums"])),
-    (Bug::CountFilling, "count-filling", Found(&["told_cells", "versions", "sums"])),
+    (
+        Bug::CountOwnCellEarly,
+        "count-own-cell-early",
+        Found(&["versions", "sums", "linearizability"]),
+    ),
+    (Bug::RepairLater, "repair-later", Found(&["versions", "sums", "linearizability"])),
+    (
+        Bug::CountFilling,
+        "count-filling",
+        Found(&["told_cells", "versions", "sums", "linearizability"]),
+    ),
     (Bug::HashKeysOnly, "hash-keys-only", Found(&["cell_convergence"])),
-    (Bug::CountNewAlone, "count-new-alone", Found(&["versions", "sums"])),
+    (Bug::CountNewAlone, "count-new-alone", Found(&["versions", "sums", "linearizability"])),
     (Bug::ServeEarlierStep, "serve-earlier-step", Found(&["steps"])),
-    (Bug::CompareEarlierStep, "compare-earlier-step", Found(&["versions", "sums"])),
+    (
+        Bug::CompareEarlierStep,
+        "compare-earlier-step",
+        Found(&["versions", "sums", "linearizability"]),
+    ),
     (Bug::StepAtOnce, "step-at-once", Found(&["steps"])),
-    (Bug::DropEarly, "drop-early", Found(&["versions", "sums"])),
+    (Bug::DropEarly, "drop-early", Found(&["versions", "sums", "linearizability"])),
     (Bug::TakeEarlierRound, "take-earlier-round", Found(&["steps"])),
     (Bug::CheckpointAtSending, "checkpoint-at-sending", Found(&["checkpoints"])),
     (Bug::HalfComparison, "half-comparison", Found(&["checkpoints"])),
+    (Bug::WriteWithoutReading, "write-without-reading", Found(&["linearizability"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

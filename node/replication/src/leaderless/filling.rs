@@ -128,8 +128,8 @@ impl Kernel {
         if any { scope } else { all.clone() }
     }
 
-    /// INV-98: of any write that was acknowledged by as many as the store declares, this replica perhaps among them, at least one of
-    /// so many others holds it; and of what a read has shown that none may go back behind.
+    /// INV-98: of any write that was acknowledged by as many as the store declares, or by a majority, this replica perhaps among
+    /// them, at least one of so many others holds it; and of what a read has shown that none may go back behind.
     fn comparisons_needed(&self, from: &BTreeMap<NodeId, Datacenter>) -> usize {
         let others = from.keys().filter(|node| self.is_source(**node)).count();
         let Some(local) = self.owners.place(self.id) else { return others };
@@ -148,6 +148,8 @@ impl Kernel {
         };
         let (write, read) = (count(self.policy.write), count(self.policy.read));
         let held = if 2 * read > from.len() { read.min(write) } else { write };
+        // Whatever the store declares, a connection may ask for majorities.
+        let held = held.min(Level::LINEARIZABLE.need(from, local).count());
         let mut needed = (from.len() + 1).saturating_sub(held);
         // What it holds itself counts if it has lost nothing.
         if self.is_whole() && from.contains_key(&self.id) {

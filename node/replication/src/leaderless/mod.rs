@@ -39,13 +39,15 @@ mod cluster_test;
 #[cfg(test)]
 mod exchanging_test;
 #[cfg(test)]
+mod overtaking_test;
+#[cfg(test)]
 mod range_test;
 #[cfg(test)]
 mod relaying_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;
-pub use input::{Cells, Input, ReadRepair, RequestId, Standing};
+pub use input::{After, Cells, Input, ReadRepair, RequestId, Standing};
 pub use key::{CellKey, Place, Span};
 pub use message::Mark;
 pub use message::{Found, Message};

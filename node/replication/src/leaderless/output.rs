@@ -85,6 +85,9 @@ pub enum Refused {
         "the key would have more than {max} concurrent values: write with a context that covers them"
     )]
     TooManySiblings { max: usize },
+    /// Nothing was done.
+    #[error("{answered} of {needed} replicas answered in time what the write was to come after")]
+    NotBegun { answered: usize, needed: usize },
 }
 
 /// What happened since the start, for metrics.

@@ -8,7 +8,7 @@ use quorate_model::{Datacenter, Datacenters, LeaderlessPolicy, Level, NodeId, Ti
 
 use super::range_test::Applied;
 use super::{
-    Asked, CellKey, Collected, Input, Message, Output, Owners, PersistId, Place, ReadRepair,
+    After, Asked, CellKey, Collected, Input, Message, Output, Owners, PersistId, Place, ReadRepair,
     Refused, Relayed, Replica, RequestId, Settings, Span, Standing, Start,
 };
 use crate::causal::{Cell, Change, Content};
@@ -131,7 +131,7 @@ impl Sites {
         let changes = vec![(key(number), Change::Put { content, context: None })];
         self.requests += 1;
         let id = RequestId(self.requests);
-        self.give(at, Input::Write { id, changes, level });
+        self.give(at, Input::Write { id, changes, level, after: After::Nothing });
         self.run_for(Duration::from_millis(1));
         self.answers.get(&id).is_some_and(Result::is_ok)
     }

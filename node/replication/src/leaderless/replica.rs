@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::{ActorId, LeaderlessPolicy, NodeId, Time, WallTime};
+use quorate_model::planted::{self, Bug};
+use quorate_model::{ActorId, LeaderlessPolicy, Level, NodeId, Time, WallTime};
 
 use super::collecting::Collecting;
 use super::exchanging::{self, Difference, Exchanging};
@@ -11,10 +12,10 @@ use super::kernel::Kernel;
 use super::reading::Reading;
 use super::relaying::{Relayed, Relaying};
 use super::serving;
-use super::writing::Writing;
+use super::writing::{Planned, Writing};
 use super::{
-    CellKey, Cells, Collected, Counts, HashTree, Input, Mark, Message, Output, PersistId, Refused,
-    Report, Settings, Span, Standing,
+    After, CellKey, Cells, Collected, Counts, HashTree, Input, Mark, Message, Output, PersistId,
+    Refused, Report, Settings, Span, Standing,
 };
 use crate::causal::Cell;
 
@@ -105,18 +106,17 @@ impl Replica {
                 }
                 self.relaying.go_on(&mut self.kernel, cells);
             }
-            Input::Write { id, changes, level } => {
-                let number = self.operations.number();
-                let begun = self.admit().and_then(|()| {
-                    Writing::begin(&mut self.kernel, cells, number, id, changes, level)
-                });
-                match begun {
-                    Ok(writing) => {
-                        self.relaying.put(&self.kernel, writing.keys());
-                        self.relaying.go_on(&mut self.kernel, cells);
-                        self.begin(number, Operation::Write(writing), cells);
+            Input::Write { id, changes, level, after } => {
+                let planned = Planned { request: id, changes, level };
+                match (self.admit(), after) {
+                    (Err(refused), _) => self.kernel.answer(id, Err(refused)),
+                    (Ok(()), After::Level(level)) if !planted::is(Bug::WriteWithoutReading) => {
+                        self.read_for(planned, level, cells);
                     }
-                    Err(refused) => self.kernel.answer(id, Err(refused)),
+                    (Ok(()), After::Nothing | After::Level(_)) => {
+                        let deadline = now.after(self.kernel.settings.request_timeout);
+                        self.write(planned, deadline, cells);
+                    }
                 }
             }
             Input::Read { id, asked, level, repair } => {
@@ -223,6 +223,28 @@ impl Replica {
             Ok(())
         } else {
             Err(Refused::Overloaded)
+        }
+    }
+
+    fn write(&mut self, planned: Planned, deadline: Time, cells: &dyn Cells) {
+        // Not the number of a read that it follows: what acknowledges that one's repairs does not acknowledge this.
+        let (number, id) = (self.operations.number(), planned.request);
+        match Writing::begin(&mut self.kernel, cells, number, planned, deadline) {
+            Ok(writing) => {
+                self.relaying.put(&self.kernel, writing.keys());
+                self.relaying.go_on(&mut self.kernel, cells);
+                self.begin(number, Operation::Write(writing), cells);
+            }
+            Err(refused) => self.kernel.answer(id, Err(refused)),
+        }
+    }
+
+    /// INV-105
+    fn read_for(&mut self, planned: Planned, level: Level, cells: &dyn Cells) {
+        let (number, id) = (self.operations.number(), planned.request);
+        match Reading::begin_for(&mut self.kernel, cells, number, level, planned) {
+            Ok(reading) => self.begin(number, Operation::Read(reading), cells),
+            Err(refused) => self.kernel.answer(id, Err(refused)),
         }
     }
 
@@ -377,9 +399,14 @@ impl Replica {
         let Self { kernel, operations, .. } = self;
         let Some(open) = operations.open.get_mut(&number) else { return };
         operations.due.remove(&(open.due, number));
+        let mut follows = None;
         let (progress, own) = match &mut open.operation {
             Operation::Write(writing) => (writing.go_on(kernel), writing.own()),
-            Operation::Read(reading) => (reading.go_on(kernel, cells, number), reading.own()),
+            Operation::Read(reading) => {
+                let progress = reading.go_on(kernel, cells, number);
+                follows = reading.follows();
+                (progress, reading.own())
+            }
         };
         if own > kernel.persisted && own != PersistId::NEVER {
             operations.unsynced.insert((own, number));
@@ -392,6 +419,9 @@ impl Replica {
             Progress::Done => {
                 operations.open.remove(&number);
             }
+        }
+        if let Some((planned, deadline)) = follows {
+            self.write(planned, deadline, cells);
         }
     }
 }

@@ -13,6 +13,14 @@ use super::replica::Progress;
 use super::{CellKey, Cells, Message, PersistId, Refused, RequestId};
 use crate::causal::{Cell, Change};
 
+/// A write that is to be.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) request: RequestId,
+    pub(super) changes: Vec<(CellKey, Change)>,
+    pub(super) level: Level,
+}
+
 #[derive(Debug)]
 pub(super) struct Writing {
     /// `None` once it is answered.
@@ -42,9 +50,8 @@ impl Writing {
         kernel: &mut Kernel,
         cells: &dyn Cells,
         number: u64,
-        request: RequestId,
-        changes: Vec<(CellKey, Change)>,
-        level: Level,
+        Planned { request, changes, level }: Planned,
+        deadline: Time,
     ) -> Result<Self, Refused> {
         let need = kernel.hold_need(level)?;
         if kernel.is_full() {
@@ -63,7 +70,8 @@ impl Writing {
         let stands = change(kernel, cells, changes, at)?;
         let own = kernel.durable_through(&keys);
         let request = Requester::Client(request);
-        let writing = Self { stands, ..Self::new(kernel, request, keys, level, need, own) };
+        let writing =
+            Self { stands, deadline, ..Self::new(kernel, request, keys, level, need, own) };
         writing.send(kernel, cells, number);
         Ok(writing)
     }

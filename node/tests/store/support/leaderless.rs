@@ -8,16 +8,14 @@ use super::{Dev, PATIENCE, connect, eventually};
 
 /// Three nodes, one shard, and concurrent values kept.
 pub(crate) fn start_leaderless() -> Dev {
-    Dev::start(&[
-        "--mode",
-        "leaderless",
-        "--nodes",
-        "3",
-        "--shards",
-        "1",
-        "--leaderless",
-        r#"{"conflicts":"Siblings"}"#,
-    ])
+    start_leaderless_as("Siblings")
+}
+
+/// Three nodes, one shard, and concurrent values treated like this.
+pub(crate) fn start_leaderless_as(conflicts: &str) -> Dev {
+    let policy = format!(r#"{{"conflicts":"{conflicts}"}}"#);
+    let size = ["--nodes", "3", "--shards", "1"];
+    Dev::start(&[&["--mode", "leaderless"][..], &size, &["--leaderless", &policy]].concat())
 }
 
 pub(crate) async fn ask<T: FromRedisValue>(

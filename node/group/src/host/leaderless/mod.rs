@@ -5,6 +5,7 @@
 //! cells, so replaying one that the rows hold already does no harm. Nothing of the log is kept for others: they compare cells.
 
 mod applied;
+mod copies;
 mod following;
 mod gathering;
 mod moving;
@@ -28,6 +29,7 @@ use super::timers::Timer;
 use super::{Host, RequestId};
 use crate::cells::Finish;
 
+pub use copies::Age;
 pub(super) use standing::{ShardStanding, recovered};
 
 use applied::{Applied, Last, cell_row, put_cell};
@@ -44,6 +46,7 @@ pub(super) struct Shards {
     /// Those with something to be carried out at the end of the turn.
     gathering: BTreeSet<ShardId>,
     reports: moving::Reports,
+    ages: copies::Ages,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,11 @@ struct Shard {
     last: Last,
     gathered: Gathered,
     unapplied: VecDeque<Entry>,
+    /// Drawn when it began; then it was whole or not, with this applied.
+    process: u64,
+    began: (bool, LogIndex),
+    /// What the others were told last.
+    told: Option<Age>,
     /// What the requests that are open are answered as.
     finishes: BTreeMap<RequestId, Asked>,
 }
@@ -215,6 +223,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 shard.last.forget();
                 self.shared.state.apply(Batch { changes });
                 self.shared.note_unflushed(group);
+                self.tell_ages_soon();
             }
             Output::Send { to, mark, message } => {
                 shard.gathered.send(to, mark, message);
