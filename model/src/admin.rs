@@ -72,6 +72,8 @@ pub struct ShardReport {
     /// How far each other datacenter is behind what this replica coordinated, where datacenters are `Local`.
     #[serde(default)]
     pub relays: Vec<RelayReport>,
+    #[serde(default)]
+    pub compared: ComparedReport,
 }
 
 /// What a replica coordinated, on its way to another datacenter.
@@ -87,6 +89,21 @@ pub struct RelayReport {
     pub torn: bool,
     /// Keys that wait.
     pub waiting: u64,
+}
+
+/// What comparing a replica with others came to since its node started.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComparedReport {
+    /// The hash of all cells that are durable here: replicas with the same one hold the same.
+    pub root: u64,
+    /// Comparisons that came to their end.
+    pub times: u64,
+    /// What this replica sent for them, as the one who asks and as the one who answers.
+    pub bytes: u64,
+    /// The part of it that was cells, and how many.
+    pub cell_bytes: u64,
+    pub cells: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

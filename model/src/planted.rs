@@ -134,6 +134,8 @@ pub enum Bug {
     HalfComparison,
     /// A linearizable write does not read first (INV-105).
     WriteWithoutReading,
+    /// The addition of a member that is there already is not written: a removal that has not seen it takes it away (INV-92).
+    SkipKnownMember,
 }
 
 #[cfg(feature = "planted")]

@@ -56,6 +56,7 @@ const LEADERLESS: &[Listed] = &[
     (Bug::CheckpointAtSending, "checkpoint-at-sending", Found(&["checkpoints"])),
     (Bug::HalfComparison, "half-comparison", Found(&["checkpoints"])),
     (Bug::WriteWithoutReading, "write-without-reading", Found(&["linearizability"])),
+    (Bug::SkipKnownMember, "skip-known-member", Found(&["members"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

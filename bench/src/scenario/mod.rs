@@ -7,6 +7,7 @@ mod fleet;
 mod idle;
 mod leaderless;
 mod operations;
+mod repair;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) enum Scenario {
     Leaderless,
     /// Mode leaderless: a node is lost.
     Outage,
+    /// Mode leaderless: a node was away and is mended by comparing.
+    Repair,
 }
 
 /// What every scenario needs to know.
@@ -141,7 +144,7 @@ impl Level {
 }
 
 pub(crate) fn wanted(mode: Mode, level: Level, only: &[Scenario]) -> Vec<Scenario> {
-    use Scenario::{Async, Catchup, Failover, Idle, Leaderless, Outage, Read, Write};
+    use Scenario::{Async, Catchup, Failover, Idle, Leaderless, Outage, Read, Repair, Write};
     if !only.is_empty() {
         return only.to_vec();
     }
@@ -150,7 +153,9 @@ pub(crate) fn wanted(mode: Mode, level: Level, only: &[Scenario]) -> Vec<Scenari
         (Mode::SingleLeader, Level::Quick | Level::Full) => {
             vec![Write, Read, Async, Failover, Catchup, Idle]
         }
-        (Mode::Leaderless, Level::Smoke | Level::Quick | Level::Full) => vec![Leaderless, Outage],
+        (Mode::Leaderless, Level::Smoke | Level::Quick | Level::Full) => {
+            vec![Leaderless, Outage, Repair]
+        }
     }
 }
 
@@ -165,6 +170,7 @@ impl Scenario {
             Self::Idle => idle::run(bench),
             Self::Leaderless => leaderless::run(bench),
             Self::Outage => failover::outage::run(bench),
+            Self::Repair => repair::run(bench),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use quorate_model::admin::{
-    Bootstrap, CatchUpPhase, NodeReport, ProposeTopology, Readiness, Role, RollbackFile,
+    Bootstrap, CatchUpPhase, ComparedReport, NodeReport, ProposeTopology, Readiness, Role,
+    RollbackFile,
 };
 use quorate_model::{
     Addresses, Datacenter, Epoch, GroupId, Member, Mode, Name, NodeId, Policy, ShardId,
@@ -178,6 +179,12 @@ impl Quorate {
     fn reports(&self) -> Result<Vec<NodeReport>> {
         let up = self.nodes.iter().filter(|node| node.server.is_some());
         up.map(|node| report(&node.addresses.admin)).collect()
+    }
+
+    /// What comparing came to on every node that runs, shard by shard.
+    pub(crate) fn compared(&self) -> Result<Vec<Vec<ComparedReport>>> {
+        let of = |report: NodeReport| report.shards.iter().map(|shard| shard.compared).collect();
+        Ok(self.reports()?.into_iter().map(of).collect())
     }
 
     fn topology(&self) -> Result<Topology> {

@@ -2,7 +2,8 @@
 
 use quorate_group::host::{Progress, ReplicaStatus, ShardStatus, Status};
 use quorate_model::admin::{
-    FollowerReport, NodeReport, RelayReport, ReplicaReport, RollbackFile, ShardReport, Standing,
+    ComparedReport, FollowerReport, NodeReport, RelayReport, ReplicaReport, RollbackFile,
+    ShardReport, Standing,
 };
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
 
@@ -54,7 +55,7 @@ pub(super) fn report(
 
 /// Without a leader.
 fn shard(status: &ShardStatus) -> ShardReport {
-    let ShardStatus { shard, standing, given_up, counts, open_requests: _, relayed } = status;
+    let ShardStatus { shard, standing, given_up, counts, root, open_requests: _, relayed } = status;
     ShardReport {
         shard: *shard,
         standing: match standing {
@@ -65,6 +66,13 @@ fn shard(status: &ShardStatus) -> ShardReport {
         discarded: counts.discarded,
         read_repairs: counts.read_repairs,
         relays: relayed.iter().map(relay).collect(),
+        compared: ComparedReport {
+            root: *root,
+            times: counts.exchanges,
+            bytes: counts.exchanged_bytes,
+            cell_bytes: counts.exchanged_cell_bytes,
+            cells: counts.exchanged_cells,
+        },
     }
 }
 

@@ -7,6 +7,7 @@ use quorate_replication::single_leader;
 use quorate_storage::state::lsm;
 use serde::Deserialize;
 
+use super::leaderless::LeaderlessFile;
 use super::{ConfigError, Limits};
 
 /// A frame between nodes carries one request at least; see `peer::frame::BODY_BYTES_MAX`.
@@ -30,6 +31,7 @@ pub(super) struct File {
     pub(super) listen: ListenFile,
     pub(super) limits: LimitsFile,
     pub(super) replication: ReplicationFile,
+    pub(super) leaderless: LeaderlessFile,
     pub(super) storage: StorageFile,
 }
 
@@ -246,7 +248,7 @@ impl StorageFile {
     }
 }
 
-fn within(
+pub(super) fn within(
     field: &'static str,
     given: Option<u64>,
     default: u64,
@@ -264,7 +266,7 @@ pub(super) fn linger(given: Option<u64>) -> Result<Duration, ConfigError> {
     within("linger_ms", given, 0, 0, 60_000).map(Duration::from_millis)
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod leaderless;
 
 #[cfg(test)]
 mod config_test;
@@ -148,7 +149,8 @@ impl Config {
         let replication = file.replication.parse()?;
         let state = file.storage.parse_state()?;
         let host = file.storage.parse(replication, limits.request_timeout, file.requests_max)?;
-        let host = host::Settings { catch_up_bytes_per_second, ..host };
+        let leaderless = file.leaderless.parse()?;
+        let host = host::Settings { catch_up_bytes_per_second, leaderless, ..host };
         let zone = overrides.zone.or(file.zone).filter(|zone| !zone.is_empty());
         Ok(Self {
             store: required("store", overrides.store.or(file.store))?,

@@ -348,6 +348,7 @@ mod tests {
                 standing,
                 given_up: None,
                 counts: Default::default(),
+                root: 0,
                 open_requests: 0,
                 relayed: Vec::new(),
             }];

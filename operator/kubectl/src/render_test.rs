@@ -213,6 +213,7 @@ fn leaderless_store_shows_its_levels_and_where_its_replicas_stand() {
         discarded: 4,
         read_repairs: 2,
         relays: Vec::new(),
+        compared: Default::default(),
     }];
     let topology = report.topology.as_mut().unwrap();
     let owners = [(NodeId(1), Name::new("dc-1").unwrap()), (NodeId(7), Name::new("dc-3").unwrap())];

@@ -259,6 +259,7 @@ impl State {
             discarded: 0,
             read_repairs: 0,
             relays: Vec::new(),
+            compared: Default::default(),
         };
         placed.map(whole).collect()
     }

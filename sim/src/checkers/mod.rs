@@ -35,6 +35,7 @@ pub(crate) mod linearizability;
 mod linearizability_test;
 pub(crate) mod liveness;
 pub(crate) mod log_matching;
+pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod monotonic_reads;
 pub(crate) mod read_your_writes;

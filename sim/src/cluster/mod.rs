@@ -22,7 +22,7 @@ use crate::network::Network;
 use crate::options::Options;
 use crate::sessions::{Happening, SessionId, Sessions};
 use crate::verdict::{By, Verdict};
-use crate::workload::{ClientId, Registers, Versions, Workload};
+use crate::workload::{ClientId, Registers, WithoutLeaders, Workload};
 
 /// What happens at a moment.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ impl Cluster {
             Mode::SingleLeader => Box::new(Registers::new(options.keys)),
             Mode::Leaderless(Leaderless { policy, .. }) => {
                 let replicas = options.in_each.unwrap_or(options.replicas);
-                Box::new(Versions::new(options.keys, policy.clone(), replicas))
+                Box::new(WithoutLeaders::new(options.keys, policy, replicas))
             }
         };
         let machines = (0..options.machines)

@@ -1,9 +1,11 @@
 //! What simulated clients do: each has at most one call under way, and writes down what it saw.
 //!
-//! `registers` is for stores with leaders, `versions` for those without.
+//! `registers` is for stores with leaders; `versions` and `collections`, which `without_leaders` puts together, for those without.
 
+mod collections;
 mod registers;
 mod versions;
+mod without_leaders;
 
 use quorate_group::host::{Failure, Reply, Request};
 use quorate_model::{Datacenter, ShardId, Time};
@@ -13,7 +15,7 @@ use crate::checkers::acknowledged_writes::Forgotten;
 use crate::verdict::Verdict;
 
 pub(crate) use registers::Registers;
-pub(crate) use versions::Versions;
+pub(crate) use without_leaders::WithoutLeaders;
 
 /// Numbers the clients of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -155,24 +155,13 @@ impl Versions {
         self.policy.datacenters == Datacenters::Local
     }
 
-    fn count(&self, level: Level) -> usize {
-        match level {
-            Level::Count(count) => usize::from(count),
-            Level::Quorum => majority(self.replicas),
-            Level::LocalOne => 1,
-            Level::LocalQuorum | Level::EachQuorum if self.is_local() => majority(self.replicas),
-            Level::LocalQuorum => 1,
-            Level::All | Level::EachQuorum => self.replicas,
-        }
-    }
-
     fn end(&mut self, client: ClientId, answered: Option<(Time, Value)>) {
         let Some(UnderWay { key, called, demand, at, doing }) = self.under_way.remove(&client)
         else {
             return;
         };
         let level = demand.level(Level::default());
-        let count = self.count(level);
+        let count = count_of(&self.policy, level, self.replicas);
         let within = at.filter(|_| self.policy.is_within(level));
         let key = &mut self.keys[key];
         let (answered, value) = match answered {
@@ -373,12 +362,7 @@ impl Workload for Versions {
     }
 
     fn check(&self, _shards: u16, lost: &Lost) -> Verdict {
-        // What fewer hold than the store declares may be lost with a replica, and is not to be seen while a shard moves.
-        let declared = self.count(self.policy.write).max(2);
-        let floor = |applies: bool| if applies { declared } else { 0 };
-        let always =
-            Quorums { replicas: self.replicas, lasting: floor(lost.replicas || lost.moves) };
-        let finally = Quorums { lasting: floor(lost.replicas), ..always };
+        let (always, finally) = quorums(&self.policy, self.replicas, lost);
         let last = |called: Time| self.last_from.is_some_and(|from| called >= from);
         for Key { name, versions, sums, linearizable, .. } in &self.keys {
             let found = |why: String| format!("{name:?}: {why}");
@@ -398,6 +382,32 @@ impl Workload for Versions {
         }
         Ok(())
     }
+}
+
+/// How many replicas a level asks for.
+pub(super) fn count_of(policy: &LeaderlessPolicy, level: Level, replicas: usize) -> usize {
+    let local = policy.datacenters == Datacenters::Local;
+    match level {
+        Level::Count(count) => usize::from(count),
+        Level::Quorum => majority(replicas),
+        Level::LocalOne => 1,
+        Level::LocalQuorum | Level::EachQuorum if local => majority(replicas),
+        Level::LocalQuorum => 1,
+        Level::All | Level::EachQuorum => replicas,
+    }
+}
+
+/// Whose word meets whose at any time, and in the end.
+pub(super) fn quorums(
+    policy: &LeaderlessPolicy,
+    replicas: usize,
+    lost: &Lost,
+) -> (Quorums, Quorums) {
+    // What fewer hold than the store declares may be lost with a replica, and is not to be seen while a shard moves.
+    let declared = count_of(policy, policy.write, replicas).max(2);
+    let floor = |applies: bool| if applies { declared } else { 0 };
+    let always = Quorums { replicas, lasting: floor(lost.replicas || lost.moves) };
+    (always, Quorums { lasting: floor(lost.replicas), ..always })
 }
 
 fn number(value: &Value) -> i64 {

@@ -20,7 +20,7 @@ use crate::causal::{Cell, CellDigest, Content};
 const NAMED_MAX: usize = 512;
 const LOOKED_AT_MAX: usize = 4096;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Collecting {
     next_at: Time,
     /// Where the next round goes on looking.
@@ -33,7 +33,7 @@ pub(super) struct Collecting {
     asked_by: Option<NodeId>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leading {
     round: u64,
     /// What all agree to so far, of those who have answered.

@@ -3,45 +3,56 @@
 //!
 //! The asker goes down its tree where hashes differ and lists the cells of the leaves that do. One message is under way at a
 //! time, and the next one waits as long as the rate says; an exchange that gets no answer is given up, and nothing is lost
-//! with it: whoever answers keeps no state. Everything goes over a digest shortened under the exchange's number, so that
-//! a difference which one exchange misses is found by the next. Keeps INV-97.
+//! with it. Everything goes over a digest shortened under the exchange's number, so that a difference which one exchange misses is
+//! found by the next. A cell goes over the network once: from whoever has the newer one, as far as times tell, and in no two exchanges
+//! at once. Whoever is in one that finds differences begins no other, and lets others that begin one wait. Keeps INV-97.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
-use quorate_model::{NodeId, Time};
+use quorate_model::{Hlc, NodeId, Time};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::kernel::Kernel;
-use super::message::{Listed, Page};
+use super::message::{Page, Run, Short, cell_bytes};
 use super::relaying::Relaying;
 use super::{CellKey, Cells, HashTree, Message, NodeAt, Settings};
-use crate::causal::{Cell, CellDigest};
+use crate::causal::Cell;
 
 /// Nodes of which one message tells the hashes, and leaves of which one lists the cells.
 const NODES_MAX: usize = 1024;
 const LEAVES_MAX: usize = 64;
 /// Cells of one page. A leaf with more, as where a hash has many fields, is listed page by page.
 const PAGE_CELLS_MAX: usize = 4096;
-/// Bytes of cells in one answer; the rest is found by the next exchange.
+/// Cells that are read for one message; a page is looked at whole.
+const LIST_CELLS_MAX: usize = 4096;
+/// Bytes of cells in one answer; of a page that has more the rest is found by the next exchange.
 const CELLS_BYTES_MAX: usize = 1 << 20;
+/// A tree of two to the power of this many leaves is read again a leaf at a time, a finer one more leaves at a time.
+const SCRUB_BITS: u8 = 12;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Exchanging {
     /// Whom this replica compared itself with last.
     last: Option<NodeId>,
     numbers: u64,
     next_at: Time,
     under_way: Option<Exchange>,
+    /// Who found differences from this replica, and until when it is waited for.
+    asked_by: Option<(NodeId, Time)>,
+    /// Until when this replica waits for others at most.
+    patience: Option<Time>,
+    /// The last exchange left something: the next one wants to be told whatever the other has, newer or not.
+    insists: bool,
     /// How many leaves were read again.
     scrubbed: u32,
     /// Whether the next one is for another datacenter where one is wanted there: every other one.
     afar: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Exchange {
     peer: NodeId,
     number: u64,
@@ -51,6 +62,10 @@ struct Exchange {
     rest: Vec<Bounds>,
     /// The pages that were listed last.
     listed: Vec<Bounds>,
+    /// The asker wants to be told whatever the other has.
+    insists: bool,
+    /// The trees differ.
+    differs: bool,
     /// Something was brought or sent.
     found: bool,
     /// Not all of it.
@@ -70,7 +85,8 @@ type Bounds = (Bytes, Bytes);
 /// What a list of pages came to.
 pub(super) struct Difference<'a> {
     pub(super) told: &'a [(CellKey, Cell)],
-    pub(super) wanted: &'a [(u32, u32)],
+    pub(super) wanted: &'a [(u32, Short)],
+    pub(super) looked: u32,
     pub(super) more: bool,
 }
 
@@ -86,7 +102,17 @@ impl Exchanging {
     pub(super) fn new(kernel: &mut Kernel) -> Self {
         let next_at = kernel.now.after(kernel.random.up_to(kernel.settings.exchange_interval));
         let numbers = kernel.random.next();
-        Self { last: None, numbers, next_at, under_way: None, scrubbed: 0, afar: false }
+        Self {
+            last: None,
+            numbers,
+            next_at,
+            under_way: None,
+            asked_by: None,
+            patience: None,
+            insists: false,
+            scrubbed: 0,
+            afar: false,
+        }
     }
 
     /// The shard came to another step: what is under way says nothing of it.
@@ -106,16 +132,28 @@ impl Exchanging {
             return;
         }
         match self.under_way.as_ref().map(|exchange| exchange.step) {
-            None => {
-                self.scrub(kernel, cells);
-                self.begin(kernel, relaying);
-            }
+            None => match self.waits(kernel) {
+                Some(until) => self.next_at = until,
+                None => {
+                    self.scrub(kernel, cells);
+                    self.begin(kernel, relaying);
+                }
+            },
             Some(Step::Waiting(_)) => self.end(kernel, relaying),
             Some(Step::Sending(_)) => self.ask(kernel, relaying, cells),
         }
     }
 
+    /// Somebody is mending differences of this replica.
+    fn waits(&mut self, kernel: &Kernel) -> Option<Time> {
+        let (_, until) = self.asked_by.filter(|(_, until)| *until > kernel.now)?;
+        let interval = kernel.settings.exchange_interval;
+        let patience = *self.patience.get_or_insert_with(|| kernel.now.after(interval));
+        (patience > kernel.now && !kernel.is_behind()).then(|| until.min(patience))
+    }
+
     fn begin(&mut self, kernel: &mut Kernel, relaying: &Relaying) {
+        self.patience = None;
         self.next_at = kernel.now.after(kernel.settings.exchange_interval);
         let others = kernel.others();
         let behind = kernel.is_behind() || relaying.looks_back(kernel);
@@ -132,8 +170,7 @@ impl Exchanging {
         self.last = Some(peer);
         self.numbers = self.numbers.wrapping_add(1);
         let number = self.numbers;
-        let root = (NodeAt::ROOT, short(kernel.tree.hash(NodeAt::ROOT), number));
-        let message = Message::Compare { number, nodes: vec![root] };
+        let message = Message::Compare { number, runs: runs(kernel, number, [NodeAt::ROOT]) };
         let step = Step::Waiting(kernel.now.after(kernel.settings.exchange_timeout));
         let bytes = message.bytes();
         self.under_way = Some(Exchange {
@@ -142,6 +179,9 @@ impl Exchanging {
             open: Vec::new(),
             rest: Vec::new(),
             listed: Vec::new(),
+            // One that lacks what it does not know of insists as well.
+            insists: self.insists || behind,
+            differs: false,
             found: false,
             more: false,
             given: BTreeSet::new(),
@@ -149,19 +189,23 @@ impl Exchanging {
             bytes,
             step,
         });
+        kernel.counts.exchanged_bytes += bytes as u64;
         kernel.send(peer, message);
     }
 
-    /// Reads one leaf: the tree is of what was written, and rows that are never read would never be found to be lost.
+    /// Reads some leaves: the tree is of what was written, and rows that are never read would never be found to be lost.
     fn scrub(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
-        let leaf = kernel.tree.leaf(self.scrubbed);
-        self.scrubbed = self.scrubbed.wrapping_add(1);
-        let Some(span) = kernel.tree.span_of(leaf) else { return };
-        let (begin, end) = (span.from.first_key(), span.to.first_key());
-        // Of a leaf with more than a page the rest is not looked at.
-        let here = cells.range(&begin, &end, PAGE_CELLS_MAX);
-        if here.len() < PAGE_CELLS_MAX && HashTree::hash_of(&here) != kernel.tree.hash(leaf) {
-            kernel.damaged(format!("the cells of {leaf:?} are not those that were written"));
+        for _ in 0..1 << kernel.settings.leaf_bits.saturating_sub(SCRUB_BITS) {
+            let leaf = kernel.tree.leaf(self.scrubbed);
+            self.scrubbed = self.scrubbed.wrapping_add(1);
+            let Some(span) = kernel.tree.span_of(leaf) else { return };
+            let (begin, end) = (span.from.first_key(), span.to.first_key());
+            // Of a leaf with more than a page the rest is not looked at.
+            let here = cells.range(&begin, &end, PAGE_CELLS_MAX);
+            if here.len() < PAGE_CELLS_MAX && HashTree::hash_of(&here) != kernel.tree.hash(leaf) {
+                kernel.damaged(format!("the cells of {leaf:?} are not those that were written"));
+                return;
+            }
         }
     }
 
@@ -173,6 +217,7 @@ impl Exchanging {
             relaying.compared(kernel, peer, tear, BTreeSet::new());
         }
         // Where something was found there may be more: what was too much, what was in flight.
+        self.insists = ended.as_ref().is_some_and(|exchange| exchange.more);
         let found = ended.is_some_and(|exchange| exchange.found);
         if found || kernel.is_behind() || relaying.is_torn() {
             self.next_at = kernel.now.after(kernel.settings.exchange_interval / 8);
@@ -220,8 +265,7 @@ impl Exchanging {
             Some(_) => {
                 let parts = exchange.deepest(kernel, NODES_MAX >> 4).into_iter();
                 let children = parts.flat_map(|at| kernel.tree.children(at));
-                let nodes = children.map(|at| (at, short(kernel.tree.hash(at), number)));
-                Message::Compare { number, nodes: nodes.collect() }
+                Message::Compare { number, runs: runs(kernel, number, children) }
             }
         };
         exchange.bytes += message.bytes();
@@ -241,6 +285,7 @@ impl Exchanging {
     ) {
         let Some(exchange) = self.answered(from, number) else { return };
         exchange.open.extend(nodes.iter().take(NODES_MAX));
+        exchange.differs |= !nodes.is_empty();
         exchange.pause(kernel);
         self.tick(kernel, relaying, cells);
     }
@@ -252,30 +297,16 @@ impl Exchanging {
         relaying: &mut Relaying,
         cells: &dyn Cells,
         (from, number): (NodeId, u64),
-        Difference { told, wanted, more }: Difference<'_>,
+        Difference { told, wanted, looked, more }: Difference<'_>,
     ) {
         self.numbers = self.numbers.wrapping_add(1);
         let gives = self.numbers;
         let Some(exchange) = self.answered(from, number) else { return };
-        let mut wanting: BTreeSet<(u32, u32)> = BTreeSet::new();
-        wanting.extend(wanted.iter().take(LEAVES_MAX * PAGE_CELLS_MAX));
-        let mut sent: Vec<(CellKey, Cell)> = Vec::new();
-        let mut sent_bytes = 0;
-        for (page, (begin, end)) in (0..).zip(&exchange.listed) {
-            if wanting.range((page, 0)..=(page, u32::MAX)).next().is_none() {
-                continue;
-            }
-            let is_wanted = |key: &CellKey| wanting.contains(&(page, short_key(key, number)));
-            let here = cells.range(begin, end, PAGE_CELLS_MAX).into_iter();
-            for (key, cell) in here.filter(|(key, _)| is_wanted(key)) {
-                if sent_bytes >= CELLS_BYTES_MAX {
-                    exchange.more = true;
-                    break;
-                }
-                sent_bytes += key.bytes().len() + cell.bytes();
-                sent.push((key, cell));
-            }
-        }
+        exchange.not_looked_at(looked);
+        let mut sent = exchange.wanted(cells, wanted);
+        // What they know better is not sent back; what they do not is, below.
+        let told_keys: BTreeSet<&CellKey> = told.iter().map(|(key, _)| key).collect();
+        sent.retain(|(key, _)| !told_keys.contains(key));
         // INV-97: what is known on both sides goes to both, never the one in place of the other.
         let taken: Vec<(CellKey, Cell)> =
             told.iter().filter(|one| kernel.takes(one)).cloned().collect();
@@ -288,10 +319,11 @@ impl Exchanging {
             });
             sent.extend(news);
         }
-        exchange.found |= !told.is_empty() || !sent.is_empty();
-        kernel.counts.exchanged_cells += (told.len() + sent.len()) as u64;
+        exchange.found |= more || !told.is_empty() || !sent.is_empty();
+        kernel.counts.exchanged_cells += sent.len() as u64;
         if !sent.is_empty() {
             let until = kernel.durable_through(sent.iter().map(|(key, _)| key));
+            kernel.counts.exchanged_cell_bytes += bytes_of(&sent);
             exchange.given.insert(gives);
             let message = Message::Store { number: gives, cells: sent };
             exchange.bytes += message.bytes();
@@ -308,6 +340,58 @@ impl Exchanging {
             exchange.peer == from && exchange.number == number && waits
         })
     }
+
+    // The one who is asked.
+
+    pub(super) fn compare(&mut self, kernel: &mut Kernel, from: NodeId, number: u64, runs: &[Run]) {
+        let begins = runs.iter().any(|run| run.first == NodeAt::ROOT);
+        if begins && self.is_busy(kernel, from) {
+            return;
+        }
+        if !begins {
+            self.asked_by = Some((from, kernel.now.after(kernel.settings.exchange_timeout)));
+        }
+        let nodes = runs.iter().flat_map(Run::nodes).take(NODES_MAX);
+        let differ =
+            |(at, theirs): &(NodeAt, Short)| short(kernel.tree.hash(*at), number) != *theirs;
+        let nodes = nodes.filter(differ).map(|(at, _)| at).collect();
+        let message = Message::Differing { number, nodes };
+        kernel.counts.exchanged_bytes += message.bytes() as u64;
+        kernel.send(from, message);
+    }
+
+    pub(super) fn list(
+        &mut self,
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        from: NodeId,
+        number: u64,
+        pages: &[Page],
+    ) {
+        self.asked_by = Some((from, kernel.now.after(kernel.settings.exchange_timeout)));
+        let mut answer = Answer::default();
+        let mut looked = 0;
+        for page in pages.iter().take(LEAVES_MAX) {
+            if looked > 0 && (answer.read >= LIST_CELLS_MAX || answer.bytes >= CELLS_BYTES_MAX) {
+                break;
+            }
+            answer.look(cells, number, looked, page);
+            looked += 1;
+        }
+        let Answer { told, wanted, more, .. } = answer;
+        kernel.counts.exchanged_cells += told.len() as u64;
+        kernel.counts.exchanged_cell_bytes += bytes_of(&told);
+        let message = Message::Different { number, cells: told, wanted, looked, more };
+        kernel.counts.exchanged_bytes += message.bytes() as u64;
+        kernel.send(from, message);
+    }
+
+    /// Whether another exchange mends differences of this replica.
+    fn is_busy(&self, kernel: &Kernel, from: NodeId) -> bool {
+        let asks = self.under_way.as_ref().is_some_and(|exchange| exchange.differs);
+        let asked = self.asked_by.is_some_and(|(by, until)| by != from && until > kernel.now);
+        asks || asked
+    }
 }
 
 impl Exchange {
@@ -319,23 +403,64 @@ impl Exchange {
         self.open.split_off(begin + others.map_or(0, |at| at + 1))
     }
 
-    /// Lists a page of each.
+    /// Lists a page of each, as far as they are not too many cells.
     fn list(&mut self, cells: &dyn Cells, parts: Vec<Bounds>) -> Message {
         let number = self.number;
         let mut pages = Vec::with_capacity(parts.len());
+        let mut read = 0;
         self.listed.clear();
         for (from, mut to) in parts {
+            if read >= LIST_CELLS_MAX {
+                self.rest.push((from, to));
+                continue;
+            }
             let here = cells.range(&from, &to, PAGE_CELLS_MAX);
+            read += here.len();
             if let Some((last, _)) = here.last().filter(|_| here.len() == PAGE_CELLS_MAX) {
                 let next = last.next();
                 self.rest.push((next.clone(), to));
                 to = next;
             }
-            let listed = here.iter().map(|(key, cell)| Listed::of(key, cell, number)).collect();
-            pages.push(Page { from: from.clone(), to: to.clone(), cells: listed });
+            let newest = if self.insists { Hlc::default() } else { newest_of(&here) };
+            let listed = here.iter().map(|(key, cell)| short_cell(key, cell, number)).collect();
+            pages.push(Page { from: from.clone(), to: to.clone(), cells: listed, newest });
             self.listed.push((from, to));
         }
         Message::List { number, pages }
+    }
+
+    /// Pages behind those that were looked at are listed again.
+    fn not_looked_at(&mut self, looked: u32) {
+        let looked =
+            usize::try_from(looked).unwrap_or(usize::MAX).clamp(1, self.listed.len().max(1));
+        if looked < self.listed.len() {
+            self.rest.extend(self.listed.drain(looked..));
+        }
+    }
+
+    /// The cells of the pages that are wanted.
+    fn wanted(&mut self, cells: &dyn Cells, wanted: &[(u32, Short)]) -> Vec<(CellKey, Cell)> {
+        let wanted: BTreeSet<(u32, Short)> =
+            wanted.iter().take(LEAVES_MAX * PAGE_CELLS_MAX).copied().collect();
+        let mut found: Vec<(CellKey, Cell)> = Vec::new();
+        let mut bytes = 0;
+        for (page, (begin, end)) in (0..).zip(&self.listed) {
+            if wanted.range((page, Short::default())..=(page, [u8::MAX; 4])).next().is_none() {
+                continue;
+            }
+            for (key, cell) in cells.range(begin, end, PAGE_CELLS_MAX) {
+                if !wanted.contains(&(page, short_cell(&key, &cell, self.number))) {
+                    continue;
+                }
+                if bytes >= CELLS_BYTES_MAX {
+                    self.more = true;
+                    break;
+                }
+                bytes += cell_bytes(&key, &cell);
+                found.push((key, cell));
+            }
+        }
+        found
     }
 
     /// What was sent keeps the next message waiting.
@@ -347,80 +472,92 @@ impl Exchange {
     }
 }
 
-// The one who is asked.
-
-pub(super) fn compare(kernel: &mut Kernel, from: NodeId, number: u64, nodes: &[(NodeAt, u32)]) {
-    let differ = |(at, theirs): &&(NodeAt, u32)| short(kernel.tree.hash(*at), number) != *theirs;
-    let nodes = nodes.iter().take(NODES_MAX).filter(differ).map(|(at, _)| *at).collect();
-    let message = Message::Differing { number, nodes };
-    kernel.counts.exchanged_bytes += message.bytes() as u64;
-    kernel.send(from, message);
+/// What is answered to a list.
+#[derive(Default)]
+struct Answer {
+    told: Vec<(CellKey, Cell)>,
+    bytes: usize,
+    wanted: Vec<(u32, Short)>,
+    read: usize,
+    more: bool,
 }
 
-pub(super) fn list(
-    kernel: &mut Kernel,
-    cells: &dyn Cells,
-    from: NodeId,
-    number: u64,
-    pages: &[Page],
-) {
-    let mut told = Vec::new();
-    let mut bytes = 0;
-    let mut wanted = Vec::new();
-    let mut more = false;
-    for (place, page) in (0..).zip(pages.iter().take(LEAVES_MAX)) {
-        let theirs: BTreeSet<Listed> = page.cells.iter().copied().collect();
-        let mut keys = BTreeSet::new();
+impl Answer {
+    fn look(&mut self, cells: &dyn Cells, number: u64, place: u32, page: &Page) {
+        let mut lacking: BTreeSet<Short> = page.cells.iter().copied().collect();
         let mut here = if page.from < page.to {
             cells.range(&page.from, &page.to, PAGE_CELLS_MAX + 1)
         } else {
             Vec::new()
         };
+        self.read += here.len();
         // The asker lists these, too, once it has them.
-        more |= here.len() > PAGE_CELLS_MAX;
+        self.more |= here.len() > PAGE_CELLS_MAX;
         here.truncate(PAGE_CELLS_MAX);
-        for (key, cell) in here {
-            let listed = Listed::of(&key, &cell, number);
-            keys.insert(listed.key);
-            if theirs.contains(&listed) {
-                continue;
-            }
-            if bytes >= CELLS_BYTES_MAX {
-                more = true;
-                continue;
-            }
-            bytes += key.bytes().len() + cell.bytes();
-            told.push((key, cell));
+        let newest = newest_of(&here);
+        here.retain(|(key, cell)| !lacking.remove(&short_cell(key, cell, number)));
+        let theirs_are_newer = !lacking.is_empty() && page.newest > newest;
+        self.wanted.extend(lacking.into_iter().map(|listed| (place, listed)));
+        if theirs_are_newer {
+            // Once they have come, what is left here is what the asker lacks.
+            self.more |= !here.is_empty();
+            return;
         }
-        let lacking = theirs.iter().filter(|listed| !keys.contains(&listed.key));
-        wanted.extend(lacking.map(|listed| (place, listed.key)));
-    }
-    let message = Message::Different { number, cells: told, wanted, more };
-    kernel.counts.exchanged_bytes += message.bytes() as u64;
-    kernel.send(from, message);
-}
-
-impl Listed {
-    fn of(key: &CellKey, cell: &Cell, number: u64) -> Self {
-        Self { key: short_key(key, number), digest: short_digest(cell.digest(), number) }
+        for (key, cell) in here {
+            if self.bytes >= CELLS_BYTES_MAX {
+                self.more = true;
+                return;
+            }
+            self.bytes += cell_bytes(&key, &cell);
+            self.told.push((key, cell));
+        }
     }
 }
 
-fn short(hash: u64, number: u64) -> u32 {
+impl Run {
+    fn nodes(&self) -> impl Iterator<Item = (NodeAt, Short)> + '_ {
+        let NodeAt { bits, index } = self.first;
+        let at = move |next: u32| NodeAt { bits, index: index.saturating_add(next) };
+        (0..).map(at).zip(self.hashes.iter().copied())
+    }
+}
+
+/// The hashes of these nodes.
+fn runs(kernel: &Kernel, number: u64, nodes: impl IntoIterator<Item = NodeAt>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut next = None;
+    for at in nodes {
+        let hash = short(kernel.tree.hash(at), number);
+        match runs.last_mut().filter(|_| next == Some(at)) {
+            Some(run) => run.hashes.push(hash),
+            None => runs.push(Run { first: at, hashes: vec![hash] }),
+        }
+        next = Some(NodeAt { index: at.index + 1, ..at });
+    }
+    runs
+}
+
+fn newest_of(cells: &[(CellKey, Cell)]) -> Hlc {
+    let siblings = cells.iter().flat_map(|(_, cell)| cell.siblings());
+    siblings.map(|sibling| sibling.at).max().unwrap_or_default()
+}
+
+fn bytes_of(cells: &[(CellKey, Cell)]) -> u64 {
+    cells.iter().map(|(key, cell)| cell_bytes(key, cell) as u64).sum()
+}
+
+fn short_cell(key: &CellKey, cell: &Cell, number: u64) -> Short {
+    if planted::is(Bug::HashKeysOnly) {
+        return high(xxh3_64_with_seed(key.bytes(), number));
+    }
+    high(xxh3_64_with_seed(key.bytes(), number ^ cell.digest().0))
+}
+
+fn short(hash: u64, number: u64) -> Short {
     high(xxh3_64_with_seed(&hash.to_be_bytes(), number))
 }
 
-fn short_key(key: &CellKey, number: u64) -> u32 {
-    high(xxh3_64_with_seed(key.bytes(), number))
-}
-
-fn short_digest(digest: CellDigest, number: u64) -> u32 {
-    if planted::is(Bug::HashKeysOnly) {
-        return 0;
-    }
-    short(digest.0, number)
-}
-
-const fn high(hash: u64) -> u32 {
-    (hash >> 32) as u32
+fn high(hash: u64) -> Short {
+    let [a, b, c, d, ..] = hash.to_be_bytes();
+    [a, b, c, d]
 }

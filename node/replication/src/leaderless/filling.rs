@@ -16,7 +16,7 @@ use super::{PersistId, Standing};
 /// own, so that two miss the same difference once in 2^64.
 const COMPARISONS: u32 = 2;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Filling {
     pub(super) standing: Standing,
     /// Since the process began and the shard came to its present step.

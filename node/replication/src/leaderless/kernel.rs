@@ -24,7 +24,7 @@ use crate::random::Random;
 /// How many messages may wait for the disk. Those beyond it are lost, as on a network.
 const HELD_MAX: usize = 10_000;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kernel {
     pub(super) id: NodeId,
     pub(super) settings: Settings,
@@ -56,7 +56,7 @@ pub(super) struct Kernel {
     outputs: VecDeque<Output>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     until: PersistId,
     to: NodeId,

@@ -1,7 +1,7 @@
 //! What replicas of a shard tell each other.
 
 use bytes::Bytes;
-use quorate_model::Epoch;
+use quorate_model::{Epoch, Hlc};
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, CellKey, NodeAt};
@@ -30,15 +30,21 @@ pub enum Message {
     Fetched { number: u64, found: Vec<Found> },
     /// The ranges of that `Fetch` hold more here than one read may be of.
     TooMuch { number: u64 },
-    /// The asker's hashes of parts of the tree, shortened under the exchange's number.
-    Compare { number: u64, nodes: Vec<(NodeAt, u32)> },
+    /// The asker's hashes of parts of the tree.
+    Compare { number: u64, runs: Vec<Run> },
     /// Those of the parts that differ.
     Differing { number: u64, nodes: Vec<NodeAt> },
     /// What the asker has of leaves that differ.
     List { number: u64, pages: Vec<Page> },
-    /// What differs in them: cells of the answerer that the asker has not or has otherwise, and what the answerer wants, each by
-    /// the place of its page in the list. `more` when that is not all.
-    Different { number: u64, cells: Vec<(CellKey, Cell)>, wanted: Vec<(u32, u32)>, more: bool },
+    /// What differs in the first `looked` of the pages, at least in one: cells of the answerer that the asker has not or has
+    /// otherwise, and what of the asker's the answerer has not, by the places of the pages in the list. `more` when that is not all.
+    Different {
+        number: u64,
+        cells: Vec<(CellKey, Cell)>,
+        wanted: Vec<(u32, Short)>,
+        looked: u32,
+        more: bool,
+    },
     /// A round of collecting: these cells are over, exactly so.
     Prepare { round: u64, cells: Vec<(CellKey, CellDigest)> },
     /// Those of them that are so at the answerer.
@@ -61,19 +67,26 @@ pub enum Found {
     Other(Vec<(CellKey, Cell)>),
 }
 
+/// A hash of which only as much is told, always under another number. As bytes it takes no more than four of them.
+pub(super) type Short = [u8; 4];
+
+/// Hashes of nodes that follow each other on a level, shortened under the exchange's number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Run {
+    pub first: NodeAt,
+    pub hashes: Vec<Short>,
+}
+
 /// All that the asker has from `from` on and before `to`: a leaf, or a part of one that has many cells.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Page {
     pub from: Bytes,
     pub to: Bytes,
-    pub cells: Vec<Listed>,
-}
-
-/// A cell's key and digest, shortened under the exchange's number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Listed {
-    pub key: u32,
-    pub digest: u32,
+    /// Each cell's key and digest as one hash, shortened under the exchange's number.
+    pub cells: Vec<Short>,
+    /// The time of the newest value; zero when the asker wants to be told in any case. Whoever has the newer one most probably has what
+    /// the other lacks.
+    pub newest: Hlc,
 }
 
 impl Message {
@@ -103,7 +116,7 @@ impl Message {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let cells_bytes = |cells: &[(CellKey, Cell)]| -> usize {
-            cells.iter().map(|(key, cell)| 4 + key.bytes().len() + cell.bytes()).sum()
+            cells.iter().map(|(key, cell)| cell_bytes(key, cell)).sum()
         };
         const HEAD: usize = 16;
         HEAD + match self {
@@ -120,10 +133,10 @@ impl Message {
                     Found::Other(cells) => 1 + cells_bytes(cells),
                 })
                 .sum(),
-            Self::Compare { nodes, .. } => 8 * nodes.len(),
+            Self::Compare { runs, .. } => runs.iter().map(|run| 8 + 4 * run.hashes.len()).sum(),
             Self::Differing { nodes, .. } => 4 * nodes.len(),
             Self::List { pages, .. } => pages.iter().map(Page::bytes).sum(),
-            Self::Different { cells, wanted, .. } => cells_bytes(cells) + 8 * wanted.len(),
+            Self::Different { cells, wanted, .. } => 8 + cells_bytes(cells) + 6 * wanted.len(),
             Self::Prepare { cells, .. } => {
                 cells.iter().map(|(key, _)| 12 + key.bytes().len()).sum()
             }
@@ -134,8 +147,13 @@ impl Message {
     }
 }
 
+/// Roughly what a cell and its key take on the wire.
+pub(super) fn cell_bytes(key: &CellKey, cell: &Cell) -> usize {
+    4 + key.bytes().len() + cell.bytes()
+}
+
 impl Page {
     const fn bytes(&self) -> usize {
-        8 + self.from.len() + self.to.len() + 8 * self.cells.len()
+        12 + self.from.len() + self.to.len() + 4 * self.cells.len()
     }
 }

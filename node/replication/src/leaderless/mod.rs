@@ -39,6 +39,8 @@ mod cluster_test;
 #[cfg(test)]
 mod exchanging_test;
 #[cfg(test)]
+mod model_test;
+#[cfg(test)]
 mod overtaking_test;
 #[cfg(test)]
 mod range_test;

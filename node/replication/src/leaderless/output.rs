@@ -100,7 +100,9 @@ pub struct Counts {
     /// Comparisons with other replicas that came to an end, and the cells that they brought or sent.
     pub exchanges: u64,
     pub exchanged_cells: u64,
+    /// What comparisons sent from here, as asked and as answered, cells included; and the cells alone.
     pub exchanged_bytes: u64,
+    pub exchanged_cell_bytes: u64,
     /// Cells refused for a time too far ahead.
     pub ahead_of_time: u64,
     /// Removed cells of which nothing is left.

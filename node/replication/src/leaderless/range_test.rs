@@ -16,7 +16,7 @@ use crate::causal::{Cell, CellDigest, Change, Content};
 pub(super) const HERE: NodeId = NodeId(1);
 pub(super) const PEER: NodeId = NodeId(2);
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Applied(pub(super) BTreeMap<CellKey, Cell>);
 
 impl Cells for Applied {

@@ -19,14 +19,14 @@ use crate::causal::{Cell, CellDigest};
 type Digests = BTreeMap<CellKey, CellDigest>;
 
 /// Whom a read takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Needs {
     answers: Need,
     /// Until so many hold what it tells, it tells nothing.
     holding: Need,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reading {
     /// `None` once it is answered.
     request: Option<RequestId>,

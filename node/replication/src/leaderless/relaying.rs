@@ -17,7 +17,7 @@ use super::{CellKey, Cells, Message, PersistId};
 /// What a waiting key takes beside its bytes.
 const KEY_BYTES: usize = 64;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Relaying {
     numbers: u64,
     ways: BTreeMap<Datacenter, Way>,
@@ -37,7 +37,7 @@ pub struct Relayed {
     pub waiting: usize,
 }
 
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Way {
     /// Since when each key waits.
     waiting: BTreeMap<CellKey, Time>,
@@ -50,7 +50,7 @@ struct Way {
     torn: Option<Torn>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Flight {
     number: u64,
     to: NodeId,
@@ -59,7 +59,7 @@ struct Flight {
     until: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Torn {
     number: u64,
     since: Time,

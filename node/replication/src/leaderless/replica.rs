@@ -7,7 +7,7 @@ use quorate_model::planted::{self, Bug};
 use quorate_model::{ActorId, LeaderlessPolicy, Level, NodeId, Time, WallTime};
 
 use super::collecting::Collecting;
-use super::exchanging::{self, Difference, Exchanging};
+use super::exchanging::{Difference, Exchanging};
 use super::kernel::Kernel;
 use super::reading::Reading;
 use super::relaying::{Relayed, Relaying};
@@ -31,7 +31,7 @@ pub struct Start {
 }
 
 /// See the contract in [`super`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     kernel: Kernel,
     operations: Operations,
@@ -41,7 +41,7 @@ pub struct Replica {
 }
 
 /// The requests that this replica coordinates, and those answered of which it still wants to hear.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Operations {
     next: u64,
     open: BTreeMap<u64, Open>,
@@ -50,13 +50,13 @@ struct Operations {
     unsynced: BTreeSet<(PersistId, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     operation: Operation,
     due: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Operation {
     Write(Writing),
     Read(Reading),
@@ -324,11 +324,11 @@ impl Replica {
                 reading.too_much(kernel);
                 self.go_on(number, cells);
             }
-            Message::Compare { number, nodes } => {
-                exchanging::compare(kernel, from, number, &nodes);
+            Message::Compare { number, runs } => {
+                self.exchanging.compare(kernel, from, number, &runs);
             }
             Message::List { number, pages } => {
-                exchanging::list(kernel, cells, from, number, &pages);
+                self.exchanging.list(kernel, cells, from, number, &pages);
             }
             Message::Prepare { round, cells: named } => {
                 self.collecting.prepare(kernel, cells, from, round, named);
@@ -345,8 +345,8 @@ impl Replica {
                 let (asker, relaying) = ((from, number), &mut self.relaying);
                 self.exchanging.differing(kernel, relaying, cells, asker, &nodes);
             }
-            Message::Different { number, cells: told, wanted, more } => {
-                let found = Difference { told: &told, wanted: &wanted, more };
+            Message::Different { number, cells: told, wanted, looked, more } => {
+                let found = Difference { told: &told, wanted: &wanted, looked, more };
                 let (asker, relaying) = ((from, number), &mut self.relaying);
                 self.exchanging.different(kernel, relaying, cells, asker, found);
             }

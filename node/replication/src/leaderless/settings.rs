@@ -56,7 +56,7 @@ impl Default for Settings {
             relay_waiting_bytes_max: 8 << 20,
             relay_batch_bytes: 1 << 20,
             relay_timeout: Duration::from_secs(3),
-            leaf_bits: 12,
+            leaf_bits: 16,
             collect_interval: Duration::from_secs(10),
             collect_after: Duration::from_secs(30),
         }

@@ -12,6 +12,7 @@ use crate::causal::{Cell, CellDigest};
 
 /// Levels differ by so many bits: a node has sixteen children.
 const FAN_OUT_BITS: u8 = 4;
+const FAN_OUT: usize = 1 << FAN_OUT_BITS;
 /// The finest tree: 65,536 leaves of eight bytes.
 pub const LEAF_BITS_MAX: u8 = 16;
 
@@ -29,8 +30,10 @@ pub struct NodeAt {
 pub struct HashTree {
     span: Span,
     leaf_bits: u8,
-    /// By level, the root first; as long as there is no cell there is nothing.
+    /// By level above the leaves, the root first; as long as there is no cell there is nothing.
     levels: Vec<Vec<u64>>,
+    /// The leaves of each node of the last of those levels, if there ever were cells: a small shard has a small tree.
+    leaves: Vec<Option<Box<[u64; FAN_OUT]>>>,
 }
 
 impl NodeAt {
@@ -44,7 +47,7 @@ impl HashTree {
     pub fn new(span: Span, leaf_bits: u8) -> Self {
         assert!(leaf_bits <= LEAF_BITS_MAX, "settings are validated");
         assert!(span.from < span.to, "a shard has slots");
-        Self { span, leaf_bits, levels: Vec::new() }
+        Self { span, leaf_bits, levels: Vec::new(), leaves: Vec::new() }
     }
 
     /// A cell changed from what had the first digest to what has the second.
@@ -56,23 +59,29 @@ impl HashTree {
     ) {
         let hash = |digest: Option<CellDigest>| digest.map_or(0, |digest| hash(key, digest));
         let change = hash(before) ^ hash(after);
-        if self.levels.is_empty() {
-            self.levels = self.bits().map(|bits| vec![0; 1 << bits]).collect();
+        if self.leaves.is_empty() {
+            self.levels = self.bits_above().map(|bits| vec![0; 1 << bits]).collect();
+            self.leaves.resize(1 << self.last_bits_above(), None);
         }
         let leaf = self.leaf_of(key.place());
-        for (level, bits) in self.levels.iter_mut().zip(bits_of(self.leaf_bits)) {
-            let index = leaf >> (self.leaf_bits - bits);
-            level[usize::try_from(index).expect("at most 2^16")] ^= change;
+        for (level, bits) in self.levels.iter_mut().zip(bits_above(self.leaf_bits)) {
+            level[usize_of(leaf >> (self.leaf_bits - bits))] ^= change;
         }
+        let (parent, child) = self.leaf_at(leaf);
+        self.leaves[parent].get_or_insert_default()[child] ^= change;
     }
 
     /// Zero for a part without cells, and for one that is not of this tree.
     #[must_use]
     pub fn hash(&self, at: NodeAt) -> u64 {
-        let level = self.bits().position(|bits| bits == at.bits);
+        if at.bits == self.leaf_bits {
+            let (parent, child) = self.leaf_at(at.index);
+            let leaves = self.leaves.get(parent).and_then(Option::as_ref);
+            return leaves.map_or(0, |leaves| leaves[child]);
+        }
+        let level = self.bits_above().position(|bits| bits == at.bits);
         let found = level.and_then(|level| self.levels.get(level));
-        let index = usize::try_from(at.index).unwrap_or(usize::MAX);
-        found.and_then(|hashes| hashes.get(index)).copied().unwrap_or(0)
+        found.and_then(|hashes| hashes.get(usize_of(at.index))).copied().unwrap_or(0)
     }
 
     /// What a leaf with exactly these cells has for a hash.
@@ -122,13 +131,28 @@ impl HashTree {
         u32::try_from((offset << self.leaf_bits) / size).expect("fewer than 2^16")
     }
 
-    fn bits(&self) -> impl Iterator<Item = u8> + use<> {
-        bits_of(self.leaf_bits)
+    /// Among the leaves of which node it is, and which of them.
+    fn leaf_at(&self, leaf: u32) -> (usize, usize) {
+        let below = self.leaf_bits - self.last_bits_above();
+        (usize_of(leaf >> below), usize_of(leaf & ((1 << below) - 1)))
+    }
+
+    fn bits_above(&self) -> impl Iterator<Item = u8> + use<> {
+        bits_above(self.leaf_bits)
+    }
+
+    /// A tree that is one leaf has nothing above it.
+    fn last_bits_above(&self) -> u8 {
+        self.bits_above().last().unwrap_or(0)
     }
 }
 
-fn bits_of(leaf_bits: u8) -> impl Iterator<Item = u8> {
-    (0..leaf_bits).step_by(usize::from(FAN_OUT_BITS)).chain([leaf_bits])
+fn bits_above(leaf_bits: u8) -> impl Iterator<Item = u8> {
+    (0..leaf_bits).step_by(usize::from(FAN_OUT_BITS))
+}
+
+fn usize_of(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 fn hash(key: &CellKey, digest: CellDigest) -> u64 {

@@ -9,7 +9,7 @@ use super::asked::within;
 use super::{CellKey, PersistId};
 use crate::causal::{Cell, CellDigest};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Unsynced {
     newest: BTreeMap<CellKey, (PersistId, Cell)>,
     /// In the order of issue.
@@ -20,13 +20,13 @@ pub(super) struct Unsynced {
 }
 
 /// What became of each cell.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Batch {
     id: PersistId,
     pub(super) cells: Vec<Swapped>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Swapped {
     pub(super) key: CellKey,
     pub(super) before: Option<CellDigest>,
@@ -35,7 +35,7 @@ pub(super) struct Swapped {
 }
 
 /// A cell in place of another one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Replaced {
     pub(super) key: CellKey,
     /// `None` where there was no cell.

@@ -14,14 +14,14 @@ use super::{CellKey, Cells, Message, PersistId, Refused, RequestId};
 use crate::causal::{Cell, Change};
 
 /// A write that is to be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Planned {
     pub(super) request: RequestId,
     pub(super) changes: Vec<(CellKey, Change)>,
     pub(super) level: Level,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Writing {
     /// `None` once it is answered.
     request: Option<Requester>,

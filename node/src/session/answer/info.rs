@@ -164,13 +164,19 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
             u8::from(shown.shrunk)
         )?;
     }
-    for ShardStatus { shard, standing, counts, open_requests, relayed, .. } in &status.shards {
+    for ShardStatus { shard, standing, counts, root, open_requests, relayed, .. } in &status.shards
+    {
         let (group, standing) = (GroupId::Shard(*shard), format!("{standing:?}").to_lowercase());
         write!(text, "{group}:standing={standing},requests={open_requests}")?;
         write!(
             text,
-            ",exchanges={},read_repairs={},discarded={}\r\n",
+            ",exchanges={},read_repairs={},discarded={}",
             counts.exchanges, counts.read_repairs, counts.discarded
+        )?;
+        write!(
+            text,
+            ",exchanged_cells={},exchanged_bytes={},root={root:016x}\r\n",
+            counts.exchanged_cells, counts.exchanged_bytes
         )?;
         for Relayed { datacenter, behind, known, torn, waiting } in relayed {
             write!(text, "{group}_relay_{datacenter}:behind_ms={}", behind.as_millis())?;

@@ -96,6 +96,7 @@ impl World {
                     discarded: 0,
                     read_repairs: 0,
                     relays: Vec::new(),
+                    compared: Default::default(),
                 }
             })
             .collect()

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, NodeId, ShardId, Time};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{
-    self, CellKey, Cells, Input, Mark, Output, PersistId, Replica, Standing,
+    self, CellKey, Cells, Input, Mark, NodeAt, Output, PersistId, Replica, Standing,
 };
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
@@ -88,6 +88,8 @@ pub struct ShardStatus {
     /// Why its rows were given up, until it is filled again.
     pub given_up: Option<String>,
     pub counts: leaderless::Counts,
+    /// The hash of all its cells.
+    pub root: u64,
     pub open_requests: usize,
     /// How far other datacenters are behind what this replica coordinated.
     pub relayed: Vec<leaderless::Relayed>,
@@ -113,6 +115,7 @@ impl Shards {
             standing: hosted.replica.standing(),
             given_up: self.given_up.get(shard).cloned(),
             counts: hosted.replica.counts(),
+            root: hosted.replica.tree().hash(NodeAt::ROOT),
             open_requests: hosted.finishes.len(),
             relayed: hosted.replica.relayed(now).collect(),
         };
