@@ -15,6 +15,19 @@ pub struct LeaderlessPolicy {
     pub read: Level,
     pub write: Level,
     pub conflicts: ConflictPolicy,
+    /// Nodes without a replica stand in for replicas that do not answer, where the level of a write says so. Once on it stays:
+    /// what is held has to be given back.
+    pub hints: Option<Hints>,
+}
+
+/// What nodes that stand in for replicas hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hints {
+    /// For so long a hint is kept for its target; after that it is enough that some replica has it.
+    pub window_seconds: u64,
+    /// Of one node, divided evenly among its shards. With 0 nobody stands in any more, and what is held is given back.
+    pub max_bytes: u64,
 }
 
 /// What the topology of a store without leaders says beside its placements.
@@ -43,6 +56,10 @@ pub enum Level {
     LocalQuorum,
     /// A majority in every datacenter.
     EachQuorum,
+    /// Of writes: a majority of all, where a node that stands in for a replica counts as that replica.
+    SloppyQuorum,
+    /// Of writes: one, a replica or a node that stands in for one.
+    Any,
 }
 
 /// How a plain GET and SET treat concurrent values of a key.
@@ -67,7 +84,7 @@ pub struct Need {
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM"
+    "{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM, EACH_QUORUM, or for writes SLOPPY_QUORUM or ANY"
 )]
 pub struct LevelError(pub String);
 
@@ -92,11 +109,43 @@ impl From<LeaderlessPolicy> for Leaderless {
 
 impl Default for LeaderlessPolicy {
     fn default() -> Self {
-        Self { read: Level::Quorum, write: Level::Quorum, conflicts: ConflictPolicy::default() }
+        Self {
+            read: Level::Quorum,
+            write: Level::Quorum,
+            conflicts: ConflictPolicy::default(),
+            hints: None,
+        }
+    }
+}
+
+impl LeaderlessPolicy {
+    /// Whether nodes without a replica stand in for replicas.
+    #[must_use]
+    pub fn stands_in(&self) -> bool {
+        self.hints.is_some_and(|hints| hints.max_bytes > 0)
+    }
+}
+
+impl Default for Hints {
+    /// Three hours, 256 MiB.
+    fn default() -> Self {
+        Self { window_seconds: 10_800, max_bytes: 256 << 20 }
     }
 }
 
 impl Level {
+    /// Whether nodes that stand in for replicas count, as they do for no read.
+    #[must_use]
+    pub const fn is_sloppy(self) -> bool {
+        matches!(self, Self::SloppyQuorum | Self::Any)
+    }
+
+    /// How many replicas have to be there for it in any case: others may stand in for all but the coordinator.
+    #[must_use]
+    pub const fn of_replicas(self) -> Self {
+        if self.is_sloppy() { Self::Count(1) } else { self }
+    }
+
     /// What this level needs of `owners` for a coordinator in `local`.
     #[must_use]
     pub fn need(self, owners: &BTreeMap<NodeId, Datacenter>, local: &Datacenter) -> Need {
@@ -111,7 +160,8 @@ impl Level {
         };
         let parts = match self {
             Self::Count(count) => vec![(everybody, usize::from(count))],
-            Self::Quorum => vec![most(everybody)],
+            Self::Quorum | Self::SloppyQuorum => vec![most(everybody)],
+            Self::Any => vec![(everybody, 1)],
             Self::All => {
                 let count = everybody.len().max(1);
                 vec![(everybody, count)]
@@ -166,6 +216,8 @@ impl fmt::Display for Level {
             Self::LocalOne => f.write_str("LOCAL_ONE"),
             Self::LocalQuorum => f.write_str("LOCAL_QUORUM"),
             Self::EachQuorum => f.write_str("EACH_QUORUM"),
+            Self::SloppyQuorum => f.write_str("SLOPPY_QUORUM"),
+            Self::Any => f.write_str("ANY"),
         }
     }
 }
@@ -182,6 +234,8 @@ impl FromStr for Level {
             "LOCAL_ONE" => Self::LocalOne,
             "LOCAL_QUORUM" => Self::LocalQuorum,
             "EACH_QUORUM" => Self::EachQuorum,
+            "SLOPPY_QUORUM" => Self::SloppyQuorum,
+            "ANY" => Self::Any,
             number => match number.parse() {
                 Ok(count) if count > 0 => Self::Count(count),
                 Ok(_) | Err(_) => return Err(LevelError(text.to_owned())),
@@ -237,6 +291,8 @@ mod tests {
             Level::LocalOne,
             Level::LocalQuorum,
             Level::EachQuorum,
+            Level::SloppyQuorum,
+            Level::Any,
         ];
         for level in all {
             assert_eq!(level.to_string().to_lowercase().parse(), Ok(level));

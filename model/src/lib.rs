@@ -18,7 +18,9 @@ mod topology;
 
 pub use causality::{ActorId, Dot, Hlc, HybridClock, VersionVector};
 pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
-pub use leaderless::{ConflictPolicy, Leaderless, LeaderlessPolicy, Level, LevelError, Need};
+pub use leaderless::{
+    ConflictPolicy, Hints, Leaderless, LeaderlessPolicy, Level, LevelError, Need,
+};
 pub use moving::{Leaving, Moved, Step};
 pub use policy::{
     Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,

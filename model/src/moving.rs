@@ -61,6 +61,11 @@ impl Topology {
         if known.moving().next().is_some() && levels(&proposed.policy) != levels(&known.policy) {
             return Err("the store's levels cannot change while a shard moves".to_owned());
         }
+        if known.policy.hints.is_some() && proposed.policy.hints.is_none() {
+            return Err(
+                "hints are held that have to be given back: allow none of a byte".to_owned()
+            );
+        }
         for (shard, placement) in self.placements() {
             let (before, after) = (known.moved.get(&shard), proposed.moved.get(&shard));
             let stays = current.placement(shard).is_some_and(|now| now.voters == placement.voters);

@@ -128,6 +128,10 @@ pub enum Bug {
     DropEarly,
     /// Cells of a round that is closed are taken (INV-100).
     TakeEarlierRound,
+    /// A node that stands in for a replica counts at levels of replicas (INV-103).
+    CountHints,
+    /// A hint is dropped when it is sent to its target (INV-104).
+    DropSentHints,
 }
 
 #[cfg(feature = "planted")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_group::host;
 use quorate_model::{
-    ConflictPolicy, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode, OnLoss, Policy,
+    ConflictPolicy, Hints, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode, OnLoss, Policy,
 };
 use quorate_replication::{leaderless, single_leader};
 use rand::RngExt;
@@ -110,11 +110,15 @@ impl Options {
         };
         let conflicts =
             [ConflictPolicy::LastWriterWins, ConflictPolicy::Merge, ConflictPolicy::Siblings];
-        let policy = LeaderlessPolicy {
+        let mut policy = LeaderlessPolicy {
             read: any_level(random),
             write: any_level(random),
             conflicts: *pick(random, &conflicts),
+            hints: None,
         };
+        if random.random_bool(0.4) {
+            self.with_hints(&mut policy, random);
+        }
         self.mode = Mode::Leaderless(policy.into());
         self.policy_changes = 0;
         // A write of a clock that went ahead is taken when the others have come as far.
@@ -129,9 +133,25 @@ impl Options {
             leaf_bits: *pick(random, &[0, 2, 4]),
             collect_interval: Duration::from_millis(*pick(random, &[100, 500, 2_000])),
             collect_after: Duration::from_millis(*pick(random, &[500, 2_000])),
+            hint_after: Duration::from_millis(*pick(random, &[10, 100])),
+            hint_bytes_per_second: *pick(random, &[2_000, 1 << 20]),
             ..leaderless::Settings::default()
         };
         self
+    }
+
+    /// With nodes that stand in for replicas, and replicas that are gone for longer than anybody waits.
+    fn with_hints(&mut self, policy: &mut LeaderlessPolicy, random: &mut ChaCha8Rng) {
+        self.machines = random.random_range(4..=5);
+        self.replicas = *pick(random, &[2, 3, 3]);
+        if random.random_bool(0.3) {
+            policy.write = *pick(random, &[Level::SloppyQuorum, Level::Any]);
+        }
+        policy.hints = Some(Hints {
+            window_seconds: *pick(random, &[1, 3, 10_800]),
+            max_bytes: *pick(random, &[1_000, 1 << 20]),
+        });
+        self.menu = self.menu.clone().with_long_absences();
     }
 }
 

@@ -41,6 +41,8 @@ const LEADERLESS: &[Listed] = &[
     (Bug::StepAtOnce, "step-at-once", Found(&["steps"])),
     (Bug::DropEarly, "drop-early", Found(&["versions", "sums"])),
     (Bug::TakeEarlierRound, "take-earlier-round", Found(&["steps"])),
+    (Bug::CountHints, "count-hints", Found(&["versions", "sums"])),
+    (Bug::DropSentHints, "drop-sent-hints", Found(&["hints"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

@@ -1,8 +1,8 @@
 //! What a node says of itself, built from what it holds at one moment. Pure.
 
-use quorate_group::host::{Progress, ReplicaStatus, ShardStatus, Status};
+use quorate_group::host::{HeldHints, Progress, ReplicaStatus, ShardStatus, Status};
 use quorate_model::admin::{
-    FollowerReport, NodeReport, ReplicaReport, RollbackFile, ShardReport, Standing,
+    FollowerReport, HintsReport, NodeReport, ReplicaReport, RollbackFile, ShardReport, Standing,
 };
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
 
@@ -49,6 +49,7 @@ pub(super) fn report(
         rollbacks,
         engine_format: status.engine_format,
         shards: status.shards.iter().map(shard).collect(),
+        hints: status.hints.held.iter().map(|(target, held)| hints(*target, held)).collect(),
     }
 }
 
@@ -65,6 +66,11 @@ fn shard(status: &ShardStatus) -> ShardReport {
         discarded: counts.discarded,
         read_repairs: counts.read_repairs,
     }
+}
+
+fn hints(target: NodeId, held: &HeldHints) -> HintsReport {
+    let HeldHints { count, bytes, oldest } = *held;
+    HintsReport { target, count, bytes, oldest_seconds: oldest.as_secs() }
 }
 
 fn replica(status: &ReplicaStatus) -> ReplicaReport {

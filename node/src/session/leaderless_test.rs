@@ -11,6 +11,7 @@ const DECLARED: LeaderlessPolicy = LeaderlessPolicy {
     read: Level::Count(1),
     write: Level::Quorum,
     conflicts: quorate_model::ConflictPolicy::LastWriterWins,
+    hints: None,
 };
 
 /// Three shards with a replica on each of three nodes. We are node 1.
@@ -22,6 +23,20 @@ fn store() -> MemoryStore {
 
 fn levels(store: &MemoryStore) -> Vec<Option<Level>> {
     store.executed().iter().map(|request| request.quorum).collect()
+}
+
+#[tokio::test]
+async fn levels_with_nodes_that_stand_in_are_of_writes_and_need_hints() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    let need = "-ERR SLOPPY_QUORUM and ANY need nodes that stand in for replicas: this store has no spec.leaderless.hints|";
+    client.ask("QUORUM ONE SLOPPY_QUORUM", need).await;
+    let hints = Some(quorate_model::Hints::default());
+    let policy = LeaderlessPolicy { hints, ..DECLARED };
+    store.reroute(|routing| routing.leaderless = Some(policy));
+    client.ask("QUORUM ONE ANY", "+OK|").await;
+    let writes = "-ERR SLOPPY_QUORUM and ANY are levels of writes: nodes that stand in for replicas are not read|";
+    client.ask("QUORUM ANY ONE", writes).await;
 }
 
 #[tokio::test]

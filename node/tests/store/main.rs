@@ -15,6 +15,7 @@ mod handover;
 mod leader_frozen;
 mod leader_killed;
 mod leaderless;
+mod leaderless_hints;
 mod leaderless_node_killed;
 mod log_format_switched;
 mod malformed;

@@ -96,7 +96,11 @@ impl Dots {
 
 /// Cells that come with their keys.
 pub(super) fn named_cells(message: &Message) -> &[(CellKey, Cell)] {
-    if let Message::Store { cells, .. } | Message::Different { cells, .. } = message {
+    if let Message::Store { cells, .. }
+    | Message::Different { cells, .. }
+    | Message::Hint { cells, .. }
+    | Message::Handoff { cells, .. } = message
+    {
         cells
     } else {
         &[]

@@ -135,7 +135,8 @@ impl Versions {
             Level::Count(count) => usize::from(count),
             Level::Quorum => majority(self.replicas),
             Level::All | Level::EachQuorum => self.replicas,
-            Level::LocalOne | Level::LocalQuorum => 1,
+            // Of replicas: the coordinator is one.
+            Level::LocalOne | Level::LocalQuorum | Level::SloppyQuorum | Level::Any => 1,
         }
     }
 
@@ -244,8 +245,12 @@ impl Workload for Versions {
             random.random_range(0..hot)
         };
         let levels = [Level::Quorum, Level::Quorum, Level::Quorum, Level::Count(1), Level::All];
-        let level = *pick(random, &levels);
+        let mut level = *pick(random, &levels);
         let doing = self.something(key, random);
+        let reads = matches!(doing, Doing::Read | Doing::Count);
+        if self.policy.stands_in() && !reads && random.random_bool(0.5) {
+            level = *pick(random, &[Level::SloppyQuorum, Level::SloppyQuorum, Level::Any]);
+        }
         self.start(client, now, key, level, doing);
     }
 

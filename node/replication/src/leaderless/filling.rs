@@ -122,7 +122,11 @@ impl Kernel {
         let Some(local) = self.owners.place(self.id) else { return others };
         let count = |level: Level| match level {
             Level::Quorum | Level::Count(_) | Level::All => level.need(from, local).count(),
-            Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => 1,
+            Level::LocalOne
+            | Level::LocalQuorum
+            | Level::EachQuorum
+            | Level::SloppyQuorum
+            | Level::Any => 1,
         };
         let (write, read) = (count(self.policy.write), count(self.policy.read));
         let held = if 2 * read > from.len() { read.min(write) } else { write };

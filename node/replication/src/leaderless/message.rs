@@ -1,7 +1,9 @@
 //! What replicas of a shard tell each other.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use quorate_model::Epoch;
+use quorate_model::{Epoch, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, CellKey, NodeAt};
@@ -39,8 +41,8 @@ pub enum Message {
     /// What differs in them: cells of the answerer that the asker has not or has otherwise, and what the answerer wants, each by
     /// the place of its page in the list. `more` when that is not all.
     Different { number: u64, cells: Vec<(CellKey, Cell)>, wanted: Vec<(u32, u32)>, more: bool },
-    /// A round of collecting: these cells are over, exactly so.
-    Prepare { round: u64, cells: Vec<(CellKey, CellDigest)> },
+    /// A round of collecting of all these: these cells are over, exactly so.
+    Prepare { round: u64, cells: Vec<(CellKey, CellDigest)>, all: BTreeSet<NodeId> },
     /// Those of them that are so at the answerer.
     Prepared { round: u64, agreed: Vec<CellKey> },
     /// Take no cells of earlier rounds from now on.
@@ -49,6 +51,12 @@ pub enum Message {
     Closed { round: u64 },
     /// All agree, and none takes what is older.
     Drop { round: u64, cells: Vec<CellKey> },
+    /// Take over what these cells know, and give it to the target: it does not answer.
+    Hint { number: u64, target: NodeId, cells: Vec<(CellKey, Cell)> },
+    /// Everything of that `Hint` is durable here.
+    Hinted { number: u64, target: NodeId },
+    /// What this replica was not told by the coordinators; answered with `Stored`.
+    Handoff { number: u64, cells: Vec<(CellKey, Cell)> },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -82,7 +90,9 @@ impl Message {
             | Self::Stored { .. }
             | Self::Fetch { .. }
             | Self::Fetched { .. }
-            | Self::TooMuch { .. } => false,
+            | Self::TooMuch { .. }
+            | Self::Hint { .. }
+            | Self::Hinted { .. } => false,
             Self::Compare { .. }
             | Self::Differing { .. }
             | Self::List { .. }
@@ -91,7 +101,8 @@ impl Message {
             | Self::Prepared { .. }
             | Self::Close { .. }
             | Self::Closed { .. }
-            | Self::Drop { .. } => true,
+            | Self::Drop { .. }
+            | Self::Handoff { .. } => true,
         }
     }
 
@@ -107,7 +118,9 @@ impl Message {
             | Self::TooMuch { .. }
             | Self::Close { .. }
             | Self::Closed { .. } => 0,
-            Self::Store { cells, .. } => cells_bytes(cells),
+            Self::Hinted { .. } => 16,
+            Self::Store { cells, .. } | Self::Handoff { cells, .. } => cells_bytes(cells),
+            Self::Hint { cells, .. } => 16 + cells_bytes(cells),
             Self::Fetch { asked, .. } => asked.iter().map(|(asked, _)| 16 + asked.bytes()).sum(),
             Self::Fetched { found, .. } => found
                 .iter()
@@ -120,8 +133,9 @@ impl Message {
             Self::Differing { nodes, .. } => 4 * nodes.len(),
             Self::List { pages, .. } => pages.iter().map(Page::bytes).sum(),
             Self::Different { cells, wanted, .. } => cells_bytes(cells) + 8 * wanted.len(),
-            Self::Prepare { cells, .. } => {
-                cells.iter().map(|(key, _)| 12 + key.bytes().len()).sum()
+            Self::Prepare { cells, all, .. } => {
+                let cells: usize = cells.iter().map(|(key, _)| 12 + key.bytes().len()).sum();
+                cells + 16 * all.len()
             }
             Self::Prepared { agreed: keys, .. } | Self::Drop { cells: keys, .. } => {
                 keys.iter().map(|key| 4 + key.bytes().len()).sum()

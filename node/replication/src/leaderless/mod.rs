@@ -13,11 +13,13 @@
 //! # Rooms
 //! `kernel` has what all share: this replica's cells, dots, clock and outputs. `writing` and `reading` coordinate, `asked` says
 //! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`.
+//! `stand_ins` finds nodes that stand in for replicas, `holding` is what such a node does.
 
 mod asked;
 mod collecting;
 mod exchanging;
 mod filling;
+mod holding;
 mod input;
 mod kernel;
 mod key;
@@ -28,6 +30,7 @@ mod reading;
 mod replica;
 mod serving;
 mod settings;
+mod stand_ins;
 mod tree;
 mod unsynced;
 mod writing;
@@ -37,10 +40,13 @@ mod cluster_test;
 #[cfg(test)]
 mod exchanging_test;
 #[cfg(test)]
+mod holding_test;
+#[cfg(test)]
 mod range_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;
+pub use holding::HintsFor;
 pub use input::{Cells, Input, ReadRepair, RequestId, Standing};
 pub use key::{CellKey, Place, Span};
 pub use message::Mark;
@@ -49,4 +55,5 @@ pub use output::{Counts, Output, PersistId, Refused};
 pub use owners::{Owners, Report};
 pub use replica::{Replica, Start};
 pub use settings::Settings;
+pub use stand_ins::StandIns;
 pub use tree::{HashTree, LEAF_BITS_MAX, NodeAt};

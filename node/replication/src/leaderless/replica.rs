@@ -7,6 +7,7 @@ use quorate_model::{LeaderlessPolicy, NodeId, Time, WallTime};
 
 use super::collecting::Collecting;
 use super::exchanging::{self, Difference, Exchanging};
+use super::holding::{HintsFor, Holding};
 use super::kernel::Kernel;
 use super::reading::Reading;
 use super::serving;
@@ -35,6 +36,7 @@ pub struct Replica {
     operations: Operations,
     exchanging: Exchanging,
     collecting: Collecting,
+    holding: Holding,
 }
 
 /// The requests that this replica coordinates, and those answered of which it still wants to hear.
@@ -79,7 +81,7 @@ impl Replica {
         // Not from zero: an answer to a process before this one must not count here.
         let next = kernel.random.next();
         let operations = Operations { next, ..Operations::default() };
-        Self { kernel, operations, exchanging, collecting }
+        Self { kernel, operations, exchanging, collecting, holding: Holding::default() }
     }
 
     /// Takes one input. The outputs of the one before must have been drained.
@@ -95,7 +97,9 @@ impl Replica {
             }
             Input::Persisted { id } => self.persisted(id, cells),
             Input::Owners { owners, policy } => {
-                if self.kernel.set_owners(owners, policy) {
+                let moved = self.kernel.set_owners(owners, policy);
+                self.holding.owners_changed(&self.kernel, cells, moved);
+                if moved {
                     self.moved(cells);
                 }
             }
@@ -131,7 +135,8 @@ impl Replica {
     pub fn deadline(&self) -> Time {
         let operation = self.operations.due.first().map(|(at, _)| *at);
         let exchange = self.exchanging.deadline().min(self.collecting.deadline());
-        operation.map_or(exchange, |at| at.min(exchange))
+        let holding = self.holding.deadline(&self.kernel);
+        operation.into_iter().chain(holding).fold(exchange, Time::min)
     }
 
     #[must_use]
@@ -189,6 +194,29 @@ impl Replica {
         self.kernel.report()
     }
 
+    /// Whether this node has a replica of the shard, or is about to have or to leave one. Else it stands in for replicas.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.kernel.is_owner()
+    }
+
+    /// Whether nobody reads from this replica yet: it acknowledges what it stores, whatever it lacks.
+    #[must_use]
+    pub fn is_joining(&self) -> bool {
+        self.kernel.owners.joining().any(|node| node == self.kernel.id)
+    }
+
+    /// What is held here for replicas that did not answer.
+    #[must_use]
+    pub fn hints(&self) -> Vec<HintsFor> {
+        self.holding.of_each(self.kernel.now)
+    }
+
+    #[must_use]
+    pub fn holds_hints(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
     /// Requests that have not been forgotten yet.
     #[must_use]
     pub fn open_requests(&self) -> usize {
@@ -223,6 +251,7 @@ impl Replica {
             }
             self.go_on(number, cells);
         }
+        self.holding.tick(&mut self.kernel, cells, &mut self.operations.next);
         self.exchanging.tick(&mut self.kernel, cells);
         self.collecting.tick(&mut self.kernel, cells);
     }
@@ -249,6 +278,8 @@ impl Replica {
 
     fn message(&mut self, from: NodeId, mark: Mark, message: Message, cells: &dyn Cells) {
         let kernel = &mut self.kernel;
+        kernel.heard(from);
+        self.holding.heard(kernel, from);
         if !kernel.heeds(mark, &message) {
             return;
         }
@@ -261,13 +292,18 @@ impl Replica {
             Message::Fetch { number, asked } => {
                 serving::fetch(kernel, cells, from, number, &asked);
             }
-            Message::Stored { number } => {
-                match self.operations.get(number) {
-                    Some(Operation::Write(writing)) => writing.stored(from),
-                    Some(Operation::Read(reading)) => reading.stored(from),
-                    None => return,
+            Message::Stored { number } => self.stored(from, number, cells),
+            Message::Hint { number, target, cells: told } => {
+                if mark.round < kernel.round() {
+                    self.collecting.withdraw();
                 }
-                self.go_on(number, cells);
+                self.holding.take(kernel, cells, from, number, target, &told);
+            }
+            Message::Hinted { number, target } => self.hinted(from, number, target, cells),
+            Message::Handoff { number, cells: told } => {
+                if kernel.owners.holders().contains(&from) {
+                    serving::store(kernel, cells, from, number, &told);
+                }
             }
             Message::Fetched { number, found } => {
                 let open = self.operations.get(number);
@@ -287,8 +323,8 @@ impl Replica {
             Message::List { number, pages } => {
                 exchanging::list(kernel, cells, from, number, &pages);
             }
-            Message::Prepare { round, cells: named } => {
-                self.collecting.prepare(kernel, cells, from, round, named);
+            Message::Prepare { round, cells: named, all } => {
+                self.collecting.prepare(kernel, cells, from, round, named, &all);
             }
             Message::Prepared { round, agreed } => {
                 self.collecting.prepared(kernel, from, round, &agreed);
@@ -305,6 +341,22 @@ impl Replica {
                 let found = Difference { told: &told, wanted: &wanted, more };
                 self.exchanging.different(kernel, cells, from, number, found);
             }
+        }
+    }
+
+    fn stored(&mut self, from: NodeId, number: u64, cells: &dyn Cells) {
+        match self.operations.get(number) {
+            Some(Operation::Write(writing)) => writing.stored(from),
+            Some(Operation::Read(reading)) => reading.stored(from),
+            None => return self.holding.given(&mut self.kernel, cells, from, number),
+        }
+        self.go_on(number, cells);
+    }
+
+    fn hinted(&mut self, from: NodeId, number: u64, target: NodeId, cells: &dyn Cells) {
+        if let Some(Operation::Write(writing)) = self.operations.get(number) {
+            writing.hinted(from, target);
+            self.go_on(number, cells);
         }
     }
 

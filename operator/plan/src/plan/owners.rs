@@ -103,7 +103,8 @@ impl<'a> Owners<'a> {
             Some(Leaving { owners, step: Step::Filling }) => owners,
             Some(Leaving { step: Step::Draining, .. }) | None => &self.placed,
         };
-        let LeaderlessPolicy { read, write, conflicts: _ } = self.policy;
+        let LeaderlessPolicy { read, write, .. } = self.policy;
+        let write = write.of_replicas();
         let places: BTreeSet<&Datacenter> = all.values().collect();
         places.into_iter().any(|local| {
             let hold = |set| write.need(set, local).is_met(&holding);

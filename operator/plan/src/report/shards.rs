@@ -92,7 +92,7 @@ pub(super) fn log_format_held_back<'a>(facts: &Facts<'a>) -> Option<&'a str> {
 /// The levels that a store without leaders keeps, and over how many replicas.
 pub(super) fn quorums(facts: &Facts<'_>) -> Option<String> {
     let topology = facts.topology?;
-    let LeaderlessPolicy { read, write, conflicts: _ } = &topology.mode.leaderless()?.policy;
+    let LeaderlessPolicy { read, write, .. } = &topology.mode.leaderless()?.policy;
     let replicas = topology.shards.iter().map(|shard| shard.voters.len()).min().unwrap_or(0);
     Some(format!("w={write} r={read} n={replicas}"))
 }

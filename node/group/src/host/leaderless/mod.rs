@@ -12,6 +12,7 @@ mod requests;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
@@ -83,6 +84,25 @@ pub struct ShardStatus {
     pub open_requests: usize,
 }
 
+/// What a node holds in place of replicas that did not answer.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct HintsStatus {
+    pub held: BTreeMap<NodeId, HeldHints>,
+    /// Since the start: of replicas and of nodes that stand in for them.
+    pub taken: u64,
+    pub refused: u64,
+    pub delivered: u64,
+    pub dropped: u64,
+}
+
+/// For one node.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct HeldHints {
+    pub count: u64,
+    pub bytes: u64,
+    pub oldest: Duration,
+}
+
 impl Shards {
     pub(super) fn is_hosted(&self, group: GroupId) -> bool {
         matches!(group, GroupId::Shard(shard) if self.hosted.contains_key(&shard))
@@ -97,6 +117,7 @@ impl Shards {
         groups.filter_map(of).collect()
     }
 
+    /// Of replicas.
     pub(super) fn status(&self) -> Vec<ShardStatus> {
         let of = |(shard, hosted): (&ShardId, &Shard)| ShardStatus {
             shard: *shard,
@@ -105,7 +126,26 @@ impl Shards {
             counts: hosted.replica.counts(),
             open_requests: hosted.finishes.len(),
         };
-        self.hosted.iter().map(of).collect()
+        self.hosted.iter().filter(|(_, hosted)| hosted.replica.is_owner()).map(of).collect()
+    }
+
+    /// What is held for others' replicas.
+    pub(super) fn hints(&self) -> HintsStatus {
+        let mut status = HintsStatus::default();
+        for Shard { replica, .. } in self.hosted.values() {
+            let counts = replica.counts();
+            status.taken += counts.hints_taken;
+            status.refused += counts.hints_refused;
+            status.delivered += counts.hints_delivered;
+            status.dropped += counts.hints_dropped;
+            for hints in replica.hints() {
+                let all = status.held.entry(hints.target).or_default();
+                all.count += hints.count;
+                all.bytes += hints.bytes;
+                all.oldest = all.oldest.max(hints.oldest);
+            }
+        }
+        status
     }
 
     /// Where a shard's rows are.

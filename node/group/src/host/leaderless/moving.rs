@@ -148,6 +148,10 @@ fn too_few_to_read(policy: &LeaderlessPolicy, owners: &BTreeMap<NodeId, Datacent
             let read = policy.read.need(owners, local).count();
             read.min(majority(owners.len())).saturating_sub(1)
         }
-        Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => 0,
+        Level::LocalOne
+        | Level::LocalQuorum
+        | Level::EachQuorum
+        | Level::SloppyQuorum
+        | Level::Any => 0,
     }
 }

@@ -29,7 +29,7 @@ pub(in super::super) fn quorum(arguments: &Arguments<'_>) -> Parsed {
     Ok(Command::Quorum(match arguments.from(1) {
         [] => QuorumCommand::Get,
         [reset] if reset.eq_ignore_ascii_case(b"reset") => QuorumCommand::Reset,
-        [read, write] => QuorumCommand::Set { read: level(read)?, write: write_level(write)? },
+        [read, write] => QuorumCommand::Set { read: level(read)?, write: level(write)? },
         _ => {
             let text =
                 "ERR QUORUM takes a level for reads and one for writes, or RESET, or nothing";
@@ -48,11 +48,4 @@ fn context(words: &[Bytes]) -> Result<Bytes, CommandError> {
 
 fn level(word: &[u8]) -> Result<Level, CommandError> {
     upper(word).parse().map_err(|error| CommandError::Other(format!("ERR {error}")))
-}
-
-fn write_level(word: &[u8]) -> Result<Level, CommandError> {
-    if word.eq_ignore_ascii_case(b"any") {
-        return Err(CommandError::other("ERR ANY counts hints, which are not offered: use ONE"));
-    }
-    level(word)
 }
