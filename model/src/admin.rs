@@ -82,6 +82,24 @@ pub struct ShardReport {
     /// Cells that a read found to be behind on a replica, since the node started.
     #[serde(default)]
     pub read_repairs: u64,
+    /// How far each other datacenter is behind what this replica coordinated, where datacenters are `Local`.
+    #[serde(default)]
+    pub relays: Vec<RelayReport>,
+}
+
+/// What a replica coordinated, on its way to another datacenter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayReport {
+    pub datacenter: Datacenter,
+    /// What was coordinated longer ago than so many milliseconds is held there by as many replicas as a write asks for.
+    pub behind_ms: u64,
+    /// `false` while that is only known of what was written since the process began.
+    pub known: bool,
+    /// Too much waits or waited: a comparison finds what is to be told.
+    pub torn: bool,
+    /// Keys that wait.
+    pub waiting: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

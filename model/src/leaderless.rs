@@ -15,6 +15,8 @@ pub struct LeaderlessPolicy {
     pub read: Level,
     pub write: Level,
     pub conflicts: ConflictPolicy,
+    /// Never changes.
+    pub datacenters: Datacenters,
     /// Nodes without a replica stand in for replicas that do not answer, where the level of a write says so. Once on it stays:
     /// what is held has to be given back.
     pub hints: Option<Hints>,
@@ -62,6 +64,17 @@ pub enum Level {
     Any,
 }
 
+/// What a connection or a request asks for. Encoded as an optional level is, with one more choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Demand {
+    /// What the store declares.
+    #[default]
+    Declared,
+    Level(Level),
+    /// A register that is as one copy: reads and writes at [`Level::LINEARIZABLE`], and a write reads first.
+    Linearizable,
+}
+
 /// How a plain GET and SET treat concurrent values of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum ConflictPolicy {
@@ -72,6 +85,16 @@ pub enum ConflictPolicy {
     Merge,
     /// All values are kept; GET of several is an error that names VGET.
     Siblings,
+}
+
+/// How the replicas of a store with several datacenters belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Datacenters {
+    /// n replicas over all of them, and every write goes to each at once.
+    #[default]
+    Global,
+    /// n replicas in each: levels count within the coordinator's, and the others get its writes afterwards.
+    Local,
 }
 
 /// Of each of these sets of replicas so many.
@@ -101,6 +124,64 @@ impl Leaderless {
     }
 }
 
+impl LeaderlessPolicy {
+    /// What a level needs of `owners` for a coordinator in `local`.
+    #[must_use]
+    pub fn need(
+        &self,
+        level: Level,
+        owners: &BTreeMap<NodeId, Datacenter>,
+        local: &Datacenter,
+    ) -> Need {
+        if self.is_within(level) {
+            level.need(&within(owners, local), local)
+        } else {
+            level.need(owners, local)
+        }
+    }
+
+    /// Whether strings can be as one copy (INV-105): all their values in one order, and every majority overlapping with every other.
+    #[must_use]
+    pub fn keeps_registers(&self) -> bool {
+        self.conflicts == ConflictPolicy::LastWriterWins && self.datacenters == Datacenters::Global
+    }
+
+    /// Whether nodes without a replica stand in for replicas. Of stores whose datacenters are `Local` nobody does.
+    #[must_use]
+    pub fn stands_in(&self) -> bool {
+        let allowed = self.hints.is_some_and(|hints| hints.max_bytes > 0);
+        allowed && self.datacenters == Datacenters::Global
+    }
+
+    /// Whether only replicas of the coordinator's datacenter are asked and told at this level.
+    #[must_use]
+    pub fn is_within(&self, level: Level) -> bool {
+        self.datacenters == Datacenters::Local && level != Level::EachQuorum
+    }
+
+    /// Of whom a replica in `local` counts.
+    #[must_use]
+    pub fn scope(
+        &self,
+        owners: &BTreeMap<NodeId, Datacenter>,
+        local: &Datacenter,
+    ) -> BTreeMap<NodeId, Datacenter> {
+        match self.datacenters {
+            Datacenters::Global => owners.clone(),
+            Datacenters::Local => within(owners, local),
+        }
+    }
+}
+
+/// Those in that datacenter.
+fn within(
+    owners: &BTreeMap<NodeId, Datacenter>,
+    local: &Datacenter,
+) -> BTreeMap<NodeId, Datacenter> {
+    let there = owners.iter().filter(|(_, place)| *place == local);
+    there.map(|(node, place)| (*node, place.clone())).collect()
+}
+
 impl From<LeaderlessPolicy> for Leaderless {
     fn from(policy: LeaderlessPolicy) -> Self {
         Self { policy, moved: BTreeMap::new() }
@@ -113,16 +194,9 @@ impl Default for LeaderlessPolicy {
             read: Level::Quorum,
             write: Level::Quorum,
             conflicts: ConflictPolicy::default(),
+            datacenters: Datacenters::default(),
             hints: None,
         }
-    }
-}
-
-impl LeaderlessPolicy {
-    /// Whether nodes without a replica stand in for replicas.
-    #[must_use]
-    pub fn stands_in(&self) -> bool {
-        self.hints.is_some_and(|hints| hints.max_bytes > 0)
     }
 }
 
@@ -134,6 +208,9 @@ impl Default for Hints {
 }
 
 impl Level {
+    /// Any two of these meet, whatever the store declares.
+    pub const LINEARIZABLE: Self = Self::Quorum;
+
     /// Whether nodes that stand in for replicas count, as they do for no read.
     #[must_use]
     pub const fn is_sloppy(self) -> bool {
@@ -174,6 +251,17 @@ impl Level {
             }
         };
         Need { parts }
+    }
+}
+
+impl Demand {
+    #[must_use]
+    pub const fn level(self, declared: Level) -> Level {
+        match self {
+            Self::Declared => declared,
+            Self::Level(level) => level,
+            Self::Linearizable => Level::LINEARIZABLE,
+        }
     }
 }
 
@@ -269,6 +357,23 @@ mod tests {
         assert!(met(Level::EachQuorum, &[1, 2, 4, 5]) && !met(Level::EachQuorum, &[1, 2, 3, 4]));
         assert!(met(Level::All, &[1, 2, 3, 4, 5]) && !met(Level::All, &[1, 2, 3, 4]));
         assert!(met(Level::Count(1), &[5]) && !met(Level::Count(1), &[9]), "9 is no owner");
+    }
+
+    #[test]
+    fn local_levels_count_within_the_coordinators_datacenter() {
+        let policy =
+            LeaderlessPolicy { datacenters: Datacenters::Local, ..LeaderlessPolicy::default() };
+        let met = |level: Level, local: &str, answered: &[u128]| {
+            let answered = answered.iter().map(|id| NodeId(*id)).collect();
+            let local = Datacenter::new(local).unwrap();
+            policy.need(level, &owners(), &local).is_met(&answered)
+        };
+        assert!(met(Level::Quorum, "dc-a", &[1, 2]) && !met(Level::Quorum, "dc-a", &[1, 4, 5]));
+        assert!(met(Level::All, "dc-b", &[4, 5]) && !met(Level::All, "dc-b", &[1, 2, 3, 4]));
+        assert!(met(Level::Count(1), "dc-b", &[4]) && !met(Level::Count(1), "dc-b", &[1]));
+        assert!(met(Level::EachQuorum, "dc-b", &[1, 2, 4, 5]));
+        assert!(!met(Level::EachQuorum, "dc-b", &[4, 5]));
+        assert!(!met(Level::Quorum, "dc-c", &[1, 2, 3, 4, 5]), "nobody is there");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Datacenter, Epoch, LeaderlessPolicy, Mode, NodeId, ShardId, Topology};
+use crate::{Datacenter, Datacenters, Epoch, LeaderlessPolicy, Mode, NodeId, ShardId, Topology};
 
 /// Where a shard stands on its way from one set of replicas to another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,6 +65,12 @@ impl Topology {
             return Err(
                 "hints are held that have to be given back: allow none of a byte".to_owned()
             );
+        }
+        if proposed.policy.hints.is_some() && proposed.policy.datacenters == Datacenters::Local {
+            return Err("nobody stands in for replicas where datacenters are Local".to_owned());
+        }
+        if proposed.policy.datacenters != known.policy.datacenters {
+            return Err("how the store's datacenters belong together cannot change".to_owned());
         }
         for (shard, placement) in self.placements() {
             let (before, after) = (known.moved.get(&shard), proposed.moved.get(&shard));

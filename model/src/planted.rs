@@ -128,6 +128,12 @@ pub enum Bug {
     DropEarly,
     /// Cells of a round that is closed are taken (INV-100).
     TakeEarlierRound,
+    /// What is sent to another datacenter counts as held there (INV-101).
+    CheckpointAtSending,
+    /// A comparison that mends a torn way counts before it is complete (INV-102).
+    HalfComparison,
+    /// A linearizable write does not read first (INV-105).
+    WriteWithoutReading,
     /// A node that stands in for a replica counts at levels of replicas (INV-103).
     CountHints,
     /// A hint is dropped when it is sent to its target (INV-104).

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_group::host::{Failure, Reply, Request};
-use quorate_model::{ShardId, Time};
+use quorate_model::{Datacenter, ShardId, Time};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -73,11 +73,18 @@ impl Clients {
         self.clients[&id].waiting == Some(attempt)
     }
 
-    /// What the attempt asks for; `None` when the client has given up.
-    pub(crate) fn request(&self, id: ClientId, attempt: u64, shards: u16) -> Option<Request> {
+    /// What the attempt asks for in that datacenter; `None` when the client has given up.
+    pub(crate) fn request(
+        &mut self,
+        id: ClientId,
+        attempt: u64,
+        place: Datacenter,
+        shards: u16,
+    ) -> Option<Request> {
         if !self.is_waiting(id, attempt) {
             return None;
         }
+        self.workload.arrives(id, place);
         self.workload.request(id, shards)
     }
 

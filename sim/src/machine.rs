@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
 use quorate_model::{
-    Addresses, ConflictPolicy, GroupId, Hlc, LogIndex, Member, Name, NodeId, Step, StoreId, Time,
-    Topology, WallTime,
+    ActorId, Addresses, ConflictPolicy, Datacenters, GroupId, Hlc, LogIndex, Member, Name, NodeId,
+    Step, StoreId, Time, Topology, WallTime,
 };
 use quorate_replication::causal::Cell;
-use quorate_replication::leaderless::{CellKey, Mark, Replica as Leaderless, Standing};
+use quorate_replication::leaderless::{CellKey, Mark, Relayed, Replica as Leaderless, Standing};
 use quorate_replication::single_leader::Replica;
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model;
@@ -47,6 +47,7 @@ pub(crate) enum Started {
 pub(crate) struct Machine {
     pub(crate) id: MachineId,
     pub(crate) node: NodeId,
+    datacenter: Name,
     /// Raised by every start: what was scheduled for an earlier process is void.
     pub(crate) incarnation: u64,
     pub(crate) disk: Simulated,
@@ -73,7 +74,13 @@ const WALL_ORIGIN_MS: u64 = 1_800_000_000_000;
 const GATHERED_FOR: Duration = Duration::from_micros(300);
 
 impl Machine {
-    pub(crate) fn new(id: MachineId, drift_ppm_max: u32, random: &mut ChaCha8Rng) -> Self {
+    /// Where `datacenters` is none each machine is one of its own.
+    pub(crate) fn new(
+        id: MachineId,
+        datacenters: Option<usize>,
+        drift_ppm_max: u32,
+        random: &mut ChaCha8Rng,
+    ) -> Self {
         let clock = Clock {
             origin: random.random_range(0..1_000_000_000_000),
             drift_ppm: random.random_range(0..=drift_ppm_max),
@@ -82,6 +89,7 @@ impl Machine {
         Self {
             id,
             node: fresh_node(random),
+            datacenter: datacenter(datacenters.map_or(id.0, |count| id.0 % count)),
             incarnation: 0,
             disk: Simulated::new(),
             state: model::Store::new(),
@@ -211,6 +219,43 @@ impl Machine {
         self.host.as_ref()?.cell(shard, key)
     }
 
+    /// The same of what is durable.
+    pub(crate) fn durable_cell(&self, group: GroupId, key: &CellKey) -> Option<Cell> {
+        let GroupId::Shard(shard) = group else { return None };
+        self.host.as_ref()?.durable_cell(shard, key)
+    }
+
+    pub(crate) const fn datacenter(&self) -> &Name {
+        &self.datacenter
+    }
+
+    /// Whom the dots of its replica of a shard without a leader are of.
+    pub(crate) fn actor(&self, group: GroupId) -> Option<ActorId> {
+        let GroupId::Shard(shard) = group else { return None };
+        self.host.as_ref()?.shard(shard).map(Leaderless::actor)
+    }
+
+    /// Through when all that it coordinated is held in each other datacenter, as far as it says so.
+    pub(crate) fn checkpoints(&self, now: Time, group: GroupId) -> Vec<(Name, Time)> {
+        let (GroupId::Shard(shard), local) = (group, self.local(now)) else { return Vec::new() };
+        let replica = self.host.as_ref().and_then(|host| host.shard(shard));
+        let relayed = replica.into_iter().flat_map(|replica| replica.relayed(local));
+        let known = relayed.filter(|relayed| relayed.known);
+        let through = |relayed: Relayed| {
+            let nanos = u64::try_from(relayed.behind.as_nanos()).expect("runs are short");
+            (relayed.datacenter, self.simulated(Time(local.0 - nanos)))
+        };
+        known.map(through).collect()
+    }
+
+    /// Whether nothing is on its way to another datacenter.
+    pub(crate) fn has_relayed_all(&self, now: Time, group: GroupId) -> bool {
+        let (GroupId::Shard(shard), local) = (group, self.local(now)) else { return true };
+        let replica = self.host.as_ref().and_then(|host| host.shard(shard));
+        replica
+            .is_none_or(|replica| replica.relayed(local).all(|one| !one.torn && one.waiting == 0))
+    }
+
     /// Whether something is held here for replicas that did not answer.
     pub(crate) fn holds_hints(&self) -> bool {
         let mut shards =
@@ -271,6 +316,11 @@ impl Machine {
         time.is_ahead(self.wall(now), self.drift_max)
     }
 
+    pub(crate) fn is_local(&self) -> bool {
+        let mode = self.topology().and_then(|topology| topology.mode.leaderless());
+        mode.is_some_and(|mode| mode.policy.datacenters == Datacenters::Local)
+    }
+
     pub(crate) fn last_writer_wins(&self) -> bool {
         let mode = self.topology().and_then(|topology| topology.mode.leaderless());
         mode.is_some_and(|mode| mode.policy.conflicts == ConflictPolicy::LastWriterWins)
@@ -324,8 +374,8 @@ impl Machine {
         Member {
             id: self.node,
             name: format!("machine-{}", self.id.0),
-            datacenter: datacenter(self.id),
-            zone: datacenter(self.id),
+            datacenter: self.datacenter.clone(),
+            zone: datacenter(self.id.0),
             addresses: Addresses {
                 peer: name("peer"),
                 plain: name("plain"),
@@ -353,8 +403,8 @@ impl Machine {
     }
 }
 
-fn datacenter(machine: MachineId) -> Name {
-    Name::new(format!("dc-{}", machine.0)).expect("a valid label")
+fn datacenter(number: usize) -> Name {
+    Name::new(format!("dc-{number}")).expect("a valid label")
 }
 
 fn fresh_node(random: &mut ChaCha8Rng) -> NodeId {

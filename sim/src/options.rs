@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use quorate_group::host;
 use quorate_model::{
-    ConflictPolicy, Hints, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode, OnLoss, Policy,
+    ConflictPolicy, Datacenters, Hints, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode,
+    OnLoss, Policy,
 };
 use quorate_replication::{leaderless, single_leader};
 use rand::RngExt;
@@ -20,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) machines: usize,
     pub(crate) shards: u16,
     pub(crate) replicas: usize,
+    /// Without leaders, and with replicas in each of two datacenters: how many in each.
+    pub(crate) in_each: Option<usize>,
     pub(crate) clients: usize,
     pub(crate) keys: usize,
     pub(crate) weather: Weather,
@@ -75,6 +78,7 @@ impl Options {
             absence,
             think_max: Duration::from_millis(if absence.is_some() { 3_000 } else { 30 }),
             shards: random.random_range(1..=2),
+            in_each: None,
             replicas: if machines == 5 { *pick(random, &[3, 5]) } else { 3 },
             policy: if random.random_bool(0.3) {
                 Policy { log_format: any_format(random), ..Policy::default() }
@@ -114,12 +118,13 @@ impl Options {
             read: any_level(random),
             write: any_level(random),
             conflicts: *pick(random, &conflicts),
+            datacenters: Datacenters::Global,
             hints: None,
         };
         if random.random_bool(0.4) {
             self.with_hints(&mut policy, random);
         }
-        self.mode = Mode::Leaderless(policy.into());
+        self.mode = Mode::Leaderless(policy.clone().into());
         self.policy_changes = 0;
         // A write of a clock that went ahead is taken when the others have come as far.
         self.settle = Duration::from_secs(240);
@@ -137,7 +142,43 @@ impl Options {
             hint_bytes_per_second: *pick(random, &[2_000, 1 << 20]),
             ..leaderless::Settings::default()
         };
-        self
+        self.maybe_local(policy, random)
+    }
+
+    /// Drawn aside, so that all other runs are what they would be without.
+    fn maybe_local(self, policy: LeaderlessPolicy, random: &ChaCha8Rng) -> Self {
+        let mut aside = random.clone();
+        aside.set_word_pos(aside.get_word_pos() + 1_000);
+        let random = &mut aside;
+        if policy.hints.is_some() || !random.random_bool(0.4) {
+            return self;
+        }
+        let (machines, in_each) = *pick(random, &[(4, 1), (4, 2), (5, 2), (6, 2), (6, 3), (6, 3)]);
+        let level = |level: Level, random: &mut ChaCha8Rng| match level {
+            Level::Quorum => *pick(random, &[Level::Quorum, Level::LocalQuorum, Level::EachQuorum]),
+            Level::Count(_)
+            | Level::All
+            | Level::LocalOne
+            | Level::LocalQuorum
+            | Level::EachQuorum
+            | Level::SloppyQuorum
+            | Level::Any => level,
+        };
+        let (read, write) = (level(policy.read, random), level(policy.write, random));
+        let policy = LeaderlessPolicy { read, write, datacenters: Datacenters::Local, ..policy };
+        let mut options = Self {
+            mode: Mode::Leaderless(policy.into()),
+            machines,
+            replicas: 3,
+            in_each: Some(in_each),
+            menu: self.menu.with_datacenters(),
+            ..self
+        };
+        let leaderless = &mut options.host.leaderless;
+        leaderless.relay_waiting_bytes_max = *pick(random, &[200, 500, 100_000]);
+        leaderless.relay_batch_bytes = *pick(random, &[200, 100_000]);
+        leaderless.relay_timeout = Duration::from_millis(*pick(random, &[300, 3_000]));
+        options
     }
 
     /// With nodes that stand in for replicas, and replicas that are gone for longer than anybody waits.

@@ -8,10 +8,11 @@ use quorate_group::host::Request;
 use quorate_model::{Epoch, NodeId, ShardPlacement, Topology};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
 
 use crate::checkers::cell_convergence;
-use crate::cluster::{Cluster, Event};
-use crate::machine::MachineId;
+use crate::cluster::{Cluster, DATACENTERS, Event};
+use crate::machine::{Machine, MachineId};
 use crate::options::any_policy;
 use crate::verdict::Verdict;
 
@@ -19,10 +20,16 @@ impl Cluster {
     pub(crate) fn first_topology(&mut self) -> Topology {
         let nodes: Vec<NodeId> = self.machines.iter().map(|machine| machine.node).collect();
         let replicas = self.options.replicas;
+        let machines = &self.machines;
+        let random = &mut self.random;
         let shards = (0..self.options.shards)
             .map(|_| {
-                let voters: BTreeSet<NodeId> =
-                    nodes.sample(&mut self.random, replicas).copied().collect();
+                let voters: BTreeSet<NodeId> = match self.options.in_each {
+                    None => nodes.sample(random, replicas).copied().collect(),
+                    Some(count) => {
+                        (0..DATACENTERS).flat_map(|at| there(machines, at, count, random)).collect()
+                    }
+                };
                 ShardPlacement { genesis: voters.clone(), voters, preferred_leader: None }
             })
             .collect();
@@ -153,13 +160,19 @@ impl Cluster {
             .machines
             .iter()
             .filter(|machine| !topology.members.contains_key(&machine.node))
-            .map(crate::machine::Machine::member)
+            .map(Machine::member)
             .collect();
         let mut changed = !members.is_empty();
         topology.members.extend(members.into_iter().map(|member| (member.id, member)));
-        changed |= replace_lost(&mut topology.meta_voters, &alive);
+        changed |= replace_lost(&mut topology.meta_voters, &alive, |_, _| true);
+        let places = topology.members.clone();
+        let apart = self.options.in_each.is_some();
+        let fits = |lost: NodeId, joins: NodeId| {
+            let place = |node| places.get(&node).map(|member| &member.datacenter);
+            !apart || place(lost) == place(joins)
+        };
         for placement in &mut topology.shards {
-            changed |= replace_lost(&mut placement.voters, &alive);
+            changed |= replace_lost(&mut placement.voters, &alive, fits);
         }
         if changed {
             return Some(topology);
@@ -199,19 +212,41 @@ impl Cluster {
         let nodes: Vec<NodeId> = topology.members.keys().copied().collect();
         let shards = topology.shards.len();
         let group = self.random.random_range(0..=shards);
+        let in_each = self.options.in_each.filter(|_| group < shards);
         let voters = if group == shards {
             &mut topology.meta_voters
         } else {
             &mut topology.shards[group].voters
         };
+        if let Some(count) = in_each.filter(|_| self.random.random_ratio(1, 5)) {
+            return self.come_or_go(voters, count);
+        }
         let outside: Vec<NodeId> =
             nodes.into_iter().filter(|node| !voters.contains(node)).collect();
         let Some(joins) = outside.choose(&mut self.random).copied() else { return false };
-        let inside: Vec<NodeId> = voters.iter().copied().collect();
+        let place = |node: NodeId| topology.members.get(&node).map(|member| &member.datacenter);
+        let near = |node: &NodeId| in_each.is_none() || place(*node) == place(joins);
+        let inside: Vec<NodeId> = voters.iter().copied().filter(near).collect();
         let Some(leaves) = inside.choose(&mut self.random) else { return false };
         voters.remove(leaves);
         voters.insert(joins);
         true
+    }
+
+    /// The shard comes to a datacenter, or leaves one.
+    fn come_or_go(&mut self, voters: &mut BTreeSet<NodeId>, count: usize) -> bool {
+        let at = self.random.random_range(0..DATACENTERS);
+        let nodes: BTreeSet<NodeId> =
+            there(&self.machines, at, usize::MAX, &mut self.random).into_iter().collect();
+        if voters.is_disjoint(&nodes) {
+            voters.extend(there(&self.machines, at, count, &mut self.random));
+            return true;
+        }
+        let leaves = !voters.is_subset(&nodes);
+        if leaves {
+            voters.retain(|node| !nodes.contains(node));
+        }
+        leaves
     }
 
     fn every_follower_is_close(&self) -> bool {
@@ -226,14 +261,31 @@ impl Cluster {
 }
 
 /// Voters that no machine has any more give way to nodes that exist.
-fn replace_lost(voters: &mut BTreeSet<NodeId>, alive: &BTreeMap<NodeId, MachineId>) -> bool {
+fn replace_lost(
+    voters: &mut BTreeSet<NodeId>,
+    alive: &BTreeMap<NodeId, MachineId>,
+    fits: impl Fn(NodeId, NodeId) -> bool,
+) -> bool {
     let Some(lost) = voters.iter().find(|voter| !alive.contains_key(voter)).copied() else {
         return false;
     };
-    let Some(joins) = alive.keys().find(|node| !voters.contains(node)).copied() else {
+    let takes = |node: &&NodeId| !voters.contains(node) && fits(lost, **node);
+    let Some(joins) = alive.keys().find(takes).copied() else {
         return false;
     };
     voters.remove(&lost);
     voters.insert(joins);
     true
+}
+
+/// So many nodes of a datacenter.
+fn there(
+    machines: &[Machine],
+    datacenter: usize,
+    count: usize,
+    random: &mut ChaCha8Rng,
+) -> Vec<NodeId> {
+    let there = machines.iter().filter(|machine| machine.id.0 % DATACENTERS == datacenter);
+    let nodes: Vec<NodeId> = there.map(|machine| machine.node).collect();
+    nodes.sample(random, count).copied().collect()
 }

@@ -489,6 +489,11 @@ pub enum ValueError {
     NeedsNoLeader,
     #[error("SIBLINGS the field has {0} concurrent values, HSET and HDEL end that")]
     FieldSiblings(u64),
+    #[error(
+        "ERR LINEARIZABLE is for strings, one key at a time, in a store with `Global` datacenters whose last writer wins: GET, \
+         GETRANGE, STRLEN, DIGEST, SET, DEL, UNLINK, VGET, VSET and VDEL"
+    )]
+    NotLinearizable,
 }
 
 impl Value {

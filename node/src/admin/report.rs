@@ -2,7 +2,8 @@
 
 use quorate_group::host::{HeldHints, Progress, ReplicaStatus, ShardStatus, Status};
 use quorate_model::admin::{
-    FollowerReport, HintsReport, NodeReport, ReplicaReport, RollbackFile, ShardReport, Standing,
+    FollowerReport, HintsReport, NodeReport, RelayReport, ReplicaReport, RollbackFile, ShardReport,
+    Standing,
 };
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
 
@@ -55,7 +56,7 @@ pub(super) fn report(
 
 /// Without a leader.
 fn shard(status: &ShardStatus) -> ShardReport {
-    let ShardStatus { shard, standing, given_up, counts, open_requests: _ } = status;
+    let ShardStatus { shard, standing, given_up, counts, open_requests: _, relayed } = status;
     ShardReport {
         shard: *shard,
         standing: match standing {
@@ -65,6 +66,18 @@ fn shard(status: &ShardStatus) -> ShardReport {
         given_up: given_up.clone(),
         discarded: counts.discarded,
         read_repairs: counts.read_repairs,
+        relays: relayed.iter().map(relay).collect(),
+    }
+}
+
+fn relay(relayed: &leaderless::Relayed) -> RelayReport {
+    let leaderless::Relayed { datacenter, behind, known, torn, waiting } = relayed;
+    RelayReport {
+        datacenter: datacenter.clone(),
+        behind_ms: u64::try_from(behind.as_millis()).unwrap_or(u64::MAX),
+        known: *known,
+        torn: *torn,
+        waiting: *waiting as u64,
     }
 }
 

@@ -11,8 +11,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use quorate_group::host::{HeldHints, HintsStatus, Progress, ReplicaStatus, Status};
-use quorate_model::LogFormat;
 use quorate_model::admin::{CatchUpPhase, Role};
+use quorate_model::{GroupId, LogFormat};
+use quorate_replication::leaderless::Relayed;
 
 use crate::peer::{Lane, Links};
 
@@ -58,6 +59,7 @@ impl Collector for Observed {
             per_replica(&mut encoder, &status, metric, MetricType::Counter)?;
         }
         followers(&mut encoder, &status)?;
+        relays(&mut encoder, &status)?;
         node(&mut encoder, &status)?;
         hints(&mut encoder, &status)?;
         clients(&mut encoder, self.clients.get().map(|ask| ask()).unwrap_or_default())?;
@@ -245,6 +247,49 @@ fn followers(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Resul
                     let labels = [group, ("follower", node.to_string())];
                     gauge(value).encode(family.encode_family(&labels)?)?;
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct RelayMetric {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<&'static Unit>,
+    value: fn(&Relayed) -> u64,
+}
+
+const RELAY_METRICS: &[RelayMetric] = &[
+    RelayMetric {
+        name: "relay_behind",
+        help: "What this node coordinated longer ago than so many seconds is held in the datacenter",
+        unit: Some(&Unit::Seconds),
+        value: |relayed| relayed.behind.as_secs(),
+    },
+    RelayMetric {
+        name: "relay_waiting_keys",
+        help: "Keys that wait to be told to the datacenter",
+        unit: None,
+        value: |relayed| relayed.waiting as u64,
+    },
+    RelayMetric {
+        name: "relay_torn",
+        help: "1 while a comparison must find what the datacenter lacks",
+        unit: None,
+        value: |relayed| relayed.torn.into(),
+    },
+];
+
+/// Without a leader, where datacenters are `Local`.
+fn relays(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    for RelayMetric { name, help, unit, value } in RELAY_METRICS {
+        let mut family = encoder.encode_descriptor(name, help, *unit, MetricType::Gauge)?;
+        for shard in &status.shards {
+            for relayed in &shard.relayed {
+                let group = ("group", GroupId::Shard(shard.shard).to_string());
+                let labels = [group, ("datacenter", relayed.datacenter.to_string())];
+                gauge(value(relayed)).encode(family.encode_family(&labels)?)?;
             }
         }
     }

@@ -181,6 +181,7 @@ pub(super) fn message_bytes(message: &PeerMessage) -> usize {
             64 + messages.iter().map(quorate_replication::leaderless::Message::bytes).sum::<usize>()
         }
         PeerMessage::Moves(reports) => 64 + 128 * reports.len(),
+        PeerMessage::Ages(ages) | PeerMessage::Behind(ages) => 64 + 32 * ages.len(),
         PeerMessage::Beat(beat) => {
             let lists = [&beat.led, &beat.followed];
             128 + lists.into_iter().flatten().map(|list| 24 * list.len()).sum::<usize>()

@@ -102,7 +102,10 @@ impl Peer {
             {
                 Lane::Bulk
             }
-            PeerMessage::Leaderless { .. } | PeerMessage::Moves(_) => Lane::Replication,
+            PeerMessage::Leaderless { .. }
+            | PeerMessage::Moves(_)
+            | PeerMessage::Ages(_)
+            | PeerMessage::Behind(_) => Lane::Replication,
             PeerMessage::SnapshotChunk { .. }
             | PeerMessage::SnapshotAck { .. }
             | PeerMessage::SnapshotAbort { .. } => Lane::Bulk,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_group::host::{Failure, Floor, ReadLevel, Reply, Request};
 use quorate_group::{Operation, Read};
 use quorate_model::{
-    Addresses, Epoch, GroupId, Level, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
+    Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ pub enum Remote {
     Coordinate {
         shard: ShardId,
         operation: Operation,
-        level: Option<Level>,
+        demand: Demand,
     },
 }
 
@@ -137,8 +137,8 @@ impl From<Remote> for Request {
             Remote::ReadAt { shard, read, floor, wait_ms } => {
                 Self::ReadAt { shard, read, floor, wait_ms }
             }
-            Remote::Coordinate { shard, operation, level } => {
-                Self::Coordinate { shard, operation, level }
+            Remote::Coordinate { shard, operation, demand } => {
+                Self::Coordinate { shard, operation, demand }
             }
         }
     }

@@ -124,8 +124,12 @@ impl Requester {
         match outcome {
             Ok(Ok(reply)) => Attempt::Done(Ok(reply)),
             // Another replica may reach those that this one does not.
-            Ok(Err(failure @ Failure::NoQuorum { writes: false, .. })) => {
+            Ok(Err(failure @ Failure::NoQuorum { writes: false, .. })) if !request.writes() => {
                 Attempt::NoQuorum(failure)
+            }
+            // Nothing was done; of another attempt nobody might know in time.
+            Ok(Err(failure @ Failure::NoQuorum { writes: false, .. })) => {
+                Attempt::Done(Err(failure))
             }
             Ok(Err(failure)) if may_be_sent_again(&failure) => {
                 hear(table, group, target, &failure);

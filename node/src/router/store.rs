@@ -46,7 +46,7 @@ impl Store for NodeStore {
         &self,
         request: Execute,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
-        let Execute { shard, operation, level, reach, quorum } = request;
+        let Execute { shard, operation, level, reach, demand } = request;
         let began = Instant::now();
         let way = Way::of(&operation);
         let metrics = self.metrics.clone();
@@ -54,11 +54,11 @@ impl Store for NodeStore {
         let leaderless = self.requester.table().routing().is_leaderless();
         let begun = if leaderless && !here {
             let (requester, deadline) = (self.requester.clone(), self.requester.deadline());
-            let request = Remote::Coordinate { shard, operation, level: quorum };
+            let request = Remote::Coordinate { shard, operation, demand };
             Begun::Coordinate(async move { requester.ask(request, deadline).await })
         } else if here {
             let request = match leaderless {
-                true => Request::Coordinate { shard, operation, level: quorum },
+                true => Request::Coordinate { shard, operation, demand },
                 false => Request::Execute { shard, operation, level },
             };
             let sent = self.requester.wires().here(request, None);

@@ -95,9 +95,9 @@ impl Table {
             }
             if routing.is_leaderless() {
                 // Where a node without a replica sends clients: to each its share.
-                for (at, route) in routing.shards.iter_mut().enumerate() {
-                    let count = route.voters.len().max(1);
-                    route.leader = route.voters.get(at % count).copied();
+                for at in 0..routing.shards.len() {
+                    let voters = routing.asked_of(&routing.shards[at].voters);
+                    routing.shards[at].leader = voters.get(at % voters.len().max(1)).copied();
                 }
             }
             view.meta.voters = topology.meta_voters.iter().copied().collect();
@@ -188,8 +188,10 @@ impl View {
     pub fn target(&self, group: GroupId, attempt: usize) -> Option<NodeId> {
         let route = self.route(group)?;
         if self.is_leaderless(group) {
-            let mut voters = route.voters.clone();
-            voters.sort_by_key(|node| (*node != self.routing.node, !self.is_near(*node), *node));
+            let mut voters = self.routing.asked_of(&route.voters);
+            voters.sort_by_key(|node| {
+                (*node != self.routing.node, !self.routing.is_near(*node), *node)
+            });
             return voters.get(attempt % voters.len().max(1)).copied();
         }
         route.leader.or_else(|| {
@@ -201,11 +203,6 @@ impl View {
     /// Every replica of the group takes its requests.
     pub(super) fn is_leaderless(&self, group: GroupId) -> bool {
         self.routing.is_leaderless() && group != GroupId::Meta
-    }
-
-    fn is_near(&self, node: NodeId) -> bool {
-        let member = self.routing.members.get(&node);
-        member.is_some_and(|member| member.datacenter == self.routing.datacenter)
     }
 
     /// Copies the routes only when one of them is there to be changed.
@@ -287,7 +284,7 @@ pub(super) fn test_topology(nodes: &[NodeId]) -> Topology {
 #[cfg(test)]
 mod tests {
     use quorate_group::host::ShardStatus;
-    use quorate_model::{LeaderlessPolicy, Mode};
+    use quorate_model::{Addresses, Datacenters, LeaderlessPolicy, Member, Mode};
 
     use super::*;
 
@@ -352,6 +349,7 @@ mod tests {
                 given_up: None,
                 counts: Default::default(),
                 open_requests: 0,
+                relayed: Vec::new(),
             }];
             table.observe(&Status { shards, ..Status::default() });
             table.routing().leads(ShardId(0))
@@ -359,6 +357,34 @@ mod tests {
         assert!(!hosted(Standing::Filling));
         assert_eq!(table.routing().elsewhere(ShardId(0)), Some(B));
         assert!(hosted(Standing::Whole));
+    }
+
+    #[test]
+    fn where_levels_count_within_a_datacenter_only_replicas_there_are_asked() {
+        let table = table();
+        let policy =
+            LeaderlessPolicy { datacenters: Datacenters::Local, ..LeaderlessPolicy::default() };
+        let address = String::new;
+        let addresses =
+            Addresses { peer: address(), plain: address(), cluster: address(), admin: address() };
+        let member = |id: NodeId, datacenter: &str| Member {
+            id,
+            name: id.to_string(),
+            datacenter: Datacenter::new(datacenter).unwrap(),
+            zone: Datacenter::new("zone").unwrap(),
+            addresses: addresses.clone(),
+        };
+        let topology = |epoch, places: &[(NodeId, &str)]| Topology {
+            epoch: Epoch(epoch),
+            members: places.iter().map(|(node, place)| (*node, member(*node, place))).collect(),
+            mode: Mode::Leaderless(policy.clone().into()),
+            ..test_topology(&[A, B])
+        };
+        table.follow(topology(2, &[(A, "dc-a"), (B, "dc-b")]));
+        assert_eq!([0, 1].map(|attempt| table.view().target(SHARD, attempt)), [Some(A); 2]);
+        table.follow(topology(3, &[(A, "dc-b"), (B, "dc-b")]));
+        let far = [0, 1].map(|attempt| table.view().target(SHARD, attempt));
+        assert_eq!(far, [Some(A), Some(B)], "else whoever there is");
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl<S: Store> Dispatcher<'_, S> {
             let mut execute =
                 route::route(&routing, self.port, self.state.replicas, slot, operation)?;
             if routing.is_leaderless() {
-                execute.quorum = self.state.levels.of(&execute.operation);
+                execute.demand = self.state.levels.of(&execute.operation);
             }
             let run = Run { execute, slot, shaping: Shaping::One(shape), spec };
             Ok(Action::Run { slot, access, run })

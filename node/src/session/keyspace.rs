@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use quorate_group::host::{Failure, ReadLevel};
 use quorate_group::{KeyType, Operation, Read, ScanCursor, Value, ValueError, Write};
-use quorate_model::{Position, ShardId, SlotRange};
+use quorate_model::{Demand, Position, ShardId, SlotRange};
 use rand::RngExt;
 
 use super::options::Options;
@@ -370,8 +370,9 @@ impl<S: Store> Asker<S> {
                 learnt.lock().extend(told);
                 return answer.map(|answer| Answer { value: answer.value, position: None });
             }
-            let answer =
-                store.execute(Execute { shard, operation, level, reach, quorum: None }).await?;
+            let answer = store
+                .execute(Execute { shard, operation, level, reach, demand: Demand::Declared })
+                .await?;
             learnt.lock().push(if wrote {
                 Learnt::Wrote { shard, position: answer.position, told: false }
             } else {

@@ -1,7 +1,7 @@
 //! Connections to a store without leaders: levels, what is refused and why, and what clients are shown as the cluster.
 
 use quorate_group::host::Failure;
-use quorate_model::{GroupId, LeaderlessPolicy, Level, NodeId, ShardId};
+use quorate_model::{Demand, GroupId, LeaderlessPolicy, Level, NodeId, ShardId};
 
 use super::Port;
 use super::memory_store::MemoryStore;
@@ -11,6 +11,7 @@ const DECLARED: LeaderlessPolicy = LeaderlessPolicy {
     read: Level::Count(1),
     write: Level::Quorum,
     conflicts: quorate_model::ConflictPolicy::LastWriterWins,
+    datacenters: quorate_model::Datacenters::Global,
     hints: None,
 };
 
@@ -21,8 +22,8 @@ fn store() -> MemoryStore {
     store
 }
 
-fn levels(store: &MemoryStore) -> Vec<Option<Level>> {
-    store.executed().iter().map(|request| request.quorum).collect()
+fn demands(store: &MemoryStore) -> Vec<Demand> {
+    store.executed().iter().map(|request| request.demand).collect()
 }
 
 #[tokio::test]
@@ -47,8 +48,25 @@ async fn a_connection_reads_and_writes_at_its_own_levels_until_it_gives_them_up(
     client.ask("quorum 2 all\nget a\nset a 2", "+OK|$1|1|+OK|").await;
     client.ask("quorum\nquorum reset\nget a", "*2|$1|2|$3|ALL|+OK|$1|2|").await;
     client.ask("quorum all all\nreset\nget a", "+OK|+RESET|$1|2|").await;
-    let (two, all) = (Some(Level::Count(2)), Some(Level::All));
-    assert_eq!(levels(&store), [None, two, all, None, None]);
+    let (two, all) = (Demand::Level(Level::Count(2)), Demand::Level(Level::All));
+    let declared = Demand::Declared;
+    assert_eq!(demands(&store), [declared, two, all, declared, declared]);
+}
+
+#[tokio::test]
+async fn a_connection_is_linearizable_until_it_asks_for_levels() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    client.ask("quorum linearizable\nget a\nset a 1", "+OK|$-1|+OK|").await;
+    client.ask("quorum\nquorum one one\nget a", "*1|$12|LINEARIZABLE|+OK|$1|1|").await;
+    let one = Demand::Level(Level::Count(1));
+    assert_eq!(demands(&store), [Demand::Linearizable, Demand::Linearizable, one]);
+    let conflicts = quorate_model::ConflictPolicy::Siblings;
+    store.reroute(|routing| {
+        routing.leaderless = Some(LeaderlessPolicy { conflicts, ..DECLARED });
+    });
+    assert!(client.answer("quorum linearizable").await.starts_with("-ERR LINEARIZABLE is for "));
+    client.ask("quorum", "*2|$3|ONE|$3|ONE|").await;
 }
 
 #[tokio::test]
@@ -72,7 +90,7 @@ async fn a_store_with_leaders_has_no_levels_and_no_concurrent_values() {
     for line in ["vget a", "vset a 1", "vset a 1 context c", "vdel a context c"] {
         client.ask(line, "-ERR VGET, VSET and VDEL are for leaderless stores|").await;
     }
-    assert!(levels(&store).iter().all(Option::is_none));
+    assert!(demands(&store).iter().all(|demand| *demand == Demand::Declared));
 }
 
 #[tokio::test]
@@ -109,7 +127,7 @@ async fn reads_of_a_readonly_connection_keep_to_its_level() {
         let mut client = connect(&store, port);
         client.ask("readonly\nquorum all all\nget a", "+OK|+OK|$-1|").await;
     }
-    assert_eq!(levels(&store), [Some(Level::All), Some(Level::All)]);
+    assert_eq!(demands(&store), [Demand::Level(Level::All); 2]);
     assert!(store.reads().is_empty());
 }
 

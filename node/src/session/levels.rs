@@ -1,16 +1,16 @@
 //! How many replicas must answer a connection's reads and writes, in a store without leaders.
 
-use quorate_group::Operation;
-use quorate_model::{LeaderlessPolicy, Level};
+use quorate_group::{Operation, ValueError};
+use quorate_model::{Demand, LeaderlessPolicy};
 
 use crate::resp::Reply;
 use crate::resp::commands::QuorumCommand;
 
-/// `None` is what the store declares, also when that changes.
+/// What the store declares, also when that changes, unless the connection asks for something else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Levels {
-    read: Option<Level>,
-    write: Option<Level>,
+    read: Demand,
+    write: Demand,
 }
 
 impl Levels {
@@ -29,14 +29,20 @@ impl Levels {
                 );
             }
             QuorumCommand::Set { read, write } => {
-                *self = Self { read: Some(read), write: Some(write) };
+                *self = Self { read: Demand::Level(read), write: Demand::Level(write) };
+            }
+            QuorumCommand::Linearizable if !store.keeps_registers() => {
+                return Reply::Error(ValueError::NotLinearizable.to_string());
+            }
+            QuorumCommand::Linearizable => {
+                *self = Self { read: Demand::Linearizable, write: Demand::Linearizable };
             }
             QuorumCommand::Reset => *self = Self::default(),
         }
         Reply::Ok
     }
 
-    pub(super) const fn of(self, operation: &Operation) -> Option<Level> {
+    pub(super) const fn of(self, operation: &Operation) -> Demand {
         match operation {
             Operation::Read(_) => self.read,
             Operation::Write(_) => self.write,
@@ -44,7 +50,10 @@ impl Levels {
     }
 
     fn describe(self, store: &LeaderlessPolicy) -> Reply {
-        let levels = [self.read.unwrap_or(store.read), self.write.unwrap_or(store.write)];
+        if self.write == Demand::Linearizable {
+            return Reply::List(vec![Reply::text("LINEARIZABLE")]);
+        }
+        let levels = [self.read.level(store.read), self.write.level(store.write)];
         Reply::List(levels.map(|level| Reply::text(level.to_string())).into())
     }
 }

@@ -181,7 +181,7 @@ impl Store for MemoryStore {
 
 impl Inner {
     fn run(&self, request: &Execute) -> Result<Answer, Failure> {
-        let Execute { shard, operation, level, reach, quorum: _ } = request;
+        let Execute { shard, operation, level, reach, demand: _ } = request;
         let routing = Arc::clone(&self.routing.lock());
         let led = routing.leads(*shard);
         if *reach == Reach::Here && *level == ReadLevel::Linearizable && !led {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_group::Operation;
 use quorate_group::host::ReadLevel;
-use quorate_model::{NodeId, ShardId, Slot};
+use quorate_model::{Demand, NodeId, ShardId, Slot};
 
 use super::{Execute, Port, Reach, Routing, host_and_port};
 use crate::resp::commands::Data;
@@ -73,7 +73,7 @@ pub(super) fn route(
         (false, false) if routing.leads(shard) => (ReadLevel::Linearizable, Reach::Here),
         (false, false) => return Err(elsewhere(routing, shard, slot, None)),
     };
-    Ok(Execute { shard, operation, level, reach, quorum: None })
+    Ok(Execute { shard, operation, level, reach, demand: Demand::Declared })
 }
 
 /// Whether this port takes writes to this slot.

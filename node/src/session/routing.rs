@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use quorate_model::{
-    Datacenter, Epoch, LeaderlessPolicy, Member, NodeId, Policy, ShardId, Slot, SlotRange, StoreId,
-    Term,
+    Datacenter, Datacenters, Epoch, LeaderlessPolicy, Member, NodeId, Policy, ShardId, Slot,
+    SlotRange, StoreId, Term,
 };
 
 #[derive(Clone, PartialEq, Debug)]
@@ -90,9 +90,24 @@ impl Routing {
     pub fn elsewhere(&self, shard: ShardId) -> Option<NodeId> {
         let route = self.shard(shard)?;
         if self.is_leaderless() && route.leader == Some(self.node) {
-            return route.voters.iter().copied().find(|voter| *voter != self.node);
+            return self.asked_of(&route.voters).into_iter().find(|voter| *voter != self.node);
         }
         route.leader
+    }
+
+    /// Of a shard's replicas without a leader, those that clients of this node are to ask. Where levels count within a datacenter, one
+    /// elsewhere knows nothing of what was acknowledged here.
+    #[must_use]
+    pub fn asked_of(&self, voters: &[NodeId]) -> Vec<NodeId> {
+        let local = self.leaderless.as_ref().map(|policy| policy.datacenters);
+        let near = voters.iter().copied().filter(|node| self.is_near(*node));
+        let near: Vec<NodeId> = near.filter(|_| local == Some(Datacenters::Local)).collect();
+        if near.is_empty() { voters.to_vec() } else { near }
+    }
+
+    #[must_use]
+    pub fn is_near(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|member| member.datacenter == self.datacenter)
     }
 
     #[must_use]

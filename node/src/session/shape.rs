@@ -100,6 +100,7 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::NeedsLeader
         | ValueError::NotOffered
         | ValueError::NeedsNoLeader
-        | ValueError::FieldSiblings(_) => error.to_string(),
+        | ValueError::FieldSiblings(_)
+        | ValueError::NotLinearizable => error.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use quorate_group::host::{Failure, Floor, ReadLevel, Status};
 use quorate_group::{Operation, Read, Value};
-use quorate_model::{Level, Position, ShardId};
+use quorate_model::{Demand, Position, ShardId};
 
 use super::Routing;
 
@@ -53,8 +53,8 @@ pub struct Execute {
     pub operation: Operation,
     pub level: ReadLevel,
     pub reach: Reach,
-    /// Without leaders: how many replicas must answer, where the connection asks for something else than the store.
-    pub quorum: Option<Level>,
+    /// Without leaders: how many replicas must answer.
+    pub demand: Demand,
 }
 
 /// How far the store goes to have an operation done.

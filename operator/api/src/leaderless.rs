@@ -24,6 +24,17 @@ pub enum Conflicts {
     Siblings,
 }
 
+/// How the replicas of a store with several datacenters belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Spread {
+    /// Each shard has its replicas over all datacenters, and every write goes to all of them at once.
+    #[default]
+    Global,
+    /// Each shard has so many replicas in every datacenter. Levels count within the one that a client is in; the others get its
+    /// writes afterwards.
+    Local,
+}
+
 /// How many replicas must answer: a number, or ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM; for writes of a store with
 /// hints also SLOPPY_QUORUM or ANY. Held and written as the string.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -45,8 +56,11 @@ pub struct Level(pub String);
 #[x_kube(validation = Rule::new("!(string(self.write) in ['SLOPPY_QUORUM', 'ANY']) || has(self.hints)")
     .message("spec.leaderless.write SLOPPY_QUORUM and ANY need nodes that stand in for replicas: set spec.leaderless.hints")
     .field_path(".write"))]
+#[x_kube(validation = Rule::new("!has(self.hints) || self.datacenters != 'Local'")
+    .message("spec.leaderless.hints belong to datacenters Global: with Local a datacenter goes on by its own replicas; remove hints")
+    .field_path(".hints"))]
 pub struct LeaderlessSpec {
-    /// How many replicas each shard has (n), each on a node of its own.
+    /// How many replicas each shard has (n), each on a node of its own; with `datacenters: Local`, in each datacenter.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 7))]
     pub replicas: i32,
@@ -62,6 +76,9 @@ pub struct LeaderlessSpec {
     /// Consent to read and write levels that need not meet in any replica (w + r <= n): a read may then miss acknowledged writes.
     #[serde(default)]
     pub allow_weak_quorums: bool,
+    /// Whether replicas and levels are counted over all datacenters, or within each.
+    #[serde(default)]
+    pub datacenters: Spread,
     /// Nodes without a replica of a key stand in for replicas that do not answer, for writes at SLOPPY_QUORUM and ANY; they give what
     /// they took to the replica when it answers again. Without it nobody does. Taken away, what is held is still given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +107,7 @@ impl Default for LeaderlessSpec {
             write: Level::default(),
             conflicts: Conflicts::default(),
             allow_weak_quorums: false,
+            datacenters: Spread::default(),
             hints: None,
         }
     }

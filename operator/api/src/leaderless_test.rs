@@ -28,7 +28,7 @@ fn the_smallest_leaderless_store_is_accepted_and_gets_its_defaults() {
         block["spec"]["leaderless"],
         json!({
             "replicas": 3, "read": "QUORUM", "write": "QUORUM", "conflicts": "LastWriterWins",
-            "allowWeakQuorums": false,
+            "allowWeakQuorums": false, "datacenters": "Global",
         })
     );
 }
@@ -112,4 +112,41 @@ fn local_quorums_meet_within_one_datacenter_only() {
     let mut alone = levels(3, &local, &local);
     alone["spec"]["datacenters"] = json!([{"name": "dc-a"}]);
     accepted(&alone, None);
+}
+
+#[test]
+fn replicas_in_each_datacenter_need_so_many_nodes_there() {
+    let local = |nodes: i32, pinned: &Value| {
+        store(|s| {
+            s["spec"]["mode"] = json!("Leaderless");
+            s["spec"]["nodes"] = json!(nodes);
+            s["spec"]["datacenters"] = json!([{"name": "dc-a"}, {"name": "dc-b"}]);
+            if !pinned.is_null() {
+                s["spec"]["datacenters"][0]["nodes"] = pinned.clone();
+            }
+            s["spec"]["leaderless"] = json!({
+                "datacenters": "Local", "write": "LOCAL_QUORUM", "read": "LOCAL_QUORUM",
+            });
+        })
+    };
+    let few = "one has fewer nodes";
+    accepted(&local(6, &Value::Null), None);
+    refused(&local(5, &Value::Null), None, few);
+    refused(&local(6, &json!(4)), None, few);
+    refused(&local(6, &json!(2)), None, few);
+    accepted(&local(7, &json!(4)), None);
+}
+
+#[test]
+fn how_datacenters_belong_together_never_changes() {
+    let with = |datacenters: &str| leaderless(&json!({"datacenters": datacenters, "replicas": 1}));
+    let without = store(|s| {
+        s["spec"]["mode"] = json!("Leaderless");
+        s["spec"]["nodes"] = json!(7);
+    });
+    let never = "spec.leaderless.datacenters cannot change";
+    refused(&with("Local"), Some(&with("Global")), never);
+    refused(&with("Global"), Some(&with("Local")), never);
+    refused(&with("Local"), Some(&without), never);
+    accepted(&leaderless(&json!({})), Some(&without));
 }

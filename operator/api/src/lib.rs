@@ -24,7 +24,7 @@ mod text_or_number;
 
 pub use amount::Amount;
 pub use datacenter::DatacenterSpec;
-pub use leaderless::{Conflicts, HintsSpec, LeaderlessSpec, Level};
+pub use leaderless::{Conflicts, HintsSpec, LeaderlessSpec, Level, Spread};
 pub use mode::ReplicationMode;
 pub use pod::{LogLevel, PodSpec, Resources};
 pub use schema::crd;

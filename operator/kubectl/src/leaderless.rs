@@ -1,6 +1,6 @@
 //! What the screen says of a store without leaders.
 
-use quorate_api::{ReplicatedStoreSpec, ReplicatedStoreStatus};
+use quorate_api::{ReplicatedStoreSpec, ReplicatedStoreStatus, Spread};
 use quorate_model::admin::{HintsReport, ShardReport, Standing};
 use quorate_model::{Leaderless, Leaving, NodeId, ShardId, Step, Topology};
 
@@ -14,8 +14,9 @@ pub(crate) fn mode(spec: &ReplicatedStoreSpec, status: &ReplicatedStoreStatus) -
         Some(quorums) => format!(" (in force: {quorums})"),
         None => String::new(),
     };
+    let each = if declared.datacenters == Spread::Local { " in each datacenter" } else { "" };
     format!(
-        "leaderless, {} replicas, writes at {}, reads at {}{in_force}, conflicts {:?}",
+        "leaderless, {} replicas{each}, writes at {}, reads at {}{in_force}, conflicts {:?}",
         declared.replicas, declared.write.0, declared.read.0, declared.conflicts
     )
 }
@@ -46,6 +47,20 @@ pub(crate) fn shards(
         ]);
     }
     table.to_string()
+}
+
+/// How far a datacenter is behind what the others coordinated, at most; nothing where all datacenters are told at once.
+pub(crate) fn behind(seen: &Seen, datacenter: &str) -> String {
+    let reports = seen.reports.values().filter_map(|report| report.as_ref().ok());
+    let relays = reports.flat_map(|report| &report.shards).flat_map(|shard| &shard.relays);
+    let here: Vec<_> = relays.filter(|relay| relay.datacenter.as_str() == datacenter).collect();
+    let Some(most) = here.iter().map(|relay| relay.behind_ms).max() else { return String::new() };
+    let note = match (here.iter().all(|relay| relay.known), here.iter().any(|relay| relay.torn)) {
+        (false, _) => " (not known of earlier processes)",
+        (true, true) => " (comparing)",
+        (true, false) => "",
+    };
+    format!("{}.{} s{note}", most / 1_000, most % 1_000 / 100)
 }
 
 /// What nodes hold for replicas that did not answer; nothing where nobody holds anything.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use quorate_api::{ReplicatedStoreStatus, ReplicationMode};
 use quorate_model::admin::{Acknowledgement, CatchUpPhase, NodeReport, ReplicaReport, Role};
-use quorate_model::{Durability, GroupId, NodeId, Topology};
+use quorate_model::{Datacenters, Durability, GroupId, NodeId, Topology};
 
 use crate::fetch::Seen;
 use crate::leaderless;
@@ -138,7 +138,10 @@ fn conditions(status: &ReplicatedStoreStatus) -> String {
 }
 
 fn datacenters(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> String {
-    let mut table = Table::new(["DATACENTER", "NODES", "ANSWERING", "LEADS"]);
+    let local = known.topology.and_then(|topology| topology.mode.leaderless());
+    let local = local.is_some_and(|mode| mode.policy.datacenters == Datacenters::Local);
+    let last = if local { "BEHIND" } else { "LEADS" };
+    let mut table = Table::new(["DATACENTER", "NODES", "ANSWERING", last]);
     for datacenter in &seen.store.spec.datacenters {
         let here: Vec<&str> = status
             .nodes
@@ -151,7 +154,7 @@ fn datacenters(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -
             datacenter.name.clone(),
             here.len().to_string(),
             answering.count().to_string(),
-            known.led_by(&here),
+            if local { leaderless::behind(seen, &datacenter.name) } else { known.led_by(&here) },
         ]);
     }
     table.to_string()

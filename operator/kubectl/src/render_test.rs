@@ -213,6 +213,7 @@ fn leaderless_store_shows_its_levels_and_where_its_replicas_stand() {
         given_up: None,
         discarded: 4,
         read_repairs: 2,
+        relays: Vec::new(),
     }];
     report.hints = vec![HintsReport { target: NodeId(2), count: 3, bytes: 40, oldest_seconds: 5 }];
     let topology = report.topology.as_mut().unwrap();

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_api::{Conflicts, LeaderlessSpec, ReplicatedStoreSpec};
+use quorate_api::{Conflicts, LeaderlessSpec, ReplicatedStoreSpec, Spread};
 use quorate_model::{
-    ConflictPolicy, Datacenter, Hints, LeaderlessPolicy, Level, NodeId, ShardId, Topology, majority,
+    ConflictPolicy, Datacenter, Datacenters, Hints, LeaderlessPolicy, Level, NodeId, ShardId,
+    Topology, majority,
 };
 
 use crate::SpecError;
@@ -18,7 +19,11 @@ pub(crate) fn of(
     let n = usize::try_from(declared.replicas).unwrap_or(0);
     let read = level("spec.leaderless.read", &declared.read.0, n)?;
     let write = level("spec.leaderless.write", &declared.write.0, n)?;
-    let one_datacenter = spec.datacenters.len() == 1;
+    let datacenters = match declared.datacenters {
+        Spread::Global => Datacenters::Global,
+        Spread::Local => Datacenters::Local,
+    };
+    let one_datacenter = spec.datacenters.len() == 1 || datacenters == Datacenters::Local;
     if !declared.allow_weak_quorums && !always_meet(write, read, n, one_datacenter) {
         return Err(SpecError::WeakQuorums { write, read, replicas: declared.replicas });
     }
@@ -32,13 +37,16 @@ pub(crate) fn of(
         let max_bytes = number(hints.max_megabytes) << 20;
         Hints { window_seconds: number(hints.window_seconds), max_bytes }
     });
+    if hints.is_some() && datacenters == Datacenters::Local {
+        return Err(SpecError::LocalHints);
+    }
     if read.is_sloppy() {
         return Err(SpecError::ReadsNoStandIn { read });
     }
     if write.is_sloppy() && hints.is_none() {
         return Err(SpecError::NoHints { write });
     }
-    Ok(LeaderlessPolicy { read, write, conflicts, hints })
+    Ok(LeaderlessPolicy { read, write, conflicts, datacenters, hints })
 }
 
 fn level(field: &'static str, text: &str, n: usize) -> Result<Level, SpecError> {
@@ -58,7 +66,8 @@ fn level(field: &'static str, text: &str, n: usize) -> Result<Level, SpecError> 
     }
 }
 
-/// As the schema's rule has it, before anything is placed: w + r > n, where what is local to one of several datacenters counts as one.
+/// As the schema's rule has it, before anything is placed: w + r > n, where what is local to one of several datacenters counts as one,
+/// unless all levels count within one.
 fn always_meet(write: Level, read: Level, n: usize, one_datacenter: bool) -> bool {
     let of_each = |level| match level {
         Level::Quorum | Level::LocalQuorum | Level::EachQuorum | Level::All => true,
@@ -100,17 +109,29 @@ pub(crate) fn are_enough(
 ) -> bool {
     let datacenters: BTreeSet<&Datacenter> = places.values().collect();
     datacenters.into_iter().any(|local| {
-        let met = |level: Level| level.of_replicas().need(places, local).is_met(left);
+        let met = |level: Level| policy.need(level.of_replicas(), places, local).is_met(left);
         met(policy.read) && met(policy.write)
     })
 }
 
-/// Whether some replicas are enough for a write and all of the others for a read, wherever the two are coordinated.
+/// Whether some replicas are enough for a write and all of the others for a read, wherever the two are coordinated; in a store
+/// whose levels count within a datacenter, if both are coordinated in the same one.
 fn can_miss(policy: &LeaderlessPolicy, places: &BTreeMap<NodeId, Datacenter>) -> bool {
+    let datacenters: BTreeSet<&Datacenter> = places.values().collect();
+    match policy.datacenters {
+        Datacenters::Global => can_miss_among(policy, places),
+        Datacenters::Local => {
+            let mut each = datacenters.into_iter().map(|local| policy.scope(places, local));
+            each.any(|places| can_miss_among(policy, &places))
+        }
+    }
+}
+
+fn can_miss_among(policy: &LeaderlessPolicy, places: &BTreeMap<NodeId, Datacenter>) -> bool {
     let nodes: Vec<NodeId> = places.keys().copied().collect();
     let datacenters: BTreeSet<&Datacenter> = places.values().collect();
     let met = |level: Level, by: &BTreeSet<NodeId>| {
-        datacenters.iter().any(|local| level.need(places, local).is_met(by))
+        datacenters.iter().any(|local| policy.need(level, places, local).is_met(by))
     };
     // At most seven replicas: every way to split them is tried.
     (0_u32..1 << nodes.len()).any(|split| {
@@ -159,6 +180,24 @@ mod tests {
         ] {
             assert_eq!(misses(write, read, spread), missed, "{write} {read} {spread:?}");
         }
+    }
+
+    #[test]
+    fn local_levels_meet_within_each_datacenter() {
+        let missed = |write: &str, read: &str, spread: &[u128]| {
+            let policy = LeaderlessPolicy {
+                write: write.parse().unwrap(),
+                read: read.parse().unwrap(),
+                datacenters: Datacenters::Local,
+                ..LeaderlessPolicy::default()
+            };
+            can_miss(&policy, &places(spread))
+        };
+        assert!(!missed("QUORUM", "QUORUM", &[3, 3, 3]));
+        assert!(!missed("LOCAL_QUORUM", "QUORUM", &[3, 3]));
+        assert!(!missed("ALL", "ONE", &[3, 2]));
+        assert!(missed("2", "1", &[2, 3]), "in the larger one");
+        assert!(missed("ONE", "ONE", &[2, 2]));
     }
 
     #[test]

@@ -12,10 +12,11 @@ use quorate_api::{
     Resources, SingleLeaderSpec, labels,
 };
 use quorate_model::{
-    Datacenter, LeaderlessPolicy, Level, LevelError, Name, NodeId, Policy, ShardId, StoreId,
+    Datacenter, Datacenters, LeaderlessPolicy, Level, LevelError, Name, NodeId, Policy, ShardId,
+    StoreId,
 };
 
-use crate::placement::Preference;
+use crate::placement::{Preference, Replicas};
 use crate::{leaderless, names, policy};
 
 /// A store that can be carried out.
@@ -129,6 +130,10 @@ pub enum SpecError {
         "spec.nodes is {nodes}, which does not fit spec.datacenters (pinned and at least one each: {needed}): make them agree"
     )]
     NodesDoNotFit { nodes: i32, needed: i32 },
+    #[error(
+        "spec.datacenters[].name {name} gets {nodes} nodes, below the {replicas} replicas that spec.leaderless.datacenters Local puts there: raise spec.nodes or lower spec.leaderless.replicas"
+    )]
+    FewerNodesInDatacenter { name: Datacenter, nodes: i32, replicas: i32 },
     #[error("spec.singleLeader.replicas is {replicas}: use 1, 3, 5 or 7")]
     Replicas { replicas: i32 },
     #[error("spec.leaderless.replicas is {replicas}: use 1 to 7")]
@@ -147,6 +152,10 @@ pub enum SpecError {
         "spec.leaderless.write {write} needs nodes that stand in for replicas: set spec.leaderless.hints"
     )]
     NoHints { write: Level },
+    #[error(
+        "spec.leaderless.hints belong to datacenters Global: with Local a datacenter goes on by its own replicas; remove hints"
+    )]
+    LocalHints,
     #[error(
         "spec.leaderless.write {write} and read {read} need not meet in any of {replicas} replicas (w + r <= n), so that reads may miss acknowledged writes: raise one of them, or accept it with spec.leaderless.allowWeakQuorums: true"
     )]
@@ -249,6 +258,26 @@ impl ValidStore {
             Mode::SingleLeader(single) => single.replicas,
             Mode::Leaderless(leaderless) => leaderless.replicas,
         }
+    }
+
+    /// Where those go.
+    #[must_use]
+    pub fn placed(&self) -> Replicas {
+        if self.is_local() {
+            let each = self.datacenters.iter().map(|one| (one.name.clone(), self.replicas()));
+            return Replicas::InEach(each.collect());
+        }
+        Replicas::Over(self.replicas())
+    }
+
+    /// How many replicas each shard has over all datacenters.
+    #[must_use]
+    pub fn replicas_in_all(&self) -> usize {
+        self.replicas() * if self.is_local() { self.datacenters.len() } else { 1 }
+    }
+
+    fn is_local(&self) -> bool {
+        self.leaderless().is_some_and(|one| one.policy.datacenters == Datacenters::Local)
     }
 
     /// What only a store with leaders has.
@@ -426,6 +455,12 @@ fn mode(
         ReplicationMode::Leaderless => {
             let declared = spec.leaderless.clone().unwrap_or_default();
             let policy = errors.keep(leaderless::of(spec, &declared));
+            if policy.as_ref().is_some_and(|policy| policy.datacenters == Datacenters::Local)
+                && let Some(small) = datacenters.iter().find(|one| one.nodes < replicas)
+            {
+                let (name, nodes) = (small.name.clone(), small.nodes);
+                errors.0.push(SpecError::FewerNodesInDatacenter { name, nodes, replicas });
+            }
             count
                 .zip(policy)
                 .map(|(replicas, policy)| Mode::Leaderless(Leaderless { policy, replicas }))

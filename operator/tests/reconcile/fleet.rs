@@ -259,6 +259,7 @@ impl State {
             given_up: None,
             discarded: 0,
             read_repairs: 0,
+            relays: Vec::new(),
         };
         placed.map(whole).collect()
     }

@@ -1,7 +1,8 @@
 //! Every key's history is linearizable: some order of its operations, each between its call and its answer, explains
 //! every answer (Herlihy and Wing, 1990). The search is Wing and Gong's with Lowe's memory of states seen.
 //!
-//! An operation without an answer may have taken effect at any time after its call, or never. INV-24, INV-25, INV-56, INV-65, INV-67.
+//! An operation without an answer may have taken effect at any time after its call, or never. INV-24, INV-25, INV-56, INV-65, INV-67,
+//! INV-105.
 
 use std::collections::HashSet;
 

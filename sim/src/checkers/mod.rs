@@ -17,6 +17,7 @@ use crate::verdict::{Broken, By, Verdict};
 pub(crate) mod acknowledged_writes;
 pub(crate) mod beats;
 pub(crate) mod cell_convergence;
+pub(crate) mod checkpoints;
 pub(crate) mod commit_rule;
 pub(crate) mod consistent_prefix;
 pub(crate) mod convergence;
@@ -127,6 +128,7 @@ pub(crate) struct Checkers {
     told_cells: told_cells::ToldCells,
     hints: hints::Hints,
     pub(crate) steps: steps::Steps,
+    pub(crate) checkpoints: checkpoints::Checkpoints,
 }
 
 impl Default for Checkers {
@@ -166,6 +168,7 @@ impl Default for Checkers {
             told_cells: told_cells::ToldCells::default(),
             hints: hints::Hints::default(),
             steps: steps::Steps::default(),
+            checkpoints: checkpoints::Checkpoints::default(),
         }
     }
 }
@@ -187,6 +190,7 @@ impl Checkers {
             for message in messages {
                 self.dots.sent(machine, group, message).by("dots")?;
                 self.steps.sent(machine, to, group, message).by("steps")?;
+                self.checkpoints.sent(now, machine, group, message);
                 self.hints.sent(machine, to, group, message).by("hints")?;
                 self.told_cells.sent(machine, to, group, message).by("told_cells")?;
             }

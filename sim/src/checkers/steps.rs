@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{Dot, Epoch, GroupId, Leaving, NodeId, ShardId, Step, Topology, majority};
+use quorate_model::{
+    Datacenter, Dot, Epoch, GroupId, Leaving, NodeId, ShardId, Step, Topology, majority,
+};
 use quorate_replication::leaderless::{CellKey, Mark, Message};
 
 use super::Word;
@@ -19,7 +21,7 @@ pub(crate) struct Steps {
     /// The newest topology that each node has come to know for good.
     known: BTreeMap<NodeId, Epoch>,
     /// The replicas that shards are about to leave, and since when.
-    draining: BTreeMap<ShardId, (Epoch, BTreeSet<NodeId>)>,
+    draining: BTreeMap<ShardId, (Epoch, BTreeMap<NodeId, Datacenter>)>,
 }
 
 impl Steps {
@@ -51,7 +53,10 @@ impl Steps {
         message: &Message,
     ) {
         let Some(here) = machine.mark(group) else { return };
-        if let Message::Store { number, .. } | Message::Fetch { number, .. } = message {
+        if let Message::Store { number, .. }
+        | Message::Relay { number, .. }
+        | Message::Fetch { number, .. } = message
+        {
             let request = (machine.node, group, from, *number);
             let behind = self.behind.entry(request).or_insert(true);
             *behind &= mark.since < here.since;
@@ -82,8 +87,7 @@ impl Steps {
         for (shard, moved) in &leaderless.moved {
             match &moved.leaves {
                 Some(Leaving { owners, step: Step::Draining }) => {
-                    let owners = owners.keys().copied().collect();
-                    self.draining.insert(*shard, (moved.since, owners));
+                    self.draining.insert(*shard, (moved.since, owners.clone()));
                 }
                 Some(Leaving { step: Step::Filling, .. }) => {}
                 None => {
@@ -98,12 +102,14 @@ impl Steps {
                             && self.known.get(owner).is_none_or(|known| *known < since)
                     };
                     // Of levels that two reads or writes overlap by, the least is a majority.
-                    let left = owners.iter().filter(reads).count();
-                    let quorum = majority(owners.len());
-                    if left >= quorum {
-                        return Err(format!(
-                            "{shard} is left while {left} read from it: {owners:?}"
-                        ));
+                    for local in owners.values() {
+                        let owners = leaderless.policy.scope(&owners, local);
+                        let left = owners.keys().filter(reads).count();
+                        if left >= majority(owners.len()) {
+                            return Err(format!(
+                                "{shard} is left while {left} read from it: {owners:?}"
+                            ));
+                        }
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Counters of a store without leaders: every increment counts once, and those that were acknowledged, or read, stay. INV-90,
 //! INV-95, INV-96, INV-99, INV-103.
 
-use quorate_model::Time;
+use quorate_model::{Datacenter, Time};
 
 use super::versions::{Known, Quorums};
 
@@ -13,6 +13,8 @@ pub(crate) struct Call {
     pub(crate) answered: Option<Time>,
     /// How many replicas its level asks for.
     pub(crate) count: usize,
+    /// The datacenter whose replicas alone count; `None` where all do.
+    pub(crate) within: Option<Datacenter>,
     /// What was read; `None` adds one.
     pub(crate) read: Option<i64>,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Call {
 pub(crate) fn check(calls: &[Call], quorums: Quorums) -> Result<(), String> {
     let known = |call: &Call| {
         let mut known = Known::default();
-        known.since(call.count, call.answered?);
+        known.since(call.count, &call.within, call.answered?);
         Some(known)
     };
     let known: Vec<Option<Known>> = calls.iter().map(known).collect();
@@ -31,7 +33,8 @@ pub(crate) fn check(calls: &[Call], quorums: Quorums) -> Result<(), String> {
         let (mut acknowledged, mut seen, mut most) = (0, 0, 0);
         for (call, known) in calls.iter().zip(&known) {
             let known = known.as_ref();
-            let meets = known.is_some_and(|one| one.meets(read.called, read.count, quorums));
+            let meets = known
+                .is_some_and(|one| one.meets(read.called, (read.count, &read.within), quorums));
             match call.read {
                 None => {
                     acknowledged += i64::from(meets);
@@ -56,7 +59,8 @@ mod tests {
     const QUORUMS: Quorums = Quorums { replicas: 3, lasting: 2 };
 
     fn call(called: u64, answered: Option<u64>, count: usize, read: Option<i64>) -> Call {
-        Call { called: Time(called), answered: answered.map(Time), count, read }
+        let (called, answered) = (Time(called), answered.map(Time));
+        Call { called, answered, count, within: None, read }
     }
 
     #[test]

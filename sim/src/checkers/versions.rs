@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::Time;
+use quorate_model::{Datacenter, Time};
 
 /// A call on one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Call {
     pub(crate) answered: Option<Time>,
     /// How many replicas its level asks for.
     pub(crate) count: usize,
+    /// The datacenter whose replicas alone count; `None` where all do.
+    pub(crate) within: Option<Datacenter>,
     pub(crate) action: Action,
 }
 
@@ -44,9 +46,9 @@ pub(crate) struct Quorums {
     pub(crate) lasting: usize,
 }
 
-/// By how many replicas something is known, since when at the latest.
+/// By how many replicas something is known, within which datacenter or in each, since when at the latest.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Known(BTreeMap<usize, Time>);
+pub(super) struct Known(BTreeMap<(usize, Option<Datacenter>), Time>);
 
 #[derive(Default)]
 struct Value {
@@ -58,17 +60,30 @@ struct Value {
     gone: Known,
 }
 
+impl Call {
+    const fn by(&self) -> (usize, &Option<Datacenter>) {
+        (self.count, &self.within)
+    }
+}
+
 impl Known {
-    pub(super) fn since(&mut self, count: usize, at: Time) {
-        let known = self.0.entry(count).or_insert(at);
+    pub(super) fn since(&mut self, count: usize, within: &Option<Datacenter>, at: Time) {
+        let known = self.0.entry((count, within.clone())).or_insert(at);
         *known = at.min(*known);
     }
 
     /// Whether a read by `count` replicas that begins at `called` meets one that knows.
-    pub(super) fn meets(&self, called: Time, count: usize, quorums: Quorums) -> bool {
+    pub(super) fn meets(
+        &self,
+        called: Time,
+        (count, within): (usize, &Option<Datacenter>),
+        quorums: Quorums,
+    ) -> bool {
         let mut known = self.0.iter();
-        known.any(|(by, since)| {
-            *by >= quorums.lasting && by + count > quorums.replicas && *since < called
+        known.any(|((by, place), since)| {
+            let apart = place.is_some() && within.is_some() && place != within;
+            let overlaps = by + count > quorums.replicas && !apart;
+            *by >= quorums.lasting && overlaps && *since < called
         })
     }
 }
@@ -90,23 +105,23 @@ pub(crate) fn check(calls: &[Call], quorums: Quorums) -> Result<(), String> {
             if value.put.is_none_or(|put| put > *answered) {
                 return Err(format!("{read:?} shows {text:?}, which nobody had written"));
             }
-            value.known.since(read.count, *answered);
+            value.known.since(read.count, &read.within, *answered);
         }
     }
     for (read, answered, shown) in &reads {
         for (text, value) in &mut values {
-            if shown.contains(text) || !value.known.meets(read.called, read.count, quorums) {
+            if shown.contains(text) || !value.known.meets(read.called, read.by(), quorums) {
                 continue;
             }
             if value.replaced_from.is_none_or(|from| from > *answered) {
                 return Err(format!("{text:?} is lost: {read:?} does not show it"));
             }
-            value.gone.since(read.count, *answered);
+            value.gone.since(read.count, &read.within, *answered);
         }
     }
     for (read, _, shown) in &reads {
         for text in *shown {
-            if values[text].gone.meets(read.called, read.count, quorums) {
+            if values[text].gone.meets(read.called, read.by(), quorums) {
                 return Err(format!("{text:?} came back: {read:?} shows it"));
             }
         }
@@ -123,7 +138,7 @@ fn written(calls: &[Call]) -> BTreeMap<Bytes, Value> {
             let value = values.entry(text.clone()).or_default();
             value.put = Some(call.called);
             if let Some(answered) = call.answered {
-                value.known.since(call.count, answered);
+                value.known.since(call.count, &call.within, answered);
             }
         }
         match replaces {
@@ -132,7 +147,7 @@ fn written(calls: &[Call]) -> BTreeMap<Bytes, Value> {
                     let value = values.entry(text.clone()).or_default();
                     value.replaced_from = first(value.replaced_from, call.called);
                     if let Some(answered) = call.answered {
-                        value.gone.since(call.count, answered);
+                        value.gone.since(call.count, &call.within, answered);
                     }
                 }
             }
@@ -167,12 +182,18 @@ mod tests {
         let puts = (!value.is_empty()).then(|| Bytes::copy_from_slice(value.as_bytes()));
         let replaces = Replaces::Observed(set(observed));
         let (called, answered) = (Time(called), answered.map(Time));
-        Call { called, answered, count: 2, action: Action::Write { puts, replaces } }
+        Call { called, answered, count: 2, within: None, action: Action::Write { puts, replaces } }
     }
 
     fn read(called: u64, count: usize, shown: &[&str]) -> Call {
         let answered = Some(Time(called + 1));
-        Call { called: Time(called), answered, count, action: Action::Read { shown: set(shown) } }
+        Call {
+            called: Time(called),
+            answered,
+            count,
+            within: None,
+            action: Action::Read { shown: set(shown) },
+        }
     }
 
     #[track_caller]
@@ -213,6 +234,17 @@ mod tests {
         finds(&[a.clone(), read(3, 1, &["a"]), read(5, 2, &[])], None);
         finds(&[a, read(3, 2, &[]), read(5, 2, &["a"])], None);
         finds(&[read(3, 2, &["a"])], Some("nobody"));
+    }
+
+    #[test]
+    fn a_datacenter_promises_nothing_of_another_one() {
+        let place = |name: &str| Some(Datacenter::new(name).unwrap());
+        let a = Call { within: place("here"), ..put(1, Some(2), "a", &[]) };
+        let read = |within| Call { within, ..read(3, 2, &[]) };
+        finds(&[a.clone(), read(place("there"))], None);
+        finds(&[a.clone(), read(place("here"))], Some("lost"));
+        finds(&[a, read(None)], Some("lost"));
+        finds(&[put(1, Some(2), "a", &[]), read(place("there"))], Some("lost"));
     }
 
     #[test]

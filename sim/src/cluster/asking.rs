@@ -70,7 +70,10 @@ impl Cluster {
         }
         let shards = self.options.shards;
         // A client that gave up long ago has taken its request with it only if it never left its machine.
-        let Some(request) = self.clients.request(client, attempt, shards) else { return Ok(()) };
+        let place = self.machines[id.0].datacenter().clone();
+        let Some(request) = self.clients.request(client, attempt, place, shards) else {
+            return Ok(());
+        };
         let request_id = self.request_id(id);
         let group = self.clients.shard(client, shards).map_or(GroupId::Meta, GroupId::Shard);
         self.askers.insert(request_id, Asker::Client { client, attempt, group });

@@ -120,6 +120,8 @@ pub(crate) struct Cluster {
     pub(crate) events: u64,
 }
 
+/// Of a store whose datacenters have replicas each.
+pub(crate) const DATACENTERS: usize = 2;
 /// How many events pass between two comparisons of all logs.
 const LOGS_COMPARED_EVERY: u64 = 256;
 const TRACE_MAX: usize = 10_000;
@@ -131,11 +133,15 @@ impl Cluster {
         let workload: Box<dyn Workload> = match &options.mode {
             Mode::SingleLeader => Box::new(Registers::new(options.keys)),
             Mode::Leaderless(Leaderless { policy, .. }) => {
-                Box::new(Versions::new(options.keys, policy.clone(), options.replicas))
+                let replicas = options.in_each.unwrap_or(options.replicas);
+                Box::new(Versions::new(options.keys, policy.clone(), replicas))
             }
         };
         let machines = (0..options.machines)
-            .map(|id| Machine::new(MachineId(id), options.drift_ppm_max, &mut random))
+            .map(|id| {
+                let datacenters = options.in_each.map(|_| DATACENTERS);
+                Machine::new(MachineId(id), datacenters, options.drift_ppm_max, &mut random)
+            })
             .collect();
         Self {
             network: Network::new(options.weather.clone()),

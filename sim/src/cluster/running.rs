@@ -65,6 +65,10 @@ impl Cluster {
             }
         }
         self.checkers.stepped(self.now, &self.machines[machine.0])?;
+        if self.options.in_each.is_some() {
+            let checked = self.checkers.checkpoints.check(self.now, machine, &self.machines);
+            checked.by("checkpoints")?;
+        }
         self.keep_going(machine);
         Ok(())
     }

@@ -64,6 +64,17 @@ impl Cluster {
         self.later(100..4_000, Storm::HealNetwork);
     }
 
+    pub(super) fn cut_datacenters(&mut self) {
+        for one in 0..self.machines.len() {
+            for other in one + 1..self.machines.len() {
+                if self.machines[one].datacenter() != self.machines[other].datacenter() {
+                    self.separate(MachineId(one), MachineId(other));
+                }
+            }
+        }
+        self.later(500..8_000, Storm::HealNetwork);
+    }
+
     pub(super) fn flap(&mut self, one: MachineId, other: MachineId, left: u32) {
         let (here, there) = (self.machines[one.0].node, self.machines[other.0].node);
         if left.is_multiple_of(2) && left > 0 {

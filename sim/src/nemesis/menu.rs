@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     Deafen,
     /// Two halves.
     Split,
+    /// Two datacenters.
+    CutDatacenters,
     /// Two halves, and one machine that reaches both.
     Bridge,
     /// A link that breaks and mends many times.
@@ -101,6 +103,7 @@ const MENU: [(Fault, u32); 29] = [
 ];
 
 const LAG_TOPOLOGY: u32 = 6;
+const CUT_DATACENTERS: u32 = 12;
 const KILL_FOR_LONG: u32 = 10;
 
 /// Which faults may happen in a run, and how often one against the others.
@@ -125,6 +128,11 @@ impl Menu {
         self.0.retain(|(fault, _)| {
             !matches!(fault, Fault::FlipRow | Fault::Handover | Fault::DeafHandover)
         });
+        self
+    }
+
+    pub(crate) fn with_datacenters(mut self) -> Self {
+        self.0.push((Fault::CutDatacenters, CUT_DATACENTERS));
         self
     }
 

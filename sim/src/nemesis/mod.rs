@@ -115,6 +115,7 @@ impl Cluster {
             Fault::Isolate => self.isolate(id),
             Fault::Deafen => self.deafen(id, 1_000..7_000),
             Fault::Split => self.split(None),
+            Fault::CutDatacenters => self.cut_datacenters(),
             Fault::Bridge => self.split(Some(id)),
             Fault::Flap => self.flap(id, other, 20),
             Fault::Clog => self.clog(id, other),

@@ -6,7 +6,7 @@ mod registers;
 mod versions;
 
 use quorate_group::host::{Failure, Reply, Request};
-use quorate_model::{ShardId, Time};
+use quorate_model::{Datacenter, ShardId, Time};
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkers::acknowledged_writes::Forgotten;
@@ -54,6 +54,9 @@ pub(crate) trait Workload {
 
     /// Whether the client's call is a read.
     fn reads(&self, client: ClientId) -> bool;
+
+    /// Its attempt has come to a machine of that datacenter.
+    fn arrives(&mut self, _client: ClientId, _at: Datacenter) {}
 
     /// What the client's call asks for; `None` when it has none.
     fn request(&self, client: ClientId, shards: u16) -> Option<Request>;

@@ -6,18 +6,24 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use quorate_group::host::{Failure, Reply, Request};
 use quorate_group::{Expiry, Operation, Read, SetCondition, Value, Write};
-use quorate_model::{ConflictPolicy, LeaderlessPolicy, Level, ShardId, Slot, Time, majority};
+use quorate_model::{
+    ConflictPolicy, Datacenter, Datacenters, Demand, LeaderlessPolicy, Level, ShardId, Slot, Time,
+    majority,
+};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Attempt, COLD, COLD_KEYS, ClientId, Lost, Workload, fresh_value};
 use crate::checkers::versions::{Action, Quorums, Replaces};
-use crate::checkers::{sums, versions};
+use crate::checkers::{linearizability, sums, versions};
 use crate::options::pick;
 use crate::verdict::{By, Verdict};
 
 /// Contexts of a key that some client may come back with.
 const TOKENS_MAX: usize = 8;
+
+/// Keys that are only ever read and written as linearizable registers, where there can be any.
+const REGISTERS: usize = 2;
 
 pub(crate) struct Versions {
     keys: Vec<Key>,
@@ -38,10 +44,12 @@ struct Key {
     tokens: VecDeque<Token>,
     versions: Vec<versions::Call>,
     sums: Vec<sums::Call>,
+    linearizable: Vec<linearizability::Call>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
+    Linearizable,
     Register,
     Counter,
     /// A register that is written and not read.
@@ -59,13 +67,16 @@ struct Token {
 struct UnderWay {
     key: usize,
     called: Time,
-    level: Level,
+    demand: Demand,
+    /// The datacenter that the last attempt came to.
+    at: Option<Datacenter>,
     doing: Doing,
 }
 
 #[derive(Clone, Debug)]
 enum Doing {
     Read,
+    Get,
     Count,
     Add,
     Put {
@@ -88,10 +99,13 @@ impl Versions {
             let kind = if key % 3 == 2 { Kind::Counter } else { Kind::Register };
             Key::new(format!("key-{key}"), kind)
         });
+        let registers = if policy.keeps_registers() { REGISTERS } else { 0 };
+        let registers =
+            (0..registers).map(|key| Key::new(format!("register-{key}"), Kind::Linearizable));
         let cold = String::from_utf8_lossy(COLD);
         let cold = (0..COLD_KEYS).map(|key| Key::new(format!("{cold}{key}"), Kind::Cold));
         Self {
-            keys: hot.chain(cold).collect(),
+            keys: hot.chain(registers).chain(cold).collect(),
             policy,
             replicas,
             under_way: BTreeMap::new(),
@@ -103,7 +117,11 @@ impl Versions {
     }
 
     fn start(&mut self, client: ClientId, now: Time, key: usize, level: Level, doing: Doing) {
-        let under_way = UnderWay { key, called: now, level, doing };
+        let demand = match self.keys[key].kind {
+            Kind::Linearizable => Demand::Linearizable,
+            Kind::Register | Kind::Counter | Kind::Cold => Demand::Level(level),
+        };
+        let under_way = UnderWay { key, called: now, demand, at: None, doing };
         let earlier = self.under_way.insert(client, under_way);
         assert!(earlier.is_none(), "one call at a time");
     }
@@ -116,6 +134,9 @@ impl Versions {
         let token = (!tokens.is_empty() && random.random_bool(0.8))
             .then(|| tokens[random.random_range(0..tokens.len())].clone());
         match (kind, keeps, token) {
+            (Kind::Linearizable, _, _) if reads => Doing::Get,
+            (Kind::Linearizable, _, _) if removes => Doing::Delete,
+            (Kind::Linearizable, _, _) => Doing::Set { value: fresh_value(&mut self.next_value) },
             (Kind::Counter, _, _) if reads => Doing::Count,
             (Kind::Counter, _, _) => Doing::Add,
             (Kind::Register, _, _) if reads => Doing::Read,
@@ -130,37 +151,50 @@ impl Versions {
         }
     }
 
+    fn is_local(&self) -> bool {
+        self.policy.datacenters == Datacenters::Local
+    }
+
     fn count(&self, level: Level) -> usize {
         match level {
             Level::Count(count) => usize::from(count),
             Level::Quorum => majority(self.replicas),
+            Level::LocalOne => 1,
+            Level::LocalQuorum | Level::EachQuorum if self.is_local() => majority(self.replicas),
+            Level::LocalQuorum => 1,
             Level::All | Level::EachQuorum => self.replicas,
             // Of replicas: the coordinator is one.
-            Level::LocalOne | Level::LocalQuorum | Level::SloppyQuorum | Level::Any => 1,
+            Level::SloppyQuorum | Level::Any => 1,
         }
     }
 
     fn end(&mut self, client: ClientId, answered: Option<(Time, Value)>) {
-        let Some(UnderWay { key, called, level, doing }) = self.under_way.remove(&client) else {
+        let Some(UnderWay { key, called, demand, at, doing }) = self.under_way.remove(&client)
+        else {
             return;
         };
+        let level = demand.level(Level::default());
         let count = self.count(level);
+        let within = at.filter(|_| self.policy.is_within(level));
         let key = &mut self.keys[key];
         let (answered, value) = match answered {
             Some((at, value)) => (Some(at), Some(value)),
             None => (None, None),
         };
+        if key.kind == Kind::Linearizable {
+            return key.note(called, answered, &doing, value);
+        }
         let written = |puts, replaces| Action::Write { puts, replaces };
         let observed = |token: &Token| Replaces::Observed(token.shown.clone());
         let action = match (doing, value) {
             (Doing::Count, Some(value)) => {
                 let read = Some(number(&value));
-                return key.sums.push(sums::Call { called, answered, count, read });
+                return key.sums.push(sums::Call { called, answered, count, within, read });
             }
             (Doing::Add, _) => {
-                return key.sums.push(sums::Call { called, answered, count, read: None });
+                return key.sums.push(sums::Call { called, answered, count, within, read: None });
             }
-            (Doing::Read | Doing::Count, None) => return,
+            (Doing::Read | Doing::Count, None) | (Doing::Get, _) => return,
             (Doing::Read, Some(value)) => Action::Read { shown: key.shown(value) },
             (Doing::Put { value: text, token }, value) => {
                 value.map(|value| key.shown(value));
@@ -174,7 +208,7 @@ impl Versions {
             (Doing::Set { value: text }, _) => written(Some(text), Replaces::Earlier),
             (Doing::Delete, _) => written(None, Replaces::Earlier),
         };
-        key.versions.push(versions::Call { called, answered, count, action });
+        key.versions.push(versions::Call { called, answered, count, within, action });
     }
 
     /// Nothing happened, and nothing is to.
@@ -186,7 +220,22 @@ impl Versions {
 impl Key {
     fn new(name: String, kind: Kind) -> Self {
         let (tokens, versions, sums) = (VecDeque::new(), Vec::new(), Vec::new());
-        Self { name: Bytes::from(name), kind, tokens, versions, sums }
+        let linearizable = Vec::new();
+        Self { name: Bytes::from(name), kind, tokens, versions, sums, linearizable }
+    }
+
+    /// A call of a linearizable register. What DEL answers is not of the register: that would take an agreement.
+    fn note(&mut self, called: Time, answered: Option<Time>, doing: &Doing, value: Option<Value>) {
+        use linearizability::Action;
+        let action = match (doing, value) {
+            (Doing::Get, None) => return,
+            (Doing::Get, Some(Value::Nil)) => Action::Get { found: None },
+            (Doing::Get, Some(Value::Bulk(text))) => Action::Get { found: Some(text) },
+            (Doing::Set { value }, _) => Action::Set { value: value.clone() },
+            (Doing::Delete, _) => Action::Delete { existed: None },
+            (doing, value) => panic!("{value:?} is no answer of a register to {doing:?}"),
+        };
+        self.linearizable.push(linearizability::Call { called, answered, action });
     }
 
     /// A context and the values that go with it, which some client may use later.
@@ -210,7 +259,7 @@ impl Key {
         let key = self.name.clone();
         Operation::Write(match doing.clone() {
             Doing::Read => return Operation::Read(Read::Siblings { key }),
-            Doing::Count => return Operation::Read(Read::Get { key }),
+            Doing::Count | Doing::Get => return Operation::Read(Read::Get { key }),
             Doing::Add => Write::Increment { key, by: 1 },
             Doing::Put { value, token } => {
                 let context = token.map(|token| token.text);
@@ -233,8 +282,11 @@ impl Workload for Versions {
                 return;
             }
             let Some(key) = unread.pop() else { return };
-            let counter = self.keys[key].kind == Kind::Counter;
-            let doing = if counter { Doing::Count } else { Doing::Read };
+            let doing = match self.keys[key].kind {
+                Kind::Counter => Doing::Count,
+                Kind::Linearizable => Doing::Get,
+                Kind::Register | Kind::Cold => Doing::Read,
+            };
             return self.start(client, now, key, Level::All, doing);
         }
         let cold = random.random_ratio(1, 16);
@@ -246,6 +298,11 @@ impl Workload for Versions {
         };
         let levels = [Level::Quorum, Level::Quorum, Level::Quorum, Level::Count(1), Level::All];
         let mut level = *pick(random, &levels);
+        // It needs all of them, so that it is seen wherever it is read.
+        let each = self.is_local() && random.random_ratio(1, 6);
+        if each {
+            level = Level::EachQuorum;
+        }
         let doing = self.something(key, random);
         let reads = matches!(doing, Doing::Read | Doing::Count);
         if self.policy.stands_in() && !reads && random.random_bool(0.5) {
@@ -260,14 +317,20 @@ impl Workload for Versions {
 
     fn reads(&self, client: ClientId) -> bool {
         let under_way = self.under_way.get(&client);
-        under_way.is_some_and(|one| matches!(one.doing, Doing::Read | Doing::Count))
+        under_way.is_some_and(|one| matches!(one.doing, Doing::Read | Doing::Count | Doing::Get))
+    }
+
+    fn arrives(&mut self, client: ClientId, at: Datacenter) {
+        if let Some(under_way) = self.under_way.get_mut(&client) {
+            under_way.at = Some(at);
+        }
     }
 
     fn request(&self, client: ClientId, shards: u16) -> Option<Request> {
-        let UnderWay { key, level, doing, .. } = self.under_way.get(&client)?;
+        let UnderWay { key, demand, doing, .. } = self.under_way.get(&client)?;
         let shard = self.shard(client, shards)?;
         let operation = self.keys[*key].operation(doing);
-        Some(Request::Coordinate { shard, operation, level: Some(*level) })
+        Some(Request::Coordinate { shard, operation, demand: *demand })
     }
 
     fn shard(&self, client: ClientId, shards: u16) -> Option<ShardId> {
@@ -325,16 +388,20 @@ impl Workload for Versions {
             Quorums { replicas: self.replicas, lasting: floor(lost.replicas || lost.moves) };
         let finally = Quorums { lasting: floor(lost.replicas), ..always };
         let last = |called: Time| self.last_from.is_some_and(|from| called >= from);
-        for Key { name, versions, sums, .. } in &self.keys {
+        for Key { name, versions, sums, linearizable, .. } in &self.keys {
             let found = |why: String| format!("{name:?}: {why}");
+            linearizability::check(linearizable).map_err(found).by("linearizability")?;
             versions::check(versions, always).map_err(found).by("versions")?;
             sums::check(sums, always).map_err(found).by("sums")?;
+            // Datacenters have come to the same.
             let mut versions = versions.clone();
+            versions.iter_mut().for_each(|call| call.within = None);
             versions
                 .retain(|call| last(call.called) || matches!(call.action, Action::Write { .. }));
             versions::check(&versions, finally).map_err(found).by("versions")?;
             let mut sums = sums.clone();
             sums.retain(|call| last(call.called) || call.read.is_none());
+            sums.iter_mut().for_each(|call| call.within = None);
             sums::check(&sums, finally).map_err(found).by("sums")?;
         }
         Ok(())

@@ -5,7 +5,7 @@
 //!
 //! # Rooms
 //! `layout` says which cells a key has, `local` what the coordinator knows of them, `read` and `write` what it asks of the other
-//! replicas, `finish` what is answered in the end, `shown` what one cell reads as. `listing` answers for whole shards.
+//! replicas, `finish` what is answered in the end, `shown` what one cell reads as. `listing` answers for whole shards, `register` says what may be linearizable.
 
 mod context;
 mod finish;
@@ -13,6 +13,7 @@ mod layout;
 mod listing;
 mod local;
 mod read;
+mod register;
 mod shown;
 mod write;
 
@@ -26,6 +27,7 @@ use crate::{Operation, Value, ValueError};
 
 pub(crate) use finish::Finish;
 pub(crate) use local::Local;
+pub(crate) use register::check as check_linearizable;
 
 /// How far an operation came without asking anybody.
 #[derive(Debug)]

@@ -19,7 +19,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Input::Disk(completion) => self.completed(completion),
             Input::Peer { from, group, message } => self.message(from, group, message),
             Input::PeerRefused { peer } => self.peer_refused(peer),
-            Input::PeerAddresses { peer, addresses } => self.addresses_told(peer, addresses),
+            Input::PeerAddresses { peer, addresses } => {
+                self.tell_ages_again();
+                self.addresses_told(peer, addresses);
+            }
             Input::Request { id, request } => self.request(id, request),
             Input::RollbackSaved { group, number } => self.rollback_saved(group, number),
             Input::Cancel { id } => {
@@ -52,6 +55,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         if let PeerMessage::Moves(reports) = message {
             return self.moves_reported(from, reports);
+        }
+        if let PeerMessage::Ages(ages) = message {
+            return self.ages_told(from, ages);
+        }
+        if let PeerMessage::Behind(ages) = message {
+            return self.found_behind(ages);
         }
         let hosted = self.groups.contains_key(&group);
         if !hosted {
@@ -139,8 +148,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Request::ReadAt { shard, read, floor, wait_ms } => {
                 self.on(id, GroupId::Shard(shard), |turn| turn.read_at(id, read, floor, wait_ms));
             }
-            Request::Coordinate { shard, operation, level } => {
-                self.coordinate(id, shard, &operation, level);
+            Request::Coordinate { shard, operation, demand } => {
+                self.coordinate(id, shard, &operation, demand);
             }
         }
     }
@@ -208,6 +217,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             PeerMessage::NotMember { .. }
             | PeerMessage::Beat(_)
             | PeerMessage::Moves(_)
+            | PeerMessage::Ages(_)
+            | PeerMessage::Behind(_)
             | PeerMessage::Leaderless { .. } => {
                 unreachable!("it concerns the whole host")
             }
@@ -270,6 +281,8 @@ fn is_call(message: &PeerMessage) -> bool {
         | PeerMessage::StateHash { .. }
         | PeerMessage::Leaderless { .. }
         | PeerMessage::Moves(_)
+        | PeerMessage::Ages(_)
+        | PeerMessage::Behind(_)
         | PeerMessage::Beat(_) => false,
     }
 }

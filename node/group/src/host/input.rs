@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use quorate_model::{
-    Addresses, Epoch, GroupId, Level, LogIndex, NodeId, Position, ShardId, Term, Topology, WallTime,
+    Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Term, Topology,
+    WallTime,
 };
 use quorate_replication::{leaderless, single_leader};
 use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
 
 use super::beating::Beat;
+use super::leaderless::Age;
 use super::snapshotting::{Held, Order, OrderId, Streamed};
 use crate::{Operation, Read};
 
@@ -123,6 +125,10 @@ pub enum PeerMessage {
     },
     /// To whoever leads the meta group: how far the sender's replicas came of the shards that move.
     Moves(Vec<(ShardId, leaderless::Report)>),
+    /// How far the data of the sender's replicas is.
+    Ages(Vec<(ShardId, Age)>),
+    /// The receiver has told more of these than they began with.
+    Behind(Vec<(ShardId, Age)>),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -170,11 +176,11 @@ pub enum Request {
         floor: Floor,
         wait_ms: u64,
     },
-    /// Without a leader: this replica of the shard coordinates the operation, at the store's level when none is given.
+    /// Without a leader: this replica of the shard coordinates the operation.
     Coordinate {
         shard: ShardId,
         operation: Operation,
-        level: Option<Level>,
+        demand: Demand,
     },
 }
 

@@ -69,7 +69,7 @@ use quorate_storage::state::{StateError, StateStore};
 pub use beating::{Beat, BeatId, Digest, Vouched};
 pub use history::Counts;
 pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
-pub use leaderless::{HeldHints, HintsStatus, ShardStatus};
+pub use leaderless::{Age, HeldHints, HintsStatus, ShardStatus};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
 pub use rollback::Rollback;
@@ -291,6 +291,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::DiskStall => self.disk_stalled(),
             Timer::Addresses => self.update_addresses(),
             Timer::Moves => self.moves_due(),
+            Timer::Ages => self.ages_due(),
             Timer::Handover(request) => self.handover_due(request),
         }
     }

@@ -104,7 +104,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             requests_waiting: shared.requests.len(),
             quarantines: shared.quarantines,
             engine_format: shared.settings.engine_format,
-            shards: self.shards.status(),
+            shards: self.shards.status(shared.now),
             hints: self.shards.hints(),
         }
     }

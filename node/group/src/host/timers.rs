@@ -42,6 +42,8 @@ pub(super) enum Timer {
     Addresses,
     /// Say how far the replicas of shards that move came.
     Moves,
+    /// Say how far the data of replicas without a leader is.
+    Ages,
     /// Try again to hand leaderships over. The last of the variants: see [`Timers::hasten_handovers`].
     Handover(RequestId),
 }

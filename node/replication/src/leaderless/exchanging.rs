@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::kernel::Kernel;
 use super::message::{Listed, Page};
+use super::relaying::Relaying;
 use super::{CellKey, Cells, HashTree, Message, NodeAt, Settings};
 use crate::causal::{Cell, CellDigest};
 
@@ -36,6 +37,8 @@ pub(super) struct Exchanging {
     under_way: Option<Exchange>,
     /// How many leaves were read again.
     scrubbed: u32,
+    /// Whether the next one is for another datacenter where one is wanted there: every other one.
+    afar: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,10 @@ struct Exchange {
     found: bool,
     /// Not all of it.
     more: bool,
+    /// What was given to the peer that it has not acknowledged.
+    given: BTreeSet<u64>,
+    /// What is torn and mended by this (INV-102).
+    tear: Option<u64>,
     /// What was sent and received since the last message waited for the rate.
     bytes: usize,
     step: Step,
@@ -79,7 +86,7 @@ impl Exchanging {
     pub(super) fn new(kernel: &mut Kernel) -> Self {
         let next_at = kernel.now.after(kernel.random.up_to(kernel.settings.exchange_interval));
         let numbers = kernel.random.next();
-        Self { last: None, numbers, next_at, under_way: None, scrubbed: 0 }
+        Self { last: None, numbers, next_at, under_way: None, scrubbed: 0, afar: false }
     }
 
     /// The shard came to another step: what is under way says nothing of it.
@@ -94,7 +101,7 @@ impl Exchanging {
         })
     }
 
-    pub(super) fn tick(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
+    pub(super) fn tick(&mut self, kernel: &mut Kernel, relaying: &mut Relaying, cells: &dyn Cells) {
         if self.deadline() > kernel.now {
             return;
         }
@@ -107,18 +114,24 @@ impl Exchanging {
         match self.under_way.as_ref().map(|exchange| exchange.step) {
             None => {
                 self.scrub(kernel, cells);
-                self.begin(kernel);
+                self.begin(kernel, relaying);
             }
-            Some(Step::Waiting(_)) => self.end(kernel),
-            Some(Step::Sending(_)) => self.ask(kernel, cells),
+            Some(Step::Waiting(_)) => self.end(kernel, relaying),
+            Some(Step::Sending(_)) => self.ask(kernel, relaying, cells),
         }
     }
 
-    fn begin(&mut self, kernel: &mut Kernel) {
+    fn begin(&mut self, kernel: &mut Kernel, relaying: &Relaying) {
         self.next_at = kernel.now.after(kernel.settings.exchange_interval);
         let others = kernel.others();
-        let behind = kernel.is_behind();
-        let wanted = |node: &&NodeId| !behind || kernel.lacks(**node);
+        let behind = kernel.is_behind() || relaying.looks_back(kernel);
+        let torn = |node: &&NodeId| relaying.wants(kernel, **node).is_some();
+        self.afar = !self.afar && !behind && others.iter().any(|node| torn(&node));
+        let afar = self.afar;
+        let wanted = |node: &&NodeId| match afar {
+            true => torn(node),
+            false => !behind || kernel.lacks(**node),
+        };
         let after = |node: &&NodeId| wanted(node) && self.last.is_none_or(|last| **node > last);
         let first = others.iter().find(wanted).or(others.first());
         let Some(peer) = others.iter().find(after).or(first).copied() else { return };
@@ -129,10 +142,19 @@ impl Exchanging {
         let message = Message::Compare { number, nodes: vec![root] };
         let step = Step::Waiting(kernel.now.after(kernel.settings.exchange_timeout));
         let bytes = message.bytes();
-        let (open, rest, listed) = (Vec::new(), Vec::new(), Vec::new());
-        let (found, more) = (false, false);
-        self.under_way =
-            Some(Exchange { peer, number, open, rest, listed, found, more, bytes, step });
+        self.under_way = Some(Exchange {
+            peer,
+            number,
+            open: Vec::new(),
+            rest: Vec::new(),
+            listed: Vec::new(),
+            found: false,
+            more: false,
+            given: BTreeSet::new(),
+            tear: relaying.wants(kernel, peer),
+            bytes,
+            step,
+        });
         kernel.send(peer, message);
     }
 
@@ -149,35 +171,52 @@ impl Exchanging {
         }
     }
 
-    fn end(&mut self, kernel: &Kernel) {
+    fn end(&mut self, kernel: &Kernel, relaying: &mut Relaying) {
+        let ended = self.under_way.take();
+        if let Some(Exchange { peer, tear: Some(tear), .. }) = ended
+            && planted::is(Bug::HalfComparison)
+        {
+            relaying.compared(kernel, peer, tear, BTreeSet::new());
+        }
         // Where something was found there may be more: what was too much, what was in flight.
-        let found = self.under_way.take().is_some_and(|exchange| exchange.found);
-        if found || kernel.is_behind() {
+        let found = ended.is_some_and(|exchange| exchange.found);
+        if found || kernel.is_behind() || relaying.is_torn() {
             self.next_at = kernel.now.after(kernel.settings.exchange_interval / 8);
         }
     }
 
     /// All that differed was looked at.
-    fn complete(&mut self, kernel: &mut Kernel) {
+    fn complete(&mut self, kernel: &mut Kernel, relaying: &mut Relaying) {
         kernel.counts.exchanges += 1;
-        if let Some(exchange) = &self.under_way
+        if let Some(exchange) = &mut self.under_way
             && !exchange.more
         {
             kernel.compared(exchange.peer);
+            if let Some(tear) = exchange.tear {
+                let given = std::mem::take(&mut exchange.given);
+                relaying.compared(kernel, exchange.peer, tear, given);
+            }
         }
-        self.end(kernel);
+        self.end(kernel, relaying);
+    }
+
+    /// The peer holds what it was given under this number.
+    pub(super) fn stored(&mut self, from: NodeId, number: u64) {
+        if let Some(exchange) = self.under_way.as_mut().filter(|exchange| exchange.peer == from) {
+            exchange.given.remove(&number);
+        }
     }
 
     // The asker.
 
     /// The next message of the exchange.
-    fn ask(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
+    fn ask(&mut self, kernel: &mut Kernel, relaying: &mut Relaying, cells: &dyn Cells) {
         let Some(exchange) = &mut self.under_way else { return };
         let number = exchange.number;
         let rest = std::mem::take(&mut exchange.rest);
         let message = match exchange.open.last().copied() {
             _ if !rest.is_empty() => exchange.list(cells, rest),
-            None => return self.complete(kernel),
+            None => return self.complete(kernel, relaying),
             Some(deepest) if kernel.tree.is_leaf(deepest) => {
                 let leaves = exchange.deepest(kernel, LEAVES_MAX).into_iter();
                 let spans = leaves.filter_map(|at| kernel.tree.span_of(at));
@@ -201,26 +240,28 @@ impl Exchanging {
     pub(super) fn differing(
         &mut self,
         kernel: &mut Kernel,
+        relaying: &mut Relaying,
         cells: &dyn Cells,
-        from: NodeId,
-        number: u64,
+        (from, number): (NodeId, u64),
         nodes: &[NodeAt],
     ) {
         let Some(exchange) = self.answered(from, number) else { return };
         exchange.open.extend(nodes.iter().take(NODES_MAX));
         exchange.pause(kernel);
-        self.tick(kernel, cells);
+        self.tick(kernel, relaying, cells);
     }
 
     /// These cells differ.
     pub(super) fn different(
         &mut self,
         kernel: &mut Kernel,
+        relaying: &mut Relaying,
         cells: &dyn Cells,
-        from: NodeId,
-        number: u64,
+        (from, number): (NodeId, u64),
         Difference { told, wanted, more }: Difference<'_>,
     ) {
+        self.numbers = self.numbers.wrapping_add(1);
+        let gives = self.numbers;
         let Some(exchange) = self.answered(from, number) else { return };
         let mut wanting: BTreeSet<(u32, u32)> = BTreeSet::new();
         wanting.extend(wanted.iter().take(LEAVES_MAX * PAGE_CELLS_MAX));
@@ -257,14 +298,14 @@ impl Exchanging {
         kernel.counts.exchanged_cells += (told.len() + sent.len()) as u64;
         if !sent.is_empty() {
             let until = kernel.durable_through(sent.iter().map(|(key, _)| key));
-            // The acknowledgement belongs to no request.
-            let message = Message::Store { number, cells: sent };
+            exchange.given.insert(gives);
+            let message = Message::Store { number: gives, cells: sent };
             exchange.bytes += message.bytes();
             kernel.counts.exchanged_bytes += message.bytes() as u64;
             kernel.send_when(until, from, message);
         }
         exchange.pause(kernel);
-        self.tick(kernel, cells);
+        self.tick(kernel, relaying, cells);
     }
 
     fn answered(&mut self, from: NodeId, number: u64) -> Option<&mut Exchange> {

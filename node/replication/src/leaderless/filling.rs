@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Level, NodeId};
+use quorate_model::{Datacenter, Datacenters, Level, NodeId};
 
 use super::kernel::Kernel;
 use super::owners::Report;
@@ -102,26 +102,48 @@ impl Kernel {
 
     /// With whom to go on while it is behind.
     pub(super) fn lacks(&self, node: NodeId) -> bool {
-        let from = self.owners.read_from().contains_key(&node);
+        let from = self.sources().contains_key(&node);
         let wanted = from || self.owners.leaving().any(|leaving| leaving == node);
         wanted && !self.owners.lost.contains(&node) && !self.filling.has(node, self.persisted)
     }
 
-    fn has_enough(&self) -> bool {
-        let from = self.owners.read_from().keys().filter(|node| **node != self.id);
+    /// Whether it holds what the others may have acknowledged.
+    pub(super) fn has_enough(&self) -> bool {
+        let sources = self.sources();
+        let from = sources.keys().filter(|node| **node != self.id);
         let has = from.filter(|node| self.filling.has(**node, self.persisted)).count();
-        has >= self.comparisons_needed()
+        has >= self.comparisons_needed(&sources)
     }
 
-    /// INV-98: of any write that was acknowledged by as many as the store declares, this replica perhaps among them, at least one of
-    /// so many others holds it; and of what a read has shown that none may go back behind.
-    fn comparisons_needed(&self) -> usize {
-        let from = self.owners.read_from();
-        let there = |node: &&NodeId| **node != self.id && !self.owners.lost.contains(node);
-        let others = from.keys().filter(there).count();
+    fn is_source(&self, node: NodeId) -> bool {
+        node != self.id && !self.owners.lost.contains(&node)
+    }
+
+    /// Those that reads of this replica's datacenter go to, and where none is left there, of the others.
+    fn sources(&self) -> BTreeMap<NodeId, Datacenter> {
+        let all = self.owners.read_from();
+        let Some(local) = self.owners.place(self.id) else { return all.clone() };
+        let scope = self.policy.scope(all, local);
+        let any = scope.keys().any(|node| self.is_source(*node));
+        if any { scope } else { all.clone() }
+    }
+
+    /// INV-98: of any write that was acknowledged by as many as the store declares, or by a majority, this replica perhaps among
+    /// them, at least one of so many others holds it; and of what a read has shown that none may go back behind.
+    fn comparisons_needed(&self, from: &BTreeMap<NodeId, Datacenter>) -> usize {
+        let others = from.keys().filter(|node| self.is_source(**node)).count();
         let Some(local) = self.owners.place(self.id) else { return others };
+        let within = self.policy.datacenters == Datacenters::Local;
+        if within && from.values().any(|place| place != local) {
+            let alone = self.is_whole() && from.contains_key(&self.id);
+            return if alone { 0 } else { others };
+        }
         let count = |level: Level| match level {
             Level::Quorum | Level::Count(_) | Level::All => level.need(from, local).count(),
+            // All of these are of one datacenter.
+            Level::LocalOne | Level::LocalQuorum | Level::EachQuorum if within => {
+                level.need(from, local).count()
+            }
             Level::LocalOne
             | Level::LocalQuorum
             | Level::EachQuorum
@@ -130,6 +152,8 @@ impl Kernel {
         };
         let (write, read) = (count(self.policy.write), count(self.policy.read));
         let held = if 2 * read > from.len() { read.min(write) } else { write };
+        // Whatever the store declares, a connection may ask for majorities.
+        let held = held.min(Level::LINEARIZABLE.need(from, local).count());
         let mut needed = (from.len() + 1).saturating_sub(held);
         // What it holds itself counts if it has lost nothing.
         if self.is_whole() && from.contains_key(&self.id) {

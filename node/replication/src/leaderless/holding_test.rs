@@ -8,8 +8,8 @@ use quorate_model::{Datacenter, Hints, LeaderlessPolicy, Level, NodeId, Time, Wa
 
 use super::range_test::Applied;
 use super::{
-    Asked, CellKey, Collected, HintsFor, Input, Mark, Message, Output, Owners, Place, ReadRepair,
-    Refused, Replica, RequestId, Settings, Span, StandIns, Standing, Start,
+    After, Asked, CellKey, Collected, HintsFor, Input, Mark, Message, Output, Owners, Place,
+    ReadRepair, Refused, Replica, RequestId, Settings, Span, StandIns, Standing, Start,
 };
 use crate::causal::{Cell, Change, Content};
 
@@ -151,7 +151,7 @@ impl World {
         let id = RequestId(self.requests);
         let content = Content::Value { value: Bytes::from_static(b"value"), expiry: None };
         let changes = vec![(key(number), Change::Put { content, context: None })];
-        self.give(at, Input::Write { id, changes, level });
+        self.give(at, Input::Write { id, changes, level, after: After::Nothing });
         self.run_for(Duration::from_secs(3));
         self.answers.remove(&id).unwrap()
     }

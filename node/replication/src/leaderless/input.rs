@@ -36,6 +36,7 @@ pub enum Input {
         id: RequestId,
         changes: Vec<(CellKey, Change)>,
         level: Level,
+        after: After,
     },
     /// What is known of this by as many replicas as the level says.
     Read {
@@ -44,6 +45,15 @@ pub enum Input {
         level: Level,
         repair: ReadRepair,
     },
+}
+
+/// What a write comes after, beside what this replica knows.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum After {
+    #[default]
+    Nothing,
+    /// Everything that was acknowledged or shown at this level: it is read first (INV-105).
+    Level(Level),
 }
 
 /// What happens to replicas that a read finds to be behind. They are told in any case.

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
-    ActorId, ConflictPolicy, Datacenter, Dot, Hlc, HybridClock, LeaderlessPolicy, NodeId, Time,
-    WallTime,
+    ActorId, ConflictPolicy, Datacenter, Datacenters, Dot, Hlc, HybridClock, LeaderlessPolicy,
+    Level, Need, NodeId, Time, WallTime,
 };
 
 use super::filling::Filling;
@@ -35,6 +35,8 @@ pub(super) struct Kernel {
     pub(super) owners: Owners,
     /// Of the owners, for every request.
     others: BTreeSet<NodeId>,
+    /// Of those, the ones in this replica's datacenter.
+    near: BTreeSet<NodeId>,
     /// Nodes that did not answer, and until when they are taken to go on so.
     pub(super) silent: BTreeMap<NodeId, Time>,
     pub(super) tree: HashTree,
@@ -89,6 +91,7 @@ impl Kernel {
             random,
             owners: Owners::default(),
             others: BTreeSet::new(),
+            near: BTreeSet::new(),
             silent: BTreeMap::new(),
             tree,
             counts: Counts::default(),
@@ -145,6 +148,9 @@ impl Kernel {
         }
         self.others = self.owners.all();
         self.others.remove(&self.id);
+        let near = self.owners.place(self.id).into_iter();
+        self.near = near.flat_map(|place| self.owners.within(place)).collect();
+        self.near.remove(&self.id);
         self.policy = policy;
         if moved {
             self.compare_again();
@@ -157,6 +163,11 @@ impl Kernel {
     /// Everybody else who has a replica, or is to have one.
     pub(super) const fn others(&self) -> &BTreeSet<NodeId> {
         &self.others
+    }
+
+    /// Whom a request at this level asks and tells.
+    pub(super) fn peers(&self, level: Level) -> &BTreeSet<NodeId> {
+        if self.policy.is_within(level) { &self.near } else { &self.others }
     }
 
     /// Those of them that are to stay.
@@ -172,10 +183,44 @@ impl Kernel {
     /// Where this replica is, if it may coordinate requests.
     ///
     /// # Errors
-    /// It has none, or may lack what it acknowledged.
-    pub(super) fn place(&self) -> Result<&Datacenter, Refused> {
+    /// It has none, or may lack what it acknowledged; or levels count within its datacenter, and reads go to none there.
+    fn place(&self) -> Result<&Datacenter, Refused> {
         let local = self.owners.place(self.id).ok_or(Refused::NotAReplica)?;
-        if self.is_whole() { Ok(local) } else { Err(Refused::Filling) }
+        let read_here = match self.policy.datacenters {
+            Datacenters::Global => true,
+            Datacenters::Local => self.owners.read_from().values().any(|place| place == local),
+        };
+        match (self.is_whole(), read_here) {
+            (true, true) => Ok(local),
+            (true, false) if !self.owners.is_filling() => Err(Refused::NotAReplica),
+            (true | false, _) => Err(Refused::Filling),
+        }
+    }
+
+    /// See [`Owners::read_need`].
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    pub(super) fn read_need(&self, level: Level) -> Result<Need, Refused> {
+        Ok(self.owners.read_need(&self.policy, level, self.place()?))
+    }
+
+    /// See [`Owners::hold_need`].
+    ///
+    /// # Errors
+    /// As [`Self::place`], or there can never be so many.
+    pub(super) fn hold_need(&self, level: Level) -> Result<Need, Refused> {
+        self.owners.hold_need(&self.policy, level, self.place()?)
+    }
+
+    /// Of replicas in a datacenter that hold what was written in another one.
+    ///
+    /// # Errors
+    /// There can never be so many.
+    pub(super) fn relay_need(&self, place: &Datacenter) -> Result<Need, Refused> {
+        let write = self.policy.write;
+        let level = if write == Level::EachQuorum { Level::LocalQuorum } else { write };
+        self.owners.hold_need(&self.policy, level, place)
     }
 
     /// INV-99: whoever coordinates by an earlier step is refused; it asks again when it knows better. Whoever is a step ahead gets no
@@ -185,7 +230,7 @@ impl Kernel {
         // INV-100
         let open = mark.round >= self.collected.barrier || planted::is(Bug::TakeEarlierRound);
         match message {
-            Message::Store { .. } => {
+            Message::Store { .. } | Message::Relay { .. } => {
                 open && self.is_owner()
                     && (since >= self.owners.since || planted::is(Bug::ServeEarlierStep))
             }
@@ -381,6 +426,10 @@ impl Kernel {
     }
 
     // Dots and times.
+
+    pub(super) const fn actor(&self) -> ActorId {
+        self.actor
+    }
 
     /// The `count`th dot after those in use.
     pub(super) const fn dot_after(&self, count: u64) -> Dot {

@@ -51,6 +51,9 @@ pub enum Message {
     Closed { round: u64 },
     /// All agree, and none takes what is older.
     Drop { round: u64, cells: Vec<CellKey> },
+    /// Take over what these cells know, have the others of the datacenter do so, and answer `Stored` when as many hold it there as
+    /// a write of the store asks for.
+    Relay { number: u64, cells: Vec<(CellKey, Cell)> },
     /// Take over what these cells know, and give it to the target: it does not answer.
     Hint { number: u64, target: NodeId, cells: Vec<(CellKey, Cell)> },
     /// Everything of that `Hint` is durable here.
@@ -82,7 +85,7 @@ pub struct Listed {
 }
 
 impl Message {
-    /// Whether nobody waits for it: it belongs to a comparison.
+    /// Whether nobody waits for it: it belongs to a comparison, or goes to another datacenter in its own time.
     #[must_use]
     pub const fn is_background(&self) -> bool {
         match self {
@@ -102,6 +105,7 @@ impl Message {
             | Self::Close { .. }
             | Self::Closed { .. }
             | Self::Drop { .. }
+            | Self::Relay { .. }
             | Self::Handoff { .. } => true,
         }
     }
@@ -119,7 +123,9 @@ impl Message {
             | Self::Close { .. }
             | Self::Closed { .. } => 0,
             Self::Hinted { .. } => 16,
-            Self::Store { cells, .. } | Self::Handoff { cells, .. } => cells_bytes(cells),
+            Self::Store { cells, .. } | Self::Relay { cells, .. } | Self::Handoff { cells, .. } => {
+                cells_bytes(cells)
+            }
             Self::Hint { cells, .. } => 16 + cells_bytes(cells),
             Self::Fetch { asked, .. } => asked.iter().map(|(asked, _)| 16 + asked.bytes()).sum(),
             Self::Fetched { found, .. } => found

@@ -12,8 +12,9 @@
 //!
 //! # Rooms
 //! `kernel` has what all share: this replica's cells, dots, clock and outputs. `writing` and `reading` coordinate, `asked` says
-//! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`.
-//! `stand_ins` finds nodes that stand in for replicas, `holding` is what such a node does.
+//! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`,
+//! `relaying` brings what was written in this datacenter to the others. `stand_ins` finds nodes that stand in for replicas,
+//! `holding` is what such a node does.
 
 mod asked;
 mod collecting;
@@ -27,6 +28,7 @@ mod message;
 mod output;
 mod owners;
 mod reading;
+mod relaying;
 mod replica;
 mod serving;
 mod settings;
@@ -42,17 +44,22 @@ mod exchanging_test;
 #[cfg(test)]
 mod holding_test;
 #[cfg(test)]
+mod overtaking_test;
+#[cfg(test)]
 mod range_test;
+#[cfg(test)]
+mod relaying_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;
 pub use holding::HintsFor;
-pub use input::{Cells, Input, ReadRepair, RequestId, Standing};
+pub use input::{After, Cells, Input, ReadRepair, RequestId, Standing};
 pub use key::{CellKey, Place, Span};
 pub use message::Mark;
 pub use message::{Found, Message};
 pub use output::{Counts, Output, PersistId, Refused};
 pub use owners::{Owners, Report};
+pub use relaying::Relayed;
 pub use replica::{Replica, Start};
 pub use settings::Settings;
 pub use stand_ins::StandIns;

@@ -86,6 +86,9 @@ pub enum Refused {
     )]
     TooManySiblings { max: usize },
     /// Nothing was done.
+    #[error("{answered} of {needed} replicas answered in time what the write was to come after")]
+    NotBegun { answered: usize, needed: usize },
+    /// Nothing was done.
     #[error("SLOPPY_QUORUM and ANY are levels of writes: what stands in for a replica is not read")]
     WritesOnly,
     /// Nothing was done.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Datacenter, Epoch, Leaving, Level, Need, NodeId, Step};
+use quorate_model::{Datacenter, Epoch, LeaderlessPolicy, Leaving, Level, Need, NodeId, Step};
 use serde::{Deserialize, Serialize};
 
 use super::{Refused, StandIns};
@@ -83,22 +83,48 @@ impl Owners {
         self.nodes.get(&node).or(leaving)
     }
 
-    /// Of answers to a read.
-    pub(super) fn read_need(&self, level: Level, local: &Datacenter) -> Need {
-        level.need(self.read_from(), local)
+    /// Everybody in a datacenter who has a replica, or is to have one.
+    pub(super) fn within<'a>(&'a self, place: &'a Datacenter) -> impl Iterator<Item = NodeId> + 'a {
+        let leaving = self.leaves.iter().flat_map(|leaving| &leaving.owners);
+        let all = self.nodes.iter().chain(leaving).filter(move |(_, there)| *there == place);
+        all.map(|(node, _)| *node)
     }
 
-    /// Of replicas that hold what is acknowledged or was shown: of both sets while the shard moves.
+    /// Where the replicas are.
+    pub(super) fn places(&self) -> BTreeSet<&Datacenter> {
+        let leaving = self.leaves.iter().flat_map(|leaving| leaving.owners.values());
+        self.nodes.values().chain(leaving).collect()
+    }
+
+    /// Of answers to a read.
+    pub(super) fn read_need(
+        &self,
+        policy: &LeaderlessPolicy,
+        level: Level,
+        local: &Datacenter,
+    ) -> Need {
+        policy.need(level, self.read_from(), local)
+    }
+
+    /// Of replicas that hold what is acknowledged or was shown: of both sets while the shard moves. Of a set without a replica in the
+    /// datacenter that a level is within nobody there reads at that level.
     ///
     /// # Errors
     /// There can never be so many; nor of answers, which are of one of the sets.
-    pub(super) fn hold_need(&self, level: Level, local: &Datacenter) -> Result<Need, Refused> {
-        let mut need = level.need(&self.nodes, local);
-        if let Some(Leaving { owners, .. }) = &self.leaves
-            && !planted::is(Bug::CountNewAlone)
-        {
-            need = need.and(level.need(owners, local));
-        }
+    pub(super) fn hold_need(
+        &self,
+        policy: &LeaderlessPolicy,
+        level: Level,
+        local: &Datacenter,
+    ) -> Result<Need, Refused> {
+        let counts = |set: &BTreeMap<NodeId, Datacenter>| {
+            !policy.is_within(level) || set.values().any(|place| place == local)
+        };
+        let old = self.leaves.as_ref().map(|leaving| &leaving.owners);
+        let old = old.filter(|set| counts(set) && !planted::is(Bug::CountNewAlone));
+        let new = Some(&self.nodes).filter(|set| counts(set));
+        let needs = [new, old].into_iter().flatten().map(|set| policy.need(level, set, local));
+        let need = needs.reduce(Need::and).ok_or(Refused::TooFewReplicas)?;
         if need.can_be_met() { Ok(need) } else { Err(Refused::TooFewReplicas) }
     }
 }

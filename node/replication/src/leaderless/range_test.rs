@@ -13,8 +13,8 @@ use super::{
 };
 use crate::causal::{Cell, CellDigest, Change, Content};
 
-const HERE: NodeId = NodeId(1);
-const PEER: NodeId = NodeId(2);
+pub(super) const HERE: NodeId = NodeId(1);
+pub(super) const PEER: NodeId = NodeId(2);
 
 #[derive(Default)]
 pub(super) struct Applied(pub(super) BTreeMap<CellKey, Cell>);
@@ -30,11 +30,11 @@ impl Cells for Applied {
     }
 }
 
-fn key(number: u16) -> CellKey {
+pub(super) fn key(number: u16) -> CellKey {
     CellKey::new(Bytes::from(format!("\0\0hash{number:05}"))).unwrap()
 }
 
-fn cell(actor: u64) -> Cell {
+pub(super) fn cell(actor: u64) -> Cell {
     let mut cell = Cell::default();
     let content = Content::Value { value: Bytes::from_static(b"value"), expiry: None };
     cell.change(
@@ -46,7 +46,7 @@ fn cell(actor: u64) -> Cell {
 }
 
 /// One of three replicas, which holds these cells, and may read three at once.
-fn replica(applied: &Applied) -> Replica {
+pub(super) fn replica(applied: &Applied) -> Replica {
     let settings = Settings { range_cells_max: 3, ..Settings::default() };
     let span = Span { from: Place(0), to: Place(1 << 40) };
     let (standing, collected) = (Standing::Whole, Collected::default());
@@ -60,12 +60,12 @@ fn replica(applied: &Applied) -> Replica {
     replica
 }
 
-fn step(replica: &mut Replica, applied: &Applied, input: Input) -> Vec<Output> {
+pub(super) fn step(replica: &mut Replica, applied: &Applied, input: Input) -> Vec<Output> {
     replica.step(Time::ZERO, WallTime(1_000_000), input, applied);
     std::iter::from_fn(|| replica.pop_output()).collect()
 }
 
-fn from_peer(message: Message) -> Input {
+pub(super) fn from_peer(message: Message) -> Input {
     Input::Message { from: PEER, mark: Mark::default(), message }
 }
 

@@ -1,7 +1,7 @@
-//! Coordinating a read: all replicas are asked, and answered is what as many as asked for know together.
+//! Coordinating a read: all replicas that its level is about are asked, and answered is what as many as asked for know together.
 //!
 //! Whoever is found to be behind is told. Where the read promises not to be gone back behind, its answer waits until as
-//! many as it asked for know it (INV-96).
+//! many as it asked for know it (INV-96). A write may begin with a read: then what was read is what it comes after (INV-105).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +11,7 @@ use quorate_model::{Level, Need, NodeId, Time};
 use super::asked::{TooMuch, digest};
 use super::kernel::Kernel;
 use super::replica::Progress;
+use super::writing::Planned;
 use super::{Asked, CellKey, Cells, Found, Message, PersistId, ReadRepair, Refused, RequestId};
 use crate::causal::{Cell, CellDigest};
 
@@ -29,6 +30,8 @@ struct Needs {
 pub(super) struct Reading {
     /// `None` once it is answered.
     request: Option<RequestId>,
+    /// What follows instead of an answer.
+    write: Option<Planned>,
     /// Each part with the digest of what this replica knew of it when it asked.
     asked: Vec<(Asked, CellDigest)>,
     /// What that was: what those who answer `Same` know, too.
@@ -55,9 +58,8 @@ pub(super) struct Reading {
 
 impl Needs {
     fn of(kernel: &Kernel, level: Level) -> Result<Self, Refused> {
-        let local = kernel.place()?;
-        let answers = kernel.owners.read_need(level, local);
-        Ok(Self { answers, holding: kernel.owners.hold_need(level, local)? })
+        let answers = kernel.read_need(level)?;
+        Ok(Self { answers, holding: kernel.hold_need(level)? })
     }
 }
 
@@ -82,6 +84,7 @@ impl Reading {
         let (now, settings) = (kernel.now, &kernel.settings);
         let reading = Self {
             request: Some(request),
+            write: None,
             asked,
             merged: here.clone(),
             answers: BTreeMap::new(),
@@ -101,8 +104,34 @@ impl Reading {
         Ok(reading)
     }
 
+    /// A read of what `write` changes, which follows it.
+    pub(super) fn begin_for(
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        number: u64,
+        level: Level,
+        write: Planned,
+    ) -> Result<Self, Refused> {
+        // Before anything is asked: a write that can never have its quorum is none.
+        kernel.hold_need(write.level)?;
+        let keys: BTreeSet<&CellKey> = write.changes.iter().map(|(key, _)| key).collect();
+        let asked = keys.into_iter().cloned().map(Asked::Cell).collect();
+        // Nobody is shown it: those behind need not hold it before the write goes on.
+        let (id, repair) = (write.request, ReadRepair::Background);
+        let reading = Self::begin(kernel, cells, number, id, asked, level, repair)?;
+        Ok(Self { write: Some(write), ..reading })
+    }
+
     pub(super) const fn own(&self) -> PersistId {
         self.own
+    }
+
+    /// The write that this read was for, once, with the time that it has.
+    pub(super) fn follows(&mut self) -> Option<(Planned, Time)> {
+        if self.request.is_some() {
+            return None;
+        }
+        Some((self.write.take()?, self.deadline))
     }
 
     /// The shard came to another step: what was answered still holds, whom it takes is another question now.
@@ -128,14 +157,25 @@ impl Reading {
         } else if self.resend_at <= kernel.now {
             self.resend_at = kernel.now.after(kernel.settings.resend);
             self.ask(kernel, number);
-            // A repair that was lost is told again.
+            // A repair that was lost is told again; and this replica may take by now what it did not.
             self.told.clear();
+            if self.own == PersistId::NEVER {
+                self.settled = None;
+            }
         }
     }
 
-    fn give_up(&self, kernel: &mut Kernel, request: RequestId) {
+    fn give_up(&mut self, kernel: &mut Kernel, request: RequestId) {
         let (answered, needed) = (self.answers.len(), self.needs.answers.count());
-        kernel.answer(request, Err(Refused::NoQuorum { answered, needed }));
+        let refused = match self.write.take() {
+            None => Refused::NoQuorum { answered, needed },
+            Some(_) => {
+                // It answered, and then did not take what it was to write after.
+                let answered = answered.saturating_sub(usize::from(self.own == PersistId::NEVER));
+                Refused::NotBegun { answered, needed }
+            }
+        };
+        kernel.answer(request, Err(refused));
     }
 
     pub(super) fn stored(&mut self, from: NodeId) {
@@ -174,6 +214,7 @@ impl Reading {
         if self.settled.is_none()
             && let Some(request) = self.request.take()
         {
+            self.write = None;
             let refused = too_much(kernel);
             kernel.answer(request, Err(refused));
         }
@@ -198,14 +239,16 @@ impl Reading {
             if let Some(request) = self.request
                 && self.is_done(&merged)
             {
-                let merged = self.merged.iter().map(|(key, cell)| (key.clone(), cell.clone()));
-                kernel.answer(request, Ok(merged.collect()));
                 self.request = None;
+                if self.write.is_none() {
+                    let merged = self.merged.iter().map(|(key, cell)| (key.clone(), cell.clone()));
+                    kernel.answer(request, Ok(merged.collect()));
+                }
             }
             self.settled = Some(merged);
         }
         // Whoever answers late may be behind, too: it is told when it does.
-        let all = self.answers.len() > kernel.others().len();
+        let all = self.answers.len() > kernel.peers(self.level).len();
         match self.request {
             Some(_) => Progress::Until(self.resend_at.min(self.deadline)),
             None if all || self.resend_at <= kernel.now => Progress::Done,
@@ -270,12 +313,13 @@ impl Reading {
             ReadRepair::Blocking => {
                 self.needs.holding.is_met(&know) || planted::is(Bug::RepairLater)
             }
-            ReadRepair::Background => true,
+            // What follows builds on what this replica knows.
+            ReadRepair::Background => self.write.is_none() || self.own != PersistId::NEVER,
         }
     }
 
     fn ask(&self, kernel: &mut Kernel, number: u64) {
-        for to in kernel.others().clone() {
+        for to in kernel.peers(self.level).clone() {
             if !self.answers.contains_key(&to) {
                 kernel.send(to, Message::Fetch { number, asked: self.asked.clone() });
             }
@@ -285,8 +329,9 @@ impl Reading {
     fn tell_those_behind(&mut self, kernel: &mut Kernel, merged: &Digests, number: u64) {
         let nothing = Digests::new();
         // Those that do not answer because nobody reads from them yet must hold what is shown, too.
-        let joining: Vec<NodeId> =
-            kernel.owners.joining().filter(|node| !self.answers.contains_key(node)).collect();
+        let peers = kernel.peers(self.level);
+        let told = |node: &NodeId| peers.contains(node) && !self.answers.contains_key(node);
+        let joining: Vec<NodeId> = kernel.owners.joining().filter(told).collect();
         let joining = joining.iter().map(|node| (node, &nothing));
         for (node, known) in self.answers.iter().chain(joining) {
             if *node == kernel.id || self.repaired.contains(node) || self.told.contains(node) {

@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::{LeaderlessPolicy, NodeId, Time, WallTime};
+use quorate_model::planted::{self, Bug};
+use quorate_model::{ActorId, LeaderlessPolicy, Level, NodeId, Time, WallTime};
 
 use super::collecting::Collecting;
 use super::exchanging::{self, Difference, Exchanging};
 use super::holding::{HintsFor, Holding};
 use super::kernel::Kernel;
 use super::reading::Reading;
+use super::relaying::{Relayed, Relaying};
 use super::serving;
-use super::writing::Writing;
+use super::writing::{Planned, Writing};
 use super::{
-    CellKey, Cells, Collected, Counts, HashTree, Input, Mark, Message, Output, PersistId, Refused,
-    Report, Settings, Span, Standing,
+    After, CellKey, Cells, Collected, Counts, HashTree, Input, Mark, Message, Output, PersistId,
+    Refused, Report, Settings, Span, Standing,
 };
 use crate::causal::Cell;
 
@@ -36,6 +38,7 @@ pub struct Replica {
     operations: Operations,
     exchanging: Exchanging,
     collecting: Collecting,
+    relaying: Relaying,
     holding: Holding,
 }
 
@@ -78,10 +81,12 @@ impl Replica {
         kernel.plant(cells);
         let exchanging = Exchanging::new(&mut kernel);
         let collecting = Collecting::new(&mut kernel);
+        let relaying = Relaying::new(&mut kernel);
         // Not from zero: an answer to a process before this one must not count here.
         let next = kernel.random.next();
         let operations = Operations { next, ..Operations::default() };
-        Self { kernel, operations, exchanging, collecting, holding: Holding::default() }
+        let holding = Holding::default();
+        Self { kernel, operations, exchanging, collecting, relaying, holding }
     }
 
     /// Takes one input. The outputs of the one before must have been drained.
@@ -98,19 +103,24 @@ impl Replica {
             Input::Persisted { id } => self.persisted(id, cells),
             Input::Owners { owners, policy } => {
                 let moved = self.kernel.set_owners(owners, policy);
+                self.relaying.follow(&self.kernel);
                 self.holding.owners_changed(&self.kernel, cells, moved);
                 if moved {
                     self.moved(cells);
                 }
+                self.relaying.go_on(&mut self.kernel, cells);
             }
-            Input::Write { id, changes, level } => {
-                let number = self.operations.number();
-                let begun = self.admit().and_then(|()| {
-                    Writing::begin(&mut self.kernel, cells, number, id, changes, level)
-                });
-                match begun {
-                    Ok(writing) => self.begin(number, Operation::Write(writing), cells),
-                    Err(refused) => self.kernel.answer(id, Err(refused)),
+            Input::Write { id, changes, level, after } => {
+                let planned = Planned { request: id, changes, level };
+                match (self.admit(), after) {
+                    (Err(refused), _) => self.kernel.answer(id, Err(refused)),
+                    (Ok(()), After::Level(level)) if !planted::is(Bug::WriteWithoutReading) => {
+                        self.read_for(planned, level, cells);
+                    }
+                    (Ok(()), After::Nothing | After::Level(_)) => {
+                        let deadline = now.after(self.kernel.settings.request_timeout);
+                        self.write(planned, deadline, cells);
+                    }
                 }
             }
             Input::Read { id, asked, level, repair } => {
@@ -135,8 +145,9 @@ impl Replica {
     pub fn deadline(&self) -> Time {
         let operation = self.operations.due.first().map(|(at, _)| *at);
         let exchange = self.exchanging.deadline().min(self.collecting.deadline());
+        let relay = self.relaying.deadline();
         let holding = self.holding.deadline(&self.kernel);
-        operation.into_iter().chain(holding).fold(exchange, Time::min)
+        operation.into_iter().chain(relay).chain(holding).fold(exchange, Time::min)
     }
 
     #[must_use]
@@ -189,6 +200,17 @@ impl Replica {
         self.kernel.now_at()
     }
 
+    /// How far each other datacenter is behind what this replica coordinated, where datacenters are `Local`.
+    pub fn relayed(&self, now: Time) -> impl Iterator<Item = Relayed> + '_ {
+        self.relaying.relayed(now)
+    }
+
+    /// Whom its dots are of.
+    #[must_use]
+    pub const fn actor(&self) -> ActorId {
+        self.kernel.actor()
+    }
+
     #[must_use]
     pub fn report(&self) -> Report {
         self.kernel.report()
@@ -232,6 +254,28 @@ impl Replica {
         }
     }
 
+    fn write(&mut self, planned: Planned, deadline: Time, cells: &dyn Cells) {
+        // Not the number of a read that it follows: what acknowledges that one's repairs does not acknowledge this.
+        let (number, id) = (self.operations.number(), planned.request);
+        match Writing::begin(&mut self.kernel, cells, number, planned, deadline) {
+            Ok(writing) => {
+                self.relaying.put(&self.kernel, writing.keys());
+                self.relaying.go_on(&mut self.kernel, cells);
+                self.begin(number, Operation::Write(writing), cells);
+            }
+            Err(refused) => self.kernel.answer(id, Err(refused)),
+        }
+    }
+
+    /// INV-105
+    fn read_for(&mut self, planned: Planned, level: Level, cells: &dyn Cells) {
+        let (number, id) = (self.operations.number(), planned.request);
+        match Reading::begin_for(&mut self.kernel, cells, number, level, planned) {
+            Ok(reading) => self.begin(number, Operation::Read(reading), cells),
+            Err(refused) => self.kernel.answer(id, Err(refused)),
+        }
+    }
+
     fn begin(&mut self, number: u64, operation: Operation, cells: &dyn Cells) {
         let due = self.kernel.now;
         self.operations.open.insert(number, Open { operation, due });
@@ -251,8 +295,9 @@ impl Replica {
             }
             self.go_on(number, cells);
         }
+        self.exchanging.tick(&mut self.kernel, &mut self.relaying, cells);
+        self.relaying.tick(&mut self.kernel, cells);
         self.holding.tick(&mut self.kernel, cells, &mut self.operations.next);
-        self.exchanging.tick(&mut self.kernel, cells);
         self.collecting.tick(&mut self.kernel, cells);
     }
 
@@ -288,6 +333,9 @@ impl Replica {
         match message {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
+            }
+            Message::Relay { number, cells: told } => {
+                self.relay((from, number), &told, cells);
             }
             Message::Fetch { number, asked } => {
                 serving::fetch(kernel, cells, from, number, &asked);
@@ -335,12 +383,32 @@ impl Replica {
                 self.collecting.drop_cells(kernel, cells, round, &keys);
             }
             Message::Differing { number, nodes } => {
-                self.exchanging.differing(kernel, cells, from, number, &nodes);
+                let (asker, relaying) = ((from, number), &mut self.relaying);
+                self.exchanging.differing(kernel, relaying, cells, asker, &nodes);
             }
             Message::Different { number, cells: told, wanted, more } => {
                 let found = Difference { told: &told, wanted: &wanted, more };
-                self.exchanging.different(kernel, cells, from, number, found);
+                let (asker, relaying) = ((from, number), &mut self.relaying);
+                self.exchanging.different(kernel, relaying, cells, asker, found);
             }
+        }
+    }
+
+    /// What another datacenter's replica coordinated.
+    fn relay(
+        &mut self,
+        (from, theirs): (NodeId, u64),
+        told: &[(CellKey, Cell)],
+        cells: &dyn Cells,
+    ) {
+        // Refused is what is not answered: it comes again.
+        if self.admit().is_err() {
+            return;
+        }
+        let number = self.operations.number();
+        let kernel = &mut self.kernel;
+        if let Some(writing) = Writing::relayed(kernel, cells, number, (from, theirs), told) {
+            self.begin(number, Operation::Write(writing), cells);
         }
     }
 
@@ -348,7 +416,12 @@ impl Replica {
         match self.operations.get(number) {
             Some(Operation::Write(writing)) => writing.stored(from),
             Some(Operation::Read(reading)) => reading.stored(from),
-            None => return self.holding.given(&mut self.kernel, cells, from, number),
+            None => {
+                self.exchanging.stored(from, number);
+                self.holding.given(&mut self.kernel, cells, from, number);
+                self.relaying.stored(&self.kernel, from, number);
+                return self.relaying.go_on(&mut self.kernel, cells);
+            }
         }
         self.go_on(number, cells);
     }
@@ -375,9 +448,14 @@ impl Replica {
         let Self { kernel, operations, .. } = self;
         let Some(open) = operations.open.get_mut(&number) else { return };
         operations.due.remove(&(open.due, number));
+        let mut follows = None;
         let (progress, own) = match &mut open.operation {
             Operation::Write(writing) => (writing.go_on(kernel), writing.own()),
-            Operation::Read(reading) => (reading.go_on(kernel, cells, number), reading.own()),
+            Operation::Read(reading) => {
+                let progress = reading.go_on(kernel, cells, number);
+                follows = reading.follows();
+                (progress, reading.own())
+            }
         };
         if own > kernel.persisted && own != PersistId::NEVER {
             operations.unsynced.insert((own, number));
@@ -390,6 +468,9 @@ impl Replica {
             Progress::Done => {
                 operations.open.remove(&number);
             }
+        }
+        if let Some((planned, deadline)) = follows {
+            self.write(planned, deadline, cells);
         }
     }
 }

@@ -29,6 +29,12 @@ pub struct Settings {
     pub exchange_timeout: Duration,
     /// What comparing and what follows from it may send in a second.
     pub exchange_bytes_per_second: u64,
+    /// What may wait for another datacenter, in bytes of keys; beyond it a comparison finds what was to be told.
+    pub relay_waiting_bytes_max: usize,
+    /// Bytes of cells that one message to another datacenter carries, beside one cell that may be larger.
+    pub relay_batch_bytes: usize,
+    /// How long the answer to it may take before another replica is asked.
+    pub relay_timeout: Duration,
     /// The hash tree has two to the power of this many leaves; the same on every replica.
     pub leaf_bits: u8,
     /// How often removed cells are looked for.
@@ -53,6 +59,9 @@ impl Default for Settings {
             exchange_interval: Duration::from_secs(10),
             exchange_timeout: Duration::from_secs(2),
             exchange_bytes_per_second: 16 << 20,
+            relay_waiting_bytes_max: 8 << 20,
+            relay_batch_bytes: 1 << 20,
+            relay_timeout: Duration::from_secs(3),
             leaf_bits: 12,
             collect_interval: Duration::from_secs(10),
             collect_after: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! Cells on their way to the disk: newer than the applied ones, and not to be told as durable yet.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -89,8 +90,10 @@ impl Unsynced {
     /// What was durable by the last step is applied.
     pub(super) fn applied(&mut self) {
         for (key, id) in std::mem::take(&mut self.applying) {
-            if self.until(&key) == Some(id) {
-                self.newest.remove(&key);
+            if let Entry::Occupied(newest) = self.newest.entry(key)
+                && newest.get().0 == id
+            {
+                newest.remove();
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Coordinating a write: this replica's cells change, and all others take them over; answered when as many as asked for hold
-//! it durably.
+//! Coordinating a write: this replica's cells change, and all others that its level is about take them over; answered when as
+//! many as asked for hold it durably. What another datacenter relays is told within this one in the same way.
 //!
 //! Keeps INV-95 (whom an acknowledgement counts) and INV-103 (when those that stand in for replicas do).
 
@@ -15,10 +15,18 @@ use super::stand_ins::StandingIn;
 use super::{CellKey, Cells, Message, PersistId, Refused, RequestId};
 use crate::causal::{Cell, Change};
 
+/// A write that is to be.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) request: RequestId,
+    pub(super) changes: Vec<(CellKey, Change)>,
+    pub(super) level: Level,
+}
+
 #[derive(Debug)]
 pub(super) struct Writing {
     /// `None` once it is answered.
-    request: Option<RequestId>,
+    request: Option<Requester>,
     keys: Vec<CellKey>,
     /// What stood here right after the write, for each change.
     stands: Vec<(CellKey, Cell)>,
@@ -32,16 +40,23 @@ pub(super) struct Writing {
     deadline: Time,
 }
 
+/// Who waits for the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Requester {
+    Client(RequestId),
+    /// A replica of another datacenter, and its number.
+    Replica(NodeId, u64),
+}
+
 impl Writing {
     pub(super) fn begin(
         kernel: &mut Kernel,
         cells: &dyn Cells,
         number: u64,
-        request: RequestId,
-        changes: Vec<(CellKey, Change)>,
-        level: Level,
+        Planned { request, changes, level }: Planned,
+        deadline: Time,
     ) -> Result<Self, Refused> {
-        let need = kernel.owners.hold_need(level, kernel.place()?)?;
+        let need = kernel.hold_need(level)?;
         if level.is_sloppy() && !kernel.policy.stands_in() {
             return Err(Refused::NoHints);
         }
@@ -59,30 +74,61 @@ impl Writing {
         let keys: Vec<CellKey> = changes.iter().map(|(key, _)| key.clone()).collect();
         let at = kernel.time_after(cells, &keys);
         let stands = change(kernel, cells, changes, at)?;
-        let others = kernel.others().clone();
-        let (now, settings) = (kernel.now, &kernel.settings);
-        let (resend_at, deadline) =
-            (now.after(settings.resend), now.after(settings.request_timeout));
         let own = kernel.durable_through(&keys);
-        let stored = BTreeSet::new();
-        let request = Some(request);
         let standing_in = StandingIn::new(kernel, level);
-        let mut writing = Self {
-            request,
-            keys,
-            stands,
-            level,
-            need,
-            own,
-            stored,
-            others,
-            standing_in,
-            resend_at,
-            deadline,
-        };
+        let request = Requester::Client(request);
+        let writing = Self::new(kernel, request, keys, level, need, own);
+        let mut writing = Self { stands, standing_in, deadline, ..writing };
         writing.send(kernel, cells, number);
         writing.have_stood_in(kernel, cells, number);
         Ok(writing)
+    }
+
+    /// What a replica of another datacenter coordinated. `None` when it is not taken, or this replica's word does not count: it
+    /// comes again, here or elsewhere.
+    pub(super) fn relayed(
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        number: u64,
+        (from, theirs): (NodeId, u64),
+        told: &[(CellKey, Cell)],
+    ) -> Option<Self> {
+        let own = kernel.merge(cells, told)?;
+        let place = kernel.owners.place(kernel.id)?;
+        let need = kernel.relay_need(place).ok().filter(|_| kernel.counts_for_writes())?;
+        let keys = told.iter().map(|(key, _)| key.clone()).collect();
+        let request = Requester::Replica(from, theirs);
+        let writing = Self::new(kernel, request, keys, Level::LocalQuorum, need, own);
+        writing.send(kernel, cells, number);
+        Some(writing)
+    }
+
+    fn new(
+        kernel: &Kernel,
+        request: Requester,
+        keys: Vec<CellKey>,
+        level: Level,
+        need: Need,
+        own: PersistId,
+    ) -> Self {
+        let (now, settings) = (kernel.now, &kernel.settings);
+        Self {
+            request: Some(request),
+            keys,
+            stands: Vec::new(),
+            level,
+            need,
+            own,
+            stored: BTreeSet::new(),
+            others: kernel.peers(level).clone(),
+            standing_in: None,
+            resend_at: now.after(settings.resend),
+            deadline: now.after(settings.request_timeout),
+        }
+    }
+
+    pub(super) fn keys(&self) -> &[CellKey] {
+        &self.keys
     }
 
     pub(super) const fn own(&self) -> PersistId {
@@ -101,11 +147,16 @@ impl Writing {
 
     /// The shard came to another step. Who holds it holds it; whom it takes is another question now.
     pub(super) fn moved(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
-        let need = kernel.place().and_then(|local| kernel.owners.hold_need(self.level, local));
+        let need = match (self.request, kernel.owners.place(kernel.id)) {
+            (Some(Requester::Replica(..)), Some(place)) => kernel.relay_need(place),
+            (Some(Requester::Client(_) | Requester::Replica(..)) | None, _) => {
+                kernel.hold_need(self.level)
+            }
+        };
         match need {
             Ok(need) => {
                 self.need = need;
-                self.others.clone_from(kernel.others());
+                self.others.clone_from(kernel.peers(self.level));
                 self.send(kernel, cells, number);
             }
             Err(_) => self.give_up(kernel),
@@ -128,8 +179,13 @@ impl Writing {
         if self.own <= kernel.persisted || planted::is(Bug::CountOwnCellEarly) {
             self.stored.insert(kernel.id);
         }
+        // INV-91
+        let tells = match self.request {
+            Some(Requester::Replica(..)) => self.stored.contains(&kernel.id),
+            Some(Requester::Client(_)) | None => true,
+        };
         // INV-95
-        if self.need.is_met(&self.counted()) && self.request.is_some() {
+        if self.need.is_met(&self.counted()) && tells && self.request.is_some() {
             let stands = std::mem::take(&mut self.stands);
             self.answer(kernel, Ok(stands));
         }
@@ -149,8 +205,13 @@ impl Writing {
     }
 
     fn answer(&mut self, kernel: &mut Kernel, result: Result<Vec<(CellKey, Cell)>, Refused>) {
-        if let Some(request) = self.request.take() {
-            kernel.answer(request, result);
+        match self.request.take() {
+            Some(Requester::Client(request)) => kernel.answer(request, result),
+            // INV-101
+            Some(Requester::Replica(from, number)) if result.is_ok() => {
+                kernel.send(from, Message::Stored { number });
+            }
+            Some(Requester::Replica(..)) | None => {}
         }
     }
 

@@ -95,6 +95,7 @@ pub enum SessionCommand {
 pub enum QuorumCommand {
     Get,
     Set { read: Level, write: Level },
+    Linearizable,
     Reset,
 }
 

@@ -221,6 +221,7 @@ fn quorum_takes_levels_for_reads_and_writes() {
     for (line, expected) in [
         ("quorum", QuorumCommand::Get),
         ("quorum reset", QuorumCommand::Reset),
+        ("quorum linearizable", QuorumCommand::Linearizable),
         ("quorum one ALL", QuorumCommand::Set { read: Level::Count(1), write: Level::All }),
         (
             "QUORUM 2 each_quorum",

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use quorate_group::host::{HeldHints, HintsStatus, ShardStatus, Status};
 use quorate_model::GroupId;
+use quorate_replication::leaderless::Relayed;
 
 use super::role::{master, offset, replicas};
 use super::{REDIS_VERSION, is_master, mode, process};
@@ -163,7 +164,7 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
             u8::from(shown.shrunk)
         )?;
     }
-    for ShardStatus { shard, standing, counts, open_requests, .. } in &status.shards {
+    for ShardStatus { shard, standing, counts, open_requests, relayed, .. } in &status.shards {
         let (group, standing) = (GroupId::Shard(*shard), format!("{standing:?}").to_lowercase());
         write!(text, "{group}:standing={standing},requests={open_requests}")?;
         write!(
@@ -171,6 +172,11 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
             ",exchanges={},read_repairs={},discarded={}\r\n",
             counts.exchanges, counts.read_repairs, counts.discarded
         )?;
+        for Relayed { datacenter, behind, known, torn, waiting } in relayed {
+            write!(text, "{group}_relay_{datacenter}:behind_ms={}", behind.as_millis())?;
+            let (known, torn) = (u8::from(*known), u8::from(*torn));
+            write!(text, ",waiting={waiting},known={known},torn={torn}\r\n")?;
+        }
     }
     hints(&status.hints, text)
 }

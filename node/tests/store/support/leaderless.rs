@@ -8,16 +8,14 @@ use super::{Dev, PATIENCE, connect, eventually};
 
 /// Three nodes, one shard, and concurrent values kept.
 pub(crate) fn start_leaderless() -> Dev {
-    Dev::start(&[
-        "--mode",
-        "leaderless",
-        "--nodes",
-        "3",
-        "--shards",
-        "1",
-        "--leaderless",
-        r#"{"conflicts":"Siblings"}"#,
-    ])
+    start_leaderless_as("Siblings")
+}
+
+/// Three nodes, one shard, and concurrent values treated like this.
+pub(crate) fn start_leaderless_as(conflicts: &str) -> Dev {
+    let policy = format!(r#"{{"conflicts":"{conflicts}"}}"#);
+    let size = ["--nodes", "3", "--shards", "1"];
+    Dev::start(&[&["--mode", "leaderless"][..], &size, &["--leaderless", &policy]].concat())
 }
 
 pub(crate) async fn ask<T: FromRedisValue>(
@@ -51,10 +49,20 @@ pub(crate) async fn vget(
 
 /// What INFO says of a node's only shard under this name.
 pub(crate) async fn info(node: &Announcement, name: &str) -> u64 {
+    field(node, "shard-0:", name).await
+}
+
+/// What INFO says of the other datacenter and a node's only shard.
+pub(crate) async fn relayed(node: &Announcement, name: &str) -> u64 {
+    field(node, "shard-0_relay_", name).await
+}
+
+async fn field(node: &Announcement, line: &str, name: &str) -> u64 {
     eventually("INFO", || async {
         let mut connection = connect(&node.addresses.plain, PATIENCE).await.ok()?;
         let text: String = ask(&mut connection, &["INFO", "replication"]).await.ok()?;
-        let fields = text.lines().find_map(|line| line.strip_prefix("shard-0:"))?;
+        let fields = text.lines().find_map(|found| found.strip_prefix(line))?;
+        let fields = fields.rsplit(':').next()?;
         let prefix = format!("{name}=");
         fields.split(',').find_map(|field| field.strip_prefix(&prefix))?.parse().ok()
     })

@@ -147,10 +147,17 @@ impl Node {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
+impl Node {
+    /// Its data stays.
+    pub(crate) fn kill(&mut self) {
         self.process.kill().ok();
         self.process.wait().ok();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

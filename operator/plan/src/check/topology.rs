@@ -200,7 +200,7 @@ fn voters(
         .count();
     let tolerance_now = Group::tolerance(state.voters.len(), state.well.len());
     let tolerance_then = Group::tolerance(after.len(), well);
-    let asked = evidence.store.replicas();
+    let asked = evidence.store.replicas_in_all();
     let wanted = tolerance_now.min(Group::tolerance(asked, asked));
     if tolerance_then < 0 && tolerance_now >= 0 {
         violations.push(Violation::LosesQuorum { group });

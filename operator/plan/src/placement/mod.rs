@@ -60,6 +60,15 @@ pub enum Step {
     Done,
 }
 
+/// How many replicas each group has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// Spread over all sites.
+    Over(usize),
+    /// So many in each of these datacenters, and none elsewhere.
+    InEach(BTreeMap<Datacenter, usize>),
+}
+
 /// How much of the work may be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -69,9 +78,55 @@ pub enum Extent {
     Full,
 }
 
-/// The next step from `current` towards a placement with `replicas` voters per group. Groups in `frozen` are not touched.
+/// The next step from `current` towards a placement with so many voters per group. Groups in `frozen` are not touched.
 #[must_use]
 pub fn next_step(
+    sites: &Sites,
+    replicas: &Replicas,
+    current: &[BTreeSet<NodeId>],
+    frozen: &BTreeSet<usize>,
+    extent: Extent,
+) -> Step {
+    match replicas {
+        Replicas::Over(count) => step_over(sites, *count, current, frozen, extent),
+        Replicas::InEach(counts) => step_in_each(sites, counts, current, frozen, extent),
+    }
+}
+
+/// Each datacenter is laid out as if it were alone. What is missing somewhere comes before what is in the way elsewhere.
+fn step_in_each(
+    sites: &Sites,
+    counts: &BTreeMap<Datacenter, usize>,
+    current: &[BTreeSet<NodeId>],
+    frozen: &BTreeSet<usize>,
+    extent: Extent,
+) -> Step {
+    let within = |datacenter: &Datacenter, extent| {
+        let there = |node: &NodeId| sites.get(node).is_some_and(|s| s.datacenter == *datacenter);
+        let sites = sites.iter().filter(|(node, _)| there(node));
+        let sites: Sites = sites.map(|(node, site)| (*node, site.clone())).collect();
+        let voters = current.iter().map(|voters| voters.iter().copied().filter(there).collect());
+        let voters: Vec<BTreeSet<NodeId>> = voters.collect();
+        step_over(&sites, counts.get(datacenter).copied().unwrap_or(0), &voters, frozen, extent)
+    };
+    let declared = counts.keys();
+    let others: BTreeSet<&Datacenter> = sites.values().map(|site| &site.datacenter).collect();
+    let others = others.into_iter().filter(|datacenter| !counts.contains_key(datacenter));
+    let mut short = None;
+    for datacenter in declared.chain(others) {
+        match within(datacenter, Extent::Repair) {
+            Step::Done => {}
+            found @ Step::Moves(_) => return found,
+            found @ Step::Short { .. } => short = short.or(Some(found)),
+        }
+    }
+    let full = counts.keys().filter(|_| short.is_none() && extent == Extent::Full);
+    let mut better = full.map(|datacenter| within(datacenter, Extent::Full));
+    let better = better.find(|step| *step != Step::Done);
+    short.or(better).unwrap_or(Step::Done)
+}
+
+fn step_over(
     sites: &Sites,
     replicas: usize,
     current: &[BTreeSet<NodeId>],
@@ -106,7 +161,7 @@ pub fn next_step(
 /// [`Step::Short`]'s numbers, when there are too few nodes.
 pub fn place(
     sites: &Sites,
-    replicas: usize,
+    replicas: &Replicas,
     groups: usize,
 ) -> Result<Vec<BTreeSet<NodeId>>, (usize, usize)> {
     settle(sites, replicas, vec![BTreeSet::new(); groups])
@@ -118,7 +173,7 @@ pub fn place(
 /// [`Step::Short`]'s numbers, when there are too few nodes.
 pub fn settle(
     sites: &Sites,
-    replicas: usize,
+    replicas: &Replicas,
     mut current: Vec<BTreeSet<NodeId>>,
 ) -> Result<Vec<BTreeSet<NodeId>>, (usize, usize)> {
     loop {

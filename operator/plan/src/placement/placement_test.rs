@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use quorate_model::{Name, NodeId};
+use quorate_model::{Datacenter, Name, NodeId};
 
 use super::{
-    Extent, Preference, Site, Sites, Standing, Step, next_step, place, preferred_leaders, settle,
+    Extent, Move, Preference, Replicas, Site, Sites, Standing, Step, next_step, place,
+    preferred_leaders, settle,
 };
 
 /// `shape[d][z]` nodes in zone z of datacenter d.
@@ -58,7 +59,8 @@ fn walk(
     mut current: Vec<BTreeSet<NodeId>>,
 ) -> Vec<BTreeSet<NodeId>> {
     for _ in 0..2000 {
-        match next_step(sites, replicas, &current, &BTreeSet::new(), Extent::Full) {
+        match next_step(sites, &Replicas::Over(replicas), &current, &BTreeSet::new(), Extent::Full)
+        {
             Step::Moves(moves) => {
                 let groups: BTreeSet<usize> = moves.iter().map(|change| change.group).collect();
                 assert_eq!(groups.len(), moves.len(), "one replica of each group at a time");
@@ -88,7 +90,7 @@ proptest! {
     ) {
         let sites = sites(&shape);
         prop_assume!(sites.len() >= replicas);
-        let placement = place(&sites, replicas, shards).unwrap();
+        let placement = place(&sites, &Replicas::Over(replicas), shards).unwrap();
         for voters in &placement {
             prop_assert_eq!(voters.len(), replicas);
             let datacenters = counts(voters.iter().map(|node| &sites[node].datacenter));
@@ -115,12 +117,12 @@ proptest! {
     #[test]
     fn a_settled_placement_stays((shape, replicas) in even_shape(), shards in 1..9usize) {
         let sites = sites(&shape);
-        let placement = place(&sites, replicas, shards).unwrap();
+        let placement = place(&sites, &Replicas::Over(replicas), shards).unwrap();
         prop_assert_eq!(
-            next_step(&sites, replicas, &placement, &BTreeSet::new(), Extent::Full),
+            next_step(&sites, &Replicas::Over(replicas), &placement, &BTreeSet::new(), Extent::Full),
             Step::Done
         );
-        prop_assert_eq!(place(&sites, replicas, shards).unwrap(), placement);
+        prop_assert_eq!(place(&sites, &Replicas::Over(replicas), shards).unwrap(), placement);
     }
 
     #[test]
@@ -128,7 +130,7 @@ proptest! {
         (shape, replicas) in even_shape(), shards in 1..9usize,
     ) {
         let sites = sites(&shape);
-        let loads = loads(&sites, &place(&sites, replicas, shards).unwrap());
+        let loads = loads(&sites, &place(&sites, &Replicas::Over(replicas), shards).unwrap());
         prop_assert!(loads.values().max().unwrap() - loads.values().min().unwrap() <= 1, "{:?}", loads);
     }
 
@@ -138,7 +140,7 @@ proptest! {
     ) {
         // As many datacenters as replicas: the share of a datacenter is all shards, whatever its size.
         let mut shape = vec![vec![nodes]; replicas];
-        let before = place(&sites(&shape), replicas, shards).unwrap();
+        let before = place(&sites(&shape), &Replicas::Over(replicas), shards).unwrap();
         shape[0][0] += 1;
         let grown = sites(&shape);
         let after = walk(&grown, replicas, before.clone());
@@ -154,7 +156,7 @@ proptest! {
         leaver in 0..20usize,
     ) {
         let mut sites = sites(&vec![vec![nodes]; replicas]);
-        let before = place(&sites, replicas, shards).unwrap();
+        let before = place(&sites, &Replicas::Over(replicas), shards).unwrap();
         let node = *sites.keys().nth(leaver % sites.len()).unwrap();
         let had = loads(&sites, &before)[&node];
         sites.get_mut(&node).unwrap().standing = Standing::Leaves;
@@ -170,7 +172,7 @@ proptest! {
     ) {
         let (old, mut new) = (sites(&from), sites(&to));
         prop_assume!(old.len() >= replicas);
-        let before = place(&old, replicas, shards).unwrap();
+        let before = place(&old, &Replicas::Over(replicas), shards).unwrap();
         for (site, holds) in new.values_mut().zip(holding) {
             if holds {
                 site.standing = Standing::Holds;
@@ -190,7 +192,7 @@ proptest! {
     #[test]
     fn preferred_leaders_are_even_and_stay(shards in 1..12usize, nodes in 1..4usize) {
         let sites = sites(&vec![vec![nodes]; 3]);
-        let placement = place(&sites, 3, shards).unwrap();
+        let placement = place(&sites, &Replicas::Over(3), shards).unwrap();
         let nothing = Preference::default();
         let nothing = vec![&nothing; shards];
         let leaders = preferred_leaders(&sites, &nothing, &placement, &vec![None; shards]);
@@ -213,7 +215,7 @@ proptest! {
 #[test]
 fn a_preferred_pod_counts_before_its_datacenter_and_only_where_it_has_a_replica() {
     let sites = sites(&[vec![2], vec![2], vec![2]]);
-    let placement = place(&sites, 3, 6).unwrap();
+    let placement = place(&sites, &Replicas::Over(3), 6).unwrap();
     let (pod, name) = sites.iter().map(|(node, site)| (*node, site.name.clone())).next().unwrap();
     let elsewhere = sites.values().find(|site| site.datacenter != sites[&pod].datacenter).unwrap();
     let home = elsewhere.datacenter.clone();
@@ -233,19 +235,57 @@ fn a_preferred_pod_counts_before_its_datacenter_and_only_where_it_has_a_replica(
 #[test]
 fn replicas_stay_on_a_node_that_cannot_be_reached() {
     let mut sites = sites(&[vec![2], vec![2], vec![2]]);
-    let placement = place(&sites, 3, 4).unwrap();
+    let placement = place(&sites, &Replicas::Over(3), 4).unwrap();
     let silent = *placement[0].first().unwrap();
     sites.get_mut(&silent).unwrap().standing = Standing::Holds;
-    assert_eq!(next_step(&sites, 3, &placement, &BTreeSet::new(), Extent::Full), Step::Done);
+    assert_eq!(
+        next_step(&sites, &Replicas::Over(3), &placement, &BTreeSet::new(), Extent::Full),
+        Step::Done
+    );
 }
 
 #[test]
 fn a_lost_node_without_a_successor_is_waited_for() {
     let mut sites = sites(&[vec![1], vec![1], vec![1]]);
-    let placement = place(&sites, 3, 2).unwrap();
+    let placement = place(&sites, &Replicas::Over(3), 2).unwrap();
     let lost = *placement[0].first().unwrap();
     sites.get_mut(&lost).unwrap().standing = Standing::Leaves;
-    let step = next_step(&sites, 3, &placement, &BTreeSet::new(), Extent::Full);
+    let step = next_step(&sites, &Replicas::Over(3), &placement, &BTreeSet::new(), Extent::Full);
     assert_eq!(step, Step::Short { wanted: 3, usable: 2 });
-    assert_eq!(settle(&sites, 3, placement), Err((3, 2)));
+    assert_eq!(settle(&sites, &Replicas::Over(3), placement), Err((3, 2)));
+}
+
+#[test]
+fn replicas_in_each_datacenter_are_laid_out_on_their_own() {
+    let shape = [("a", 3), ("b", 4), ("c", 3)];
+    let sites: Sites = shape
+        .iter()
+        .flat_map(|(datacenter, count)| (0..*count).map(move |at| (*datacenter, at)))
+        .zip(1..)
+        .map(|((datacenter, at), id)| {
+            let datacenter = Datacenter::new(datacenter).unwrap();
+            let (name, zone) = (format!("{datacenter}-{at}"), datacenter.clone());
+            (NodeId(id), Site { name, datacenter, zone, standing: Standing::Open })
+        })
+        .collect();
+    let of = |voters: &BTreeSet<NodeId>, name: &str| {
+        voters.iter().filter(|node| sites[*node].datacenter.as_str() == name).count()
+    };
+    let each = |names: &[&str]| {
+        Replicas::InEach(names.iter().map(|name| (Datacenter::new(*name).unwrap(), 2)).collect())
+    };
+    let two = place(&sites, &each(&["a", "b"]), 4).unwrap();
+    assert!(two.iter().all(|voters| ["a", "b", "c"].map(|name| of(voters, name)) == [2, 2, 0]));
+    // A datacenter comes before another one goes.
+    let other = each(&["b", "c"]);
+    let step = next_step(&sites, &other, &two, &BTreeSet::new(), Extent::Full);
+    let Step::Moves(moves) = step else { panic!("{step:?}") };
+    let [Move { from: None, to: Some(to), .. }] = moves[..] else { panic!("{moves:?}") };
+    assert_eq!(sites[&to].datacenter.as_str(), "c");
+    let after = settle(&sites, &other, two).unwrap();
+    assert!(after.iter().all(|voters| ["a", "b", "c"].map(|name| of(voters, name)) == [0, 2, 2]));
+    assert_eq!(
+        place(&sites, &Replicas::InEach([(Datacenter::new("a").unwrap(), 4)].into()), 1),
+        Err((4, 3))
+    );
 }

@@ -72,7 +72,7 @@ fn choose(facts: &Facts<'_>) -> Finding {
         // A node that never had a volume knows of no other beginning.
         let all_new =
             missing.iter().all(|(name, pod)| pod.desired && never_had_volume(facts, name));
-        if patient || !all_new || blank.len() < facts.store.replicas() {
+        if patient || !all_new || blank.len() < facts.store.replicas_in_all() {
             return wait();
         }
     }
@@ -115,7 +115,7 @@ fn tell(facts: &Facts<'_>, chosen: &BootstrapStatus) -> Finding {
             request: Box::new(Bootstrap { node: chosen.node, topology }),
         }),
         None => Finding::Block(vec![WaitingOn::Nodes {
-            wanted: facts.store.replicas(),
+            wanted: facts.store.replicas_in_all(),
             usable: blank(facts).len(),
         }]),
     }
@@ -150,9 +150,14 @@ fn first_topology(facts: &Facts<'_>, first: Option<NodeId>) -> Option<Topology> 
         })
         .collect();
     let wanted = replicas::meta_voters_wanted(facts.store, sites.len());
-    let meta = placement::settle(&sites, wanted, vec![first.into_iter().collect()]).ok()?;
+    let meta = placement::settle(
+        &sites,
+        &placement::Replicas::Over(wanted),
+        vec![first.into_iter().collect()],
+    )
+    .ok()?;
     let voters =
-        placement::place(&sites, facts.store.replicas(), usize::from(facts.store.shards)).ok()?;
+        placement::place(&sites, &facts.store.placed(), usize::from(facts.store.shards)).ok()?;
     let leaders = replicas::leaders(facts.store, &sites, &voters, &vec![None; voters.len()]);
     let shards = voters.into_iter().zip(leaders).map(|(voters, preferred_leader)| ShardPlacement {
         genesis: voters.clone(),

@@ -103,12 +103,16 @@ impl<'a> Owners<'a> {
             Some(Leaving { owners, step: Step::Filling }) => owners,
             Some(Leaving { step: Step::Draining, .. }) | None => &self.placed,
         };
-        let LeaderlessPolicy { read, write, .. } = self.policy;
-        let write = write.of_replicas();
         let places: BTreeSet<&Datacenter> = all.values().collect();
         places.into_iter().any(|local| {
-            let hold = |set| write.need(set, local).is_met(&holding);
-            read.need(read_from, local).is_met(&whole) && hold(&self.placed) && old.is_none_or(hold)
+            let LeaderlessPolicy { read, write, .. } = *self.policy;
+            // Of a set without a replica in the datacenter that the level is within nobody there reads.
+            let hold = |set: &BTreeMap<NodeId, Datacenter>| {
+                let counts = !self.policy.is_within(write) || set.values().any(|at| at == local);
+                !counts || self.policy.need(write, set, local).is_met(&holding)
+            };
+            let reads = self.policy.need(read, read_from, local).is_met(&whole);
+            reads && hold(&self.placed) && old.is_none_or(hold)
         })
     }
 

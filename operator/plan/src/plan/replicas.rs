@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{GroupId, NodeId, ShardId, Topology};
+use quorate_model::{Datacenter, GroupId, NodeId, ShardId, Topology};
 
 use super::{
     TopologyChange, WaitingOn,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ValidStore,
-    placement::{self, Extent, Move, Preference, Sites, Standing, Step},
+    placement::{self, Extent, Move, Preference, Replicas, Sites, Standing, Step},
 };
 
 /// How many groups may be on their way at once.
@@ -53,7 +53,7 @@ pub(super) fn step(facts: &Facts<'_>, topology: &Topology) -> Change {
     for scope in [Scope::Meta, Scope::Shards] {
         let frozen = frozen(facts, scope, topology);
         let current = scope.voters(topology);
-        match placement::next_step(&considered, scope.wanted(facts), &current, &frozen, extent) {
+        match placement::next_step(&considered, &scope.wanted(facts), &current, &frozen, extent) {
             Step::Moves(_) if many_move => {}
             Step::Moves(moves) => {
                 let moves = moves.into_iter().map(|change| scope.named(change)).collect::<Vec<_>>();
@@ -99,13 +99,13 @@ impl Scope {
         }
     }
 
-    fn wanted(self, facts: &Facts<'_>) -> usize {
+    fn wanted(self, facts: &Facts<'_>) -> Replicas {
         match self {
             Self::Meta => {
                 let nodes = usize::try_from(facts.store.nodes()).unwrap_or(0);
-                meta_voters_wanted(facts.store, nodes)
+                Replicas::Over(meta_voters_wanted(facts.store, nodes))
             }
-            Self::Shards => facts.store.replicas(),
+            Self::Shards => facts.store.placed(),
         }
     }
 
@@ -182,14 +182,25 @@ fn unstick(
     let current = scope.voters(topology);
     let others = (0..current.len()).filter(|other| *other != index).collect();
     // Not fewer than it has: growth and shrinkage come later.
-    let count = current[index].len();
-    match placement::next_step(&sites, count, &current, &others, Extent::Repair) {
+    let counts = match scope.wanted(facts) {
+        Replicas::Over(_) => Replicas::Over(current[index].len()),
+        Replicas::InEach(_) => Replicas::InEach(in_each(&sites, &current[index])),
+    };
+    match placement::next_step(&sites, &counts, &current, &others, Extent::Repair) {
         Step::Moves(moves) => {
             Unstuck::Moves(moves.into_iter().map(|change| scope.named(change)).collect())
         }
         Step::Short { wanted, usable } => Unstuck::Short { wanted, usable },
         Step::Done => Unstuck::Done,
     }
+}
+
+fn in_each(sites: &Sites, voters: &BTreeSet<NodeId>) -> BTreeMap<Datacenter, usize> {
+    let mut counts = BTreeMap::new();
+    for site in voters.iter().filter_map(|node| sites.get(node)) {
+        *counts.entry(site.datacenter.clone()).or_default() += 1;
+    }
+    counts
 }
 
 enum Unstuck {

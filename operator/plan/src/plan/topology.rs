@@ -72,12 +72,13 @@ fn levels(facts: &Facts<'_>, topology: &Topology) -> Change {
     };
     let moves = now.moved.values().any(|moved| moved.leaves.is_some());
     let Leaderless { policy, moved } = now;
-    let LeaderlessPolicy { read, write, conflicts, hints } = declared.policy;
+    // The schema keeps the datacenters as they are.
+    let LeaderlessPolicy { read, write, conflicts, datacenters: _, hints } = declared.policy;
     // What is held is given back.
     let off = policy.hints.map(|hints| Hints { max_bytes: 0, ..hints });
     let hints = hints.or(off);
     let (read, write) = if moves { (policy.read, policy.write) } else { (read, write) };
-    let next = LeaderlessPolicy { read, write, conflicts, hints };
+    let next = LeaderlessPolicy { read, write, conflicts, datacenters: policy.datacenters, hints };
     if next == *policy {
         return Change::None;
     }

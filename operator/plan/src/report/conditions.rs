@@ -418,7 +418,7 @@ fn placement_satisfied(facts: &Facts<'_>) -> Finding {
     let voters: Vec<_> = topology.shards.iter().map(|shard| shard.voters.clone()).collect();
     let frozen = BTreeSet::new();
     let full = placement::Extent::Full;
-    match placement::next_step(&sites, facts.store.replicas(), &voters, &frozen, full) {
+    match placement::next_step(&sites, &facts.store.placed(), &voters, &frozen, full) {
         placement::Step::Short { wanted, usable } => {
             let message = format!("{wanted} replicas need as many nodes, {usable} are usable");
             return finding(State::False, "TooFewNodes", message);

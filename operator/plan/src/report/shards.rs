@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::{LogFormat, ShardHealth, ShardStatus};
-use quorate_model::{GroupId, LeaderlessPolicy, NodeId, ShardId, majority};
+use quorate_model::{
+    Datacenter, Datacenters, GroupId, LeaderlessPolicy, NodeId, ShardId, majority,
+};
 
 use crate::plan::{
     facts::{Facts, GroupFacts, Seen, shard_groups},
@@ -92,7 +94,18 @@ pub(super) fn log_format_held_back<'a>(facts: &Facts<'a>) -> Option<&'a str> {
 /// The levels that a store without leaders keeps, and over how many replicas.
 pub(super) fn quorums(facts: &Facts<'_>) -> Option<String> {
     let topology = facts.topology?;
-    let LeaderlessPolicy { read, write, .. } = &topology.mode.leaderless()?.policy;
+    let LeaderlessPolicy { read, write, datacenters, .. } = &topology.mode.leaderless()?.policy;
+    if *datacenters == Datacenters::Local {
+        let least = topology.shards.iter().flat_map(|shard| {
+            let mut counts: BTreeMap<&Datacenter, usize> = BTreeMap::new();
+            for member in shard.voters.iter().filter_map(|node| topology.members.get(node)) {
+                *counts.entry(&member.datacenter).or_default() += 1;
+            }
+            counts.into_values()
+        });
+        let replicas = least.min().unwrap_or(0);
+        return Some(format!("w={write} r={read} n={replicas} in each datacenter"));
+    }
     let replicas = topology.shards.iter().map(|shard| shard.voters.len()).min().unwrap_or(0);
     Some(format!("w={write} r={read} n={replicas}"))
 }

@@ -95,6 +95,7 @@ impl World {
                     given_up: None,
                     discarded: 0,
                     read_repairs: 0,
+                    relays: Vec::new(),
                 }
             })
             .collect()

@@ -17,12 +17,13 @@ pub(super) struct Applied<'a, S> {
     state: &'a S,
     prefix: Prefix,
     last: &'a Last,
+    keeps: bool,
     /// Why something could not be read. Whatever was made of it is worth nothing.
     failure: RefCell<Option<String>>,
 }
 
-/// The cell that was read last: whoever changes one reads it three times, for what to answer, for a time that is later, and to
-/// change it.
+/// The cell that a coordinator read last: it reads it three times, for what to answer, for a time that is later, and to change
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Last(RefCell<Option<(CellKey, Option<Cell>)>>);
 
@@ -35,7 +36,12 @@ impl Last {
 
 impl<'a, S: StateStore> Applied<'a, S> {
     pub(super) const fn new(state: &'a S, prefix: Prefix, last: &'a Last) -> Self {
-        Self { state, prefix, last, failure: RefCell::new(None) }
+        Self { state, prefix, last, keeps: false, failure: RefCell::new(None) }
+    }
+
+    /// For a coordinator: what it reads it reads again soon.
+    pub(super) fn keeping(self) -> Self {
+        Self { keeps: true, ..self }
     }
 
     pub(super) fn failure(&self) -> Option<String> {
@@ -68,7 +74,9 @@ impl<S: StateStore> Cells for Applied<'_, S> {
             Ok(None) => None,
             Err(error) => return self.fail(describe(&error)),
         };
-        self.last.0.replace(Some((key.clone(), cell.clone())));
+        if self.keeps {
+            self.last.0.replace(Some((key.clone(), cell.clone())));
+        }
         cell
     }
 

@@ -27,6 +27,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(leaderless) = topology.mode.leaderless() else { return };
         let node = self.shared.node();
         self.watch_moves(&topology);
+        self.forget_ages(&topology);
         for (shard, placement) in topology.placements() {
             if self.shared.damaged.is_some() {
                 continue;
@@ -188,13 +189,17 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let failure = cells.failure();
         let hosted = Shard {
             replica,
+            process: self.shared.nonce(),
+            began: (standing.whole, standing.applied),
             standing,
+            told: None,
             last,
             gathered: Default::default(),
             unapplied: Default::default(),
             finishes: BTreeMap::new(),
         };
         self.shards.hosted.insert(shard, hosted);
+        self.tell_ages_again();
         self.shared.status_changed = true;
         match failure {
             Some(why) => self.refill(shard, why),

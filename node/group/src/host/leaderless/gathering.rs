@@ -1,7 +1,7 @@
 //! What a shard's replica wants of one turn of the host: one entry of the log, and one frame for each peer.
 //!
-//! Whatever arrives together is carried out together. By the profile an entry, a frame and its answer cost several times what
-//! the cells in them do, so that with one of each for every write they were most of what a write cost.
+//! What arrives together is made durable, told and acknowledged together: else every write would be an entry with a standing of
+//! its own, two frames and two answers.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -98,5 +98,56 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.shared.send(to, group, PeerMessage::Leaderless { mark, messages });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_model::{ActorId, Dot, Hlc};
+    use quorate_replication::causal::{Change, Content};
+
+    use super::*;
+
+    fn cell(counter: u64, value: Bytes) -> (CellKey, Cell) {
+        let mut cell = Cell::default();
+        let dot = Dot { actor: ActorId(1), counter };
+        let content = Content::Value { value, expiry: None };
+        cell.change(dot, Hlc(counter), Change::Put { content, context: None });
+        (CellKey::new(Bytes::from_static(b"slotab")).unwrap(), cell)
+    }
+
+    #[test]
+    fn a_cell_that_changes_twice_in_a_turn_is_one_cell_of_one_entry() {
+        let mut gathered = Gathered::default();
+        let (key, last) = cell(2, Bytes::from_static(b"b"));
+        gathered.persist(PersistId(1), vec![cell(1, Bytes::from_static(b"a"))]);
+        gathered.persist(PersistId(2), vec![(key.clone(), last.clone())]);
+        let [persist] = &gathered.persists[..] else { panic!("one entry") };
+        assert_eq!(persist.through, PersistId(2));
+        assert_eq!(persist.cells, BTreeMap::from([(key, encode_cell(&last))]));
+        gathered.persist(PersistId(3), vec![cell(3, Bytes::from(vec![0; BYTES_MAX]))]);
+        assert_eq!(gathered.persists.len(), 2, "entries are bounded");
+    }
+
+    #[test]
+    fn a_frame_is_for_one_peer_of_one_mark_and_of_one_importance() {
+        let mut gathered = Gathered::default();
+        let later = Mark { round: 1, ..Mark::default() };
+        let [one, other] = [NodeId(1), NodeId(2)];
+        for (to, mark, message) in [
+            (one, Mark::default(), Message::Stored { number: 1 }),
+            (other, Mark::default(), Message::Stored { number: 2 }),
+            (one, Mark::default(), Message::Close { round: 1 }),
+            (one, Mark::default(), Message::Stored { number: 3 }),
+            (one, later, Message::Stored { number: 4 }),
+            (one, later, Message::Stored { number: 5 }),
+        ] {
+            gathered.send(to, mark, message);
+        }
+        let frames = gathered.frames.into_iter();
+        let frames: Vec<_> =
+            frames.map(|frame| (frame.to, frame.mark, frame.messages.len())).collect();
+        let first = Mark::default();
+        assert_eq!(frames, [(one, first, 2), (other, first, 1), (one, first, 1), (one, later, 2)]);
     }
 }

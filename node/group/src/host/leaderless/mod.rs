@@ -5,6 +5,7 @@
 //! cells, so replaying one that the rows hold already does no harm. Nothing of the log is kept for others: they compare cells.
 
 mod applied;
+mod copies;
 mod following;
 mod gathering;
 mod moving;
@@ -15,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_model::{GroupId, LogIndex, NodeId, ShardId};
+use quorate_model::{GroupId, LogIndex, NodeId, ShardId, Time};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{
-    self, CellKey, Input, Mark, Output, PersistId, Replica, Standing,
+    self, CellKey, Cells, Input, Mark, Output, PersistId, Replica, Standing,
 };
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
@@ -29,6 +30,7 @@ use super::timers::Timer;
 use super::{Host, RequestId};
 use crate::cells::Finish;
 
+pub use copies::Age;
 pub(super) use standing::{ShardStanding, recovered};
 
 use applied::{Applied, Last, cell_row, put_cell};
@@ -45,6 +47,7 @@ pub(super) struct Shards {
     /// Those with something to be carried out at the end of the turn.
     gathering: BTreeSet<ShardId>,
     reports: moving::Reports,
+    ages: copies::Ages,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,11 @@ struct Shard {
     last: Last,
     gathered: Gathered,
     unapplied: VecDeque<Entry>,
+    /// Drawn when it began; then it was whole or not, with this applied.
+    process: u64,
+    began: (bool, LogIndex),
+    /// What the others were told last.
+    told: Option<Age>,
     /// What the requests that are open are answered as.
     finishes: BTreeMap<RequestId, Asked>,
 }
@@ -82,6 +90,8 @@ pub struct ShardStatus {
     pub given_up: Option<String>,
     pub counts: leaderless::Counts,
     pub open_requests: usize,
+    /// How far other datacenters are behind what this replica coordinated.
+    pub relayed: Vec<leaderless::Relayed>,
 }
 
 /// What a node holds in place of replicas that did not answer.
@@ -118,13 +128,14 @@ impl Shards {
     }
 
     /// Of replicas.
-    pub(super) fn status(&self) -> Vec<ShardStatus> {
+    pub(super) fn status(&self, now: Time) -> Vec<ShardStatus> {
         let of = |(shard, hosted): (&ShardId, &Shard)| ShardStatus {
             shard: *shard,
             standing: hosted.replica.standing(),
             given_up: self.given_up.get(shard).cloned(),
             counts: hosted.replica.counts(),
             open_requests: hosted.finishes.len(),
+            relayed: hosted.replica.relayed(now).collect(),
         };
         self.hosted.iter().filter(|(_, hosted)| hosted.replica.is_owner()).map(of).collect()
     }
@@ -173,6 +184,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let hosted = self.shards.hosted.get(&shard)?;
         let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last);
         Some(hosted.replica.cell(key, &cells))
+    }
+
+    /// The same of what is durable.
+    #[must_use]
+    pub fn durable_cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
+        let hosted = self.shards.hosted.get(&shard)?;
+        Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last).cell(key)
     }
 
     pub(super) fn shard_messages(
@@ -245,6 +263,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 shard.last.forget();
                 self.shared.state.apply(Batch { changes });
                 self.shared.note_unflushed(group);
+                self.tell_ages_soon();
             }
             Output::Send { to, mark, message } => {
                 shard.gathered.send(to, mark, message);

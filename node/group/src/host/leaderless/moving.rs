@@ -1,13 +1,13 @@
 //! Shards that move to other replicas, step by step. Every replica reports how far it came to whoever leads the meta group, and
 //! that one proposes the next step. Keeps INV-99.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
-    Datacenter, GroupId, Leaderless, LeaderlessPolicy, Leaving, Level, Mode, Moved, NodeId,
-    ShardId, Step, Topology, majority,
+    Datacenter, Datacenters, GroupId, Leaderless, LeaderlessPolicy, Leaving, Level, Mode, Moved,
+    NodeId, ShardId, Step, Topology, majority,
 };
 use quorate_replication::leaderless::Report;
 use quorate_storage::disk::Disk;
@@ -123,9 +123,14 @@ fn may_go_on(
         Step::Draining => {
             // Those that are lost are no members, and read nothing.
             let lost = |node: &NodeId| !topology.members.contains_key(node);
-            let know = leaving.owners.keys().filter(|node| of(node).is_some() || lost(node));
-            let know = know.count();
-            let enough = know + too_few_to_read(policy, &leaving.owners) >= leaving.owners.len();
+            let knows = |node: &NodeId| of(node).is_some() || lost(node);
+            let places: BTreeSet<&Datacenter> = leaving.owners.values().collect();
+            // Whichever datacenter a read is coordinated in.
+            let enough = places.into_iter().all(|local| {
+                let owners = policy.scope(&leaving.owners, local);
+                let know = owners.keys().filter(|node| knows(node)).count();
+                know + too_few_to_read(policy, &owners, local) >= owners.len()
+            });
             let mut left = leaving.owners.keys();
             let drained = left.all(|node| {
                 if placement.voters.contains(node) || lost(node) {
@@ -141,17 +146,24 @@ fn may_go_on(
 
 /// So many of the old replicas are no quorum of a read, whatever they believe: neither at the store's level nor at a lower one of
 /// a connection that still overlaps with writes like it.
-fn too_few_to_read(policy: &LeaderlessPolicy, owners: &BTreeMap<NodeId, Datacenter>) -> usize {
-    let Some(local) = owners.values().next() else { return 0 };
+fn too_few_to_read(
+    policy: &LeaderlessPolicy,
+    owners: &BTreeMap<NodeId, Datacenter>,
+    local: &Datacenter,
+) -> usize {
+    let within = policy.datacenters == Datacenters::Local;
     match policy.read {
-        Level::Quorum | Level::Count(_) | Level::All => {
+        Level::LocalOne | Level::LocalQuorum | Level::EachQuorum if !within => 0,
+        Level::SloppyQuorum | Level::Any => 0,
+        // Within one datacenter all levels are of the same replicas.
+        Level::Quorum
+        | Level::Count(_)
+        | Level::All
+        | Level::LocalOne
+        | Level::LocalQuorum
+        | Level::EachQuorum => {
             let read = policy.read.need(owners, local).count();
             read.min(majority(owners.len())).saturating_sub(1)
         }
-        Level::LocalOne
-        | Level::LocalQuorum
-        | Level::EachQuorum
-        | Level::SloppyQuorum
-        | Level::Any => 0,
     }
 }

@@ -1,8 +1,8 @@
 //! Clients' requests: what they are to the protocol, and what its answers are to them.
 
-use quorate_model::{GroupId, Level, ShardId};
+use quorate_model::{Demand, GroupId, Level, ShardId};
 use quorate_replication::causal::Cell;
-use quorate_replication::leaderless::{self, CellKey, Input, ReadRepair, Refused, Standing};
+use quorate_replication::leaderless::{self, After, CellKey, Input, ReadRepair, Refused, Standing};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
@@ -13,13 +13,13 @@ use crate::cells::{self, Begun, Local};
 use crate::{Operation, Value, ValueError};
 
 impl<D: Disk, S: StateStore> Host<D, S> {
-    /// This replica coordinates an operation, at the level that was asked for or else the store's.
+    /// This replica coordinates an operation.
     pub(in super::super) fn coordinate(
         &mut self,
         id: RequestId,
         shard: ShardId,
         operation: &Operation,
-        level: Option<Level>,
+        demand: Demand,
     ) {
         let group = GroupId::Shard(shard);
         let hosted = self.shards.hosted.get(&shard).filter(|hosted| hosted.replica.is_owner());
@@ -32,18 +32,20 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         let seed = self.shared.nonce();
         let prefix = hosted.standing.prefix(shard);
-        let applied = Applied::new(&self.shared.state, prefix, &hosted.last);
+        let applied = Applied::new(&self.shared.state, prefix, &hosted.last).keeping();
         let policy = hosted.replica.policy().clone();
-        let begun = cells::begin(
-            operation,
-            &Local {
-                cell: &|key| hosted.replica.cell(key, &applied),
-                range: &|from, to, count_max| hosted.replica.range(from, to, count_max, &applied),
-                conflicts: policy.conflicts,
-                now: self.shared.wall,
-                seed,
-            },
-        );
+        let may = match demand {
+            Demand::Declared | Demand::Level(_) => Ok(()),
+            Demand::Linearizable => cells::check_linearizable(operation, &policy),
+        };
+        let local = Local {
+            cell: &|key| hosted.replica.cell(key, &applied),
+            range: &|from, to, count_max| hosted.replica.range(from, to, count_max, &applied),
+            conflicts: policy.conflicts,
+            now: self.shared.wall,
+            seed,
+        };
+        let begun = may.and_then(|()| cells::begin(operation, &local));
         if let Some(why) = applied.failure() {
             self.refuse(id, Failure::TimedOut { group });
             return self.refill(shard, why);
@@ -53,13 +55,18 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Err(error) => return self.answer_value(id, Value::Error(error)),
             Ok(Begun::Answered(value)) => return self.answer_value(id, value),
             Ok(Begun::Read { asked, finish }) => {
-                let (level, repair) = (level.unwrap_or(policy.read), ReadRepair::Blocking);
+                let (level, repair) = (demand.level(policy.read), ReadRepair::Blocking);
                 let input = Input::Read { id: request, asked, level, repair };
                 (Asked { finish, writes: false }, input)
             }
             Ok(Begun::Write { changes, finish }) => {
-                let level = level.unwrap_or(policy.write);
-                let input = Input::Write { id: request, changes, level };
+                let level = demand.level(policy.write);
+                let after = match demand {
+                    Demand::Declared | Demand::Level(_) => After::Nothing,
+                    // INV-105
+                    Demand::Linearizable => After::Level(Level::LINEARIZABLE),
+                };
+                let input = Input::Write { id: request, changes, level, after };
                 (Asked { finish, writes: true }, input)
             }
         };
@@ -107,12 +114,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
 /// INV-23: only a write without its quorum leaves open whether it takes effect.
 fn refusal(refused: Refused, group: GroupId, writes: bool) -> Result<Value, Failure> {
+    let no_quorum = |answered, needed, writes| {
+        let [answered, needed] =
+            [answered, needed].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
+        Failure::NoQuorum { answered, needed, writes }
+    };
     match refused {
-        Refused::NoQuorum { answered, needed } => {
-            let [answered, needed] =
-                [answered, needed].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
-            Err(Failure::NoQuorum { answered, needed, writes })
-        }
+        Refused::NoQuorum { answered, needed } => Err(no_quorum(answered, needed, writes)),
+        Refused::NotBegun { answered, needed } => Err(no_quorum(answered, needed, false)),
         Refused::TooFewReplicas | Refused::WritesOnly | Refused::NoHints => {
             Err(Failure::Invalid(refused.to_string()))
         }

@@ -13,8 +13,8 @@ use super::checks::Checks;
 use super::node::{Node, Persist};
 use crate::causal::{Cell, Change, Content};
 use crate::leaderless::{
-    self, CellKey, Collected, Input, Mark, Message, Output, Owners, ReadRepair, Replica, RequestId,
-    Settings, Span, Standing, Start,
+    self, After, CellKey, Collected, Input, Mark, Message, Output, Owners, ReadRepair, Replica,
+    RequestId, Settings, Span, Standing, Start,
 };
 use crate::random::Random;
 
@@ -440,7 +440,8 @@ impl World {
         // Entered first: what is refused is answered at once.
         let dot = Dot { actor: ActorId(0), counter: 0 };
         self.asked.insert(request, Asked::Write { key: key.clone(), dot, added });
-        self.give(at, Input::Write { id: request, changes: vec![(key.clone(), change)], level });
+        let (changes, after) = (vec![(key.clone(), change)], After::Nothing);
+        self.give(at, Input::Write { id: request, changes, level, after });
         let newest = self.nodes[at].pending.back().map(|persist| persist.id);
         if newest == written {
             return;

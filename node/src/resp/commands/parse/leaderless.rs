@@ -29,10 +29,10 @@ pub(in super::super) fn quorum(arguments: &Arguments<'_>) -> Parsed {
     Ok(Command::Quorum(match arguments.from(1) {
         [] => QuorumCommand::Get,
         [reset] if reset.eq_ignore_ascii_case(b"reset") => QuorumCommand::Reset,
+        [word] if word.eq_ignore_ascii_case(b"linearizable") => QuorumCommand::Linearizable,
         [read, write] => QuorumCommand::Set { read: level(read)?, write: level(write)? },
         _ => {
-            let text =
-                "ERR QUORUM takes a level for reads and one for writes, or RESET, or nothing";
+            let text = "ERR QUORUM takes a level for reads and one for writes, or LINEARIZABLE, or RESET, or nothing";
             return Err(CommandError::other(text));
         }
     }))
