@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use quorate_e2e::cluster::progress::Probe;
+use serde_json::json;
 
 use crate::leaderless::nothing_failed;
 use crate::scenario::{STORE, Scenario, condition, in_a_namespace};
@@ -19,34 +20,43 @@ fn datacenters_go_on_without_each_other_and_come_together_again() {
         given.await_ready(6)?;
         let store = given.store()?;
         ensure!(condition(&store, "WeakQuorums") == Some("False"), "{}", store["status"]);
-        // A pod's address cannot be asked for from within a datacenter that is cut off.
-        let hosts: Vec<Vec<String>> =
-            DATACENTERS.iter().map(|name| given.hosts_within(name)).collect::<Result<_>>()?;
-        let hosts: Vec<&str> =
-            hosts.iter().filter_map(|hosts| hosts.first().map(String::as_str)).collect();
-        let say = |at: usize, words: &[&str]| {
-            let host = *hosts.get(at).context("each datacenter has a node")?;
-            given.redis_within(DATACENTERS[at], host, words)
-        };
-        let within = given.start_load_within("dc-a")?;
-        let without = given.start_load_within("dc-b")?;
-        given.faults()?.cut_datacenter("dc-a")?;
-        say(0, &["VSET", "cart", "apples"])?;
-        say(1, &["VSET", "cart", "pears"])?;
-        within.go_on(CUT);
-        ensure!(values(&say(0, &["VGET", "cart"])?) == ["apples"], "dc-a knows of no pears");
-        ensure!(values(&say(2, &["VGET", "cart"])?) == ["pears"], "dc-c has them from dc-b");
-        given.faults()?.heal_datacenter("dc-a")?;
-        within.go_on(Duration::from_secs(2));
-        nothing_failed(&within.finish("leaderless: within the datacenter that was cut off")?)?;
-        nothing_failed(&without.finish("leaderless: in another datacenter")?)?;
-        all_are_equal(given, say)?;
-        for (at, name) in DATACENTERS.iter().enumerate() {
-            let both = say(at, &["VGET", "cart"])?;
-            ensure!(values(&both) == ["apples", "pears"], "{name}: {both}");
-        }
-        given.await_ready(6)
+        given.part("both sides write", both_sides_write)?;
+        given.part("siblings", concurrent_values_are_seen_everywhere)
     });
+}
+
+fn both_sides_write(given: &Scenario) -> Result<()> {
+    let nodes = Nodes::of(given)?;
+    let within = given.start_load_within("dc-a")?;
+    let without = given.start_load_within("dc-b")?;
+    given.faults()?.cut_datacenter("dc-a")?;
+    within.go_on(CUT);
+    given.faults()?.heal_datacenter("dc-a")?;
+    within.go_on(Duration::from_secs(2));
+    nothing_failed(&within.finish("leaderless: within the datacenter that was cut off")?)?;
+    nothing_failed(&without.finish("leaderless: in another datacenter")?)?;
+    nodes.all_are_equal(48)?;
+    given.await_ready(6)
+}
+
+fn concurrent_values_are_seen_everywhere(given: &Scenario) -> Result<()> {
+    given.patch_spec(&json!({ "leaderless": { "conflicts": "Siblings" } }))?;
+    given.await_ready(6)?;
+    let nodes = Nodes::of(given)?;
+    given.faults()?.cut_datacenter("dc-a")?;
+    nodes.say(0, &["VSET", "cart", "apples"])?;
+    nodes.say(1, &["VSET", "cart", "pears"])?;
+    given.wait_for("dc-c to have what dc-b wrote", EQUAL_IN, || {
+        let found = nodes.values(2, "cart")?;
+        Ok(if found == ["pears"] { Probe::Ready(()) } else { Probe::Waiting(found.join(", ")) })
+    })?;
+    let found = nodes.values(0, "cart")?;
+    ensure!(found == ["apples"], "dc-a is cut off: {found:?}");
+    given.faults()?.heal_datacenter("dc-a")?;
+    nodes.all_are_equal(49)?;
+    let found = nodes.values(0, "cart")?;
+    ensure!(found == ["apples", "pears"], "{found:?}");
+    given.await_ready(6)
 }
 
 fn manifest() -> String {
@@ -61,7 +71,7 @@ spec:
     datacenters: Local
     read: LOCAL_QUORUM
     write: LOCAL_QUORUM
-    conflicts: Siblings
+    conflicts: LastWriterWins
   nodes: 6
   shards: 3
   datacenters: [{{name: dc-a}}, {{name: dc-b}}, {{name: dc-c}}]
@@ -71,26 +81,47 @@ spec:
     )
 }
 
-/// Every datacenter comes to answer the same of every key. Reads do not leave theirs, so none of them repairs another's.
-fn all_are_equal(given: &Scenario, say: impl Fn(usize, &[&str]) -> Result<String>) -> Result<()> {
-    given.wait_for("all datacenters equal", EQUAL_IN, || {
-        let mut found = Vec::new();
-        for at in 0..DATACENTERS.len() {
-            let names = say(at, &["KEYS", "*"])?;
-            let mut names: Vec<&str> = names.lines().map(str::trim).collect();
-            names.sort_unstable();
-            let of = |name: &str| Ok((name.to_owned(), values(&say(at, &["VGET", name])?)));
-            found.push(names.into_iter().map(of).collect::<Result<Vec<_>>>()?);
-        }
-        let equal = found.windows(2).all(|two| two[0] == two[1]);
-        ensure!(!equal || found[0].len() == 49, "24 keys of each load and the cart: {found:?}");
-        Ok(if equal { Probe::Ready(()) } else { Probe::Waiting(format!("{found:?}")) })
-    })
+/// A node of each datacenter. Its address cannot be asked for once the datacenter is cut off.
+struct Nodes<'a> {
+    given: &'a Scenario,
+    hosts: Vec<String>,
 }
 
-/// Of what `VGET` said, without the context.
-fn values(said: &str) -> Vec<String> {
-    let mut values: Vec<String> = said.lines().skip(1).map(|line| line.trim().to_owned()).collect();
-    values.sort_unstable();
-    values
+impl<'a> Nodes<'a> {
+    fn of(given: &'a Scenario) -> Result<Self> {
+        let first = |name: &&str| {
+            let hosts = given.hosts_within(name)?;
+            hosts.into_iter().next().context("each datacenter has a node")
+        };
+        Ok(Self { given, hosts: DATACENTERS.iter().map(first).collect::<Result<_>>()? })
+    }
+
+    fn say(&self, at: usize, words: &[&str]) -> Result<String> {
+        self.given.redis_within(DATACENTERS[at], &self.hosts[at], words)
+    }
+
+    /// What stands, without the context.
+    fn values(&self, at: usize, key: &str) -> Result<Vec<String>> {
+        let said = self.say(at, &["VGET", key])?;
+        let mut values: Vec<String> =
+            said.lines().skip(1).map(|line| line.trim().to_owned()).collect();
+        values.sort_unstable();
+        Ok(values)
+    }
+
+    /// Every datacenter comes to answer the same of every key. Reads do not leave theirs, so none of them repairs another's.
+    fn all_are_equal(&self, keys: usize) -> Result<()> {
+        self.given.wait_for("all datacenters equal", EQUAL_IN, || {
+            let mut found = Vec::new();
+            for at in 0..DATACENTERS.len() {
+                let names = self.say(at, &["KEYS", "*"])?;
+                let mut names: Vec<&str> = names.lines().map(str::trim).collect();
+                names.sort_unstable();
+                let of = |name: &str| Ok((name.to_owned(), self.values(at, name)?));
+                found.push(names.into_iter().map(of).collect::<Result<Vec<_>>>()?);
+            }
+            let equal = found.iter().all(|one| one.len() == keys && *one == found[0]);
+            Ok(if equal { Probe::Ready(()) } else { Probe::Waiting(format!("{found:?}")) })
+        })
+    }
 }
