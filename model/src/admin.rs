@@ -52,6 +52,19 @@ pub struct NodeReport {
     /// Every shard without a leader of which the node hosts a replica; its `replicas` then holds the meta group's alone.
     #[serde(default)]
     pub shards: Vec<ShardReport>,
+    /// What the node holds for others' replicas that did not answer.
+    #[serde(default)]
+    pub hints: Vec<HintsReport>,
+}
+
+/// What a node holds for the replicas of another one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HintsReport {
+    pub target: NodeId,
+    pub count: u64,
+    pub bytes: u64,
+    pub oldest_seconds: u64,
 }
 
 /// A replica of a shard without a leader, as its node sees it.

@@ -17,6 +17,19 @@ pub struct LeaderlessPolicy {
     pub conflicts: ConflictPolicy,
     /// Never changes.
     pub datacenters: Datacenters,
+    /// Nodes without a replica stand in for replicas that do not answer, where the level of a write says so. Once on it stays:
+    /// what is held has to be given back.
+    pub hints: Option<Hints>,
+}
+
+/// What nodes that stand in for replicas hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hints {
+    /// For so long a hint is kept for its target; after that it is enough that some replica has it.
+    pub window_seconds: u64,
+    /// Of one node, divided evenly among its shards. With 0 nobody stands in any more, and what is held is given back.
+    pub max_bytes: u64,
 }
 
 /// What the topology of a store without leaders says beside its placements.
@@ -45,6 +58,10 @@ pub enum Level {
     LocalQuorum,
     /// A majority in every datacenter.
     EachQuorum,
+    /// Of writes: a majority of all, where a node that stands in for a replica counts as that replica.
+    SloppyQuorum,
+    /// Of writes: one, a replica or a node that stands in for one.
+    Any,
 }
 
 /// What a connection or a request asks for. Encoded as an optional level is, with one more choice.
@@ -90,7 +107,7 @@ pub struct Need {
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM"
+    "{0:?} is no level: use a number from 1, ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM, EACH_QUORUM, or for writes SLOPPY_QUORUM or ANY"
 )]
 pub struct LevelError(pub String);
 
@@ -127,6 +144,13 @@ impl LeaderlessPolicy {
     #[must_use]
     pub fn keeps_registers(&self) -> bool {
         self.conflicts == ConflictPolicy::LastWriterWins && self.datacenters == Datacenters::Global
+    }
+
+    /// Whether nodes without a replica stand in for replicas. Of stores whose datacenters are `Local` nobody does.
+    #[must_use]
+    pub fn stands_in(&self) -> bool {
+        let allowed = self.hints.is_some_and(|hints| hints.max_bytes > 0);
+        allowed && self.datacenters == Datacenters::Global
     }
 
     /// Whether only replicas of the coordinator's datacenter are asked and told at this level.
@@ -171,13 +195,33 @@ impl Default for LeaderlessPolicy {
             write: Level::Quorum,
             conflicts: ConflictPolicy::default(),
             datacenters: Datacenters::default(),
+            hints: None,
         }
+    }
+}
+
+impl Default for Hints {
+    /// Three hours, 256 MiB.
+    fn default() -> Self {
+        Self { window_seconds: 10_800, max_bytes: 256 << 20 }
     }
 }
 
 impl Level {
     /// Any two of these meet, whatever the store declares.
     pub const LINEARIZABLE: Self = Self::Quorum;
+
+    /// Whether nodes that stand in for replicas count, as they do for no read.
+    #[must_use]
+    pub const fn is_sloppy(self) -> bool {
+        matches!(self, Self::SloppyQuorum | Self::Any)
+    }
+
+    /// How many replicas have to be there for it in any case: others may stand in for all but the coordinator.
+    #[must_use]
+    pub const fn of_replicas(self) -> Self {
+        if self.is_sloppy() { Self::Count(1) } else { self }
+    }
 
     /// What this level needs of `owners` for a coordinator in `local`.
     #[must_use]
@@ -193,7 +237,8 @@ impl Level {
         };
         let parts = match self {
             Self::Count(count) => vec![(everybody, usize::from(count))],
-            Self::Quorum => vec![most(everybody)],
+            Self::Quorum | Self::SloppyQuorum => vec![most(everybody)],
+            Self::Any => vec![(everybody, 1)],
             Self::All => {
                 let count = everybody.len().max(1);
                 vec![(everybody, count)]
@@ -259,6 +304,8 @@ impl fmt::Display for Level {
             Self::LocalOne => f.write_str("LOCAL_ONE"),
             Self::LocalQuorum => f.write_str("LOCAL_QUORUM"),
             Self::EachQuorum => f.write_str("EACH_QUORUM"),
+            Self::SloppyQuorum => f.write_str("SLOPPY_QUORUM"),
+            Self::Any => f.write_str("ANY"),
         }
     }
 }
@@ -275,6 +322,8 @@ impl FromStr for Level {
             "LOCAL_ONE" => Self::LocalOne,
             "LOCAL_QUORUM" => Self::LocalQuorum,
             "EACH_QUORUM" => Self::EachQuorum,
+            "SLOPPY_QUORUM" => Self::SloppyQuorum,
+            "ANY" => Self::Any,
             number => match number.parse() {
                 Ok(count) if count > 0 => Self::Count(count),
                 Ok(_) | Err(_) => return Err(LevelError(text.to_owned())),
@@ -347,6 +396,8 @@ mod tests {
             Level::LocalOne,
             Level::LocalQuorum,
             Level::EachQuorum,
+            Level::SloppyQuorum,
+            Level::Any,
         ];
         for level in all {
             assert_eq!(level.to_string().to_lowercase().parse(), Ok(level));

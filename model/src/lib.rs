@@ -19,7 +19,8 @@ mod topology;
 pub use causality::{ActorId, Dot, Hlc, HybridClock, VersionVector};
 pub use identity::{Datacenter, Name, NameError, NodeId, StoreId, Zone};
 pub use leaderless::{
-    ConflictPolicy, Datacenters, Demand, Leaderless, LeaderlessPolicy, Level, LevelError, Need,
+    ConflictPolicy, Datacenters, Demand, Hints, Leaderless, LeaderlessPolicy, Level, LevelError,
+    Need,
 };
 pub use moving::{Leaving, Moved, Step};
 pub use policy::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Datacenter, Epoch, LeaderlessPolicy, Mode, NodeId, ShardId, Topology};
+use crate::{Datacenter, Datacenters, Epoch, LeaderlessPolicy, Mode, NodeId, ShardId, Topology};
 
 /// Where a shard stands on its way from one set of replicas to another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -60,6 +60,14 @@ impl Topology {
         let levels = |policy: &LeaderlessPolicy| (policy.read, policy.write);
         if known.moving().next().is_some() && levels(&proposed.policy) != levels(&known.policy) {
             return Err("the store's levels cannot change while a shard moves".to_owned());
+        }
+        if known.policy.hints.is_some() && proposed.policy.hints.is_none() {
+            return Err(
+                "hints are held that have to be given back: allow none of a byte".to_owned()
+            );
+        }
+        if proposed.policy.hints.is_some() && proposed.policy.datacenters == Datacenters::Local {
+            return Err("nobody stands in for replicas where datacenters are Local".to_owned());
         }
         if proposed.policy.datacenters != known.policy.datacenters {
             return Err("how the store's datacenters belong together cannot change".to_owned());

@@ -136,6 +136,10 @@ pub enum Bug {
     WriteWithoutReading,
     /// The addition of a member that is there already is not written: a removal that has not seen it takes it away (INV-92).
     SkipKnownMember,
+    /// A node that stands in for a replica counts at levels of replicas (INV-103).
+    CountHints,
+    /// A hint is dropped when it is sent to its target (INV-104).
+    DropSentHints,
 }
 
 #[cfg(feature = "planted")]

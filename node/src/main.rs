@@ -29,7 +29,7 @@ enum Command {
     /// Run one node
     Run(Box<RunArguments>),
     /// Run a whole store on this machine, without Kubernetes
-    Dev(dev::Options),
+    Dev(Box<dev::Options>),
 }
 
 #[derive(clap::Args)]
@@ -50,7 +50,7 @@ struct RunArguments {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run(*arguments),
-        Command::Dev(options) => develop(options),
+        Command::Dev(options) => develop(*options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

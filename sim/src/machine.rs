@@ -9,7 +9,7 @@ use quorate_model::{
     Step, StoreId, Time, Topology, WallTime,
 };
 use quorate_replication::causal::Cell;
-use quorate_replication::leaderless::{self, CellKey, Mark, Standing};
+use quorate_replication::leaderless::{CellKey, Mark, Relayed, Replica as Leaderless, Standing};
 use quorate_replication::single_leader::Replica;
 use quorate_storage::disk::simulated::Simulated;
 use quorate_storage::state::model;
@@ -232,7 +232,7 @@ impl Machine {
     /// Whom the dots of its replica of a shard without a leader are of.
     pub(crate) fn actor(&self, group: GroupId) -> Option<ActorId> {
         let GroupId::Shard(shard) = group else { return None };
-        self.host.as_ref()?.shard(shard).map(leaderless::Replica::actor)
+        self.host.as_ref()?.shard(shard).map(Leaderless::actor)
     }
 
     /// Through when all that it coordinated is held in each other datacenter, as far as it says so.
@@ -241,7 +241,7 @@ impl Machine {
         let replica = self.host.as_ref().and_then(|host| host.shard(shard));
         let relayed = replica.into_iter().flat_map(|replica| replica.relayed(local));
         let known = relayed.filter(|relayed| relayed.known);
-        let through = |relayed: leaderless::Relayed| {
+        let through = |relayed: Relayed| {
             let nanos = u64::try_from(relayed.behind.as_nanos()).expect("runs are short");
             (relayed.datacenter, self.simulated(Time(local.0 - nanos)))
         };
@@ -256,14 +256,22 @@ impl Machine {
             .is_none_or(|replica| replica.relayed(local).all(|one| !one.torn && one.waiting == 0))
     }
 
-    /// Every shard without a leader that is hosted.
+    /// Whether something is held here for replicas that did not answer.
+    pub(crate) fn holds_hints(&self) -> bool {
+        let mut shards =
+            self.host.iter().flat_map(|host| host.shards().map(move |one| (host, one)));
+        shards.any(|(host, shard)| host.shard(shard).is_some_and(Leaderless::holds_hints))
+    }
+
+    /// Every shard without a leader that is hosted, for its own or to stand in for replicas.
     pub(crate) fn shards(&self) -> Vec<GroupId> {
         self.host.iter().flat_map(Host::shards).map(GroupId::Shard).collect()
     }
 
     pub(crate) fn standing(&self, group: GroupId) -> Option<Standing> {
         let GroupId::Shard(shard) = group else { return None };
-        self.host.as_ref()?.shard(shard).map(leaderless::Replica::standing)
+        let replica = self.host.as_ref()?.shard(shard);
+        replica.filter(|replica| replica.is_owner()).map(Leaderless::standing)
     }
 
     /// Whether the replica of the shard here may be asked for anything: it holds what it told.
@@ -275,6 +283,11 @@ impl Machine {
     /// Whether the shard is about to be read from its replica here, and is not yet.
     pub(crate) fn is_joining(&self, group: GroupId) -> bool {
         let GroupId::Shard(shard) = group else { return false };
+        // Whoever stood in knows before that is durable, and keeps what it has if it forgets it.
+        let replica = self.host.as_ref().and_then(|host| host.shard(shard));
+        if replica.is_some_and(Leaderless::is_joining) {
+            return true;
+        }
         let Some(topology) = self.topology() else { return false };
         let leaving = topology.mode.leaderless().and_then(|mode| mode.leaving(shard));
         let named = topology.placement(shard).is_some_and(|one| one.voters.contains(&self.node));
@@ -295,7 +308,7 @@ impl Machine {
     /// How far the replica of a shard without a leader is with steps and rounds.
     pub(crate) fn mark(&self, group: GroupId) -> Option<Mark> {
         let GroupId::Shard(shard) = group else { return None };
-        self.host.as_ref()?.shard(shard).map(leaderless::Replica::mark)
+        self.host.as_ref()?.shard(shard).map(Leaderless::mark)
     }
 
     /// Whether no replica here may take a write of that time.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use quorate_group::host;
 use quorate_model::{
-    ConflictPolicy, Datacenters, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode, OnLoss,
-    Policy,
+    ConflictPolicy, Datacenters, Hints, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode,
+    OnLoss, Policy,
 };
 use quorate_replication::{leaderless, single_leader};
 use rand::RngExt;
@@ -114,12 +114,16 @@ impl Options {
         };
         let conflicts =
             [ConflictPolicy::LastWriterWins, ConflictPolicy::Merge, ConflictPolicy::Siblings];
-        let policy = LeaderlessPolicy {
+        let mut policy = LeaderlessPolicy {
             read: any_level(random),
             write: any_level(random),
             conflicts: *pick(random, &conflicts),
             datacenters: Datacenters::Global,
+            hints: None,
         };
+        if random.random_bool(0.4) {
+            self.with_hints(&mut policy, random);
+        }
         self.mode = Mode::Leaderless(policy.clone().into());
         self.policy_changes = 0;
         // A write of a clock that went ahead is taken when the others have come as far.
@@ -134,6 +138,8 @@ impl Options {
             leaf_bits: *pick(random, &[0, 2, 4]),
             collect_interval: Duration::from_millis(*pick(random, &[100, 500, 2_000])),
             collect_after: Duration::from_millis(*pick(random, &[500, 2_000])),
+            hint_after: Duration::from_millis(*pick(random, &[10, 100])),
+            hint_bytes_per_second: *pick(random, &[2_000, 1 << 20]),
             ..leaderless::Settings::default()
         };
         self.maybe_local(policy, random)
@@ -144,7 +150,7 @@ impl Options {
         let mut aside = random.clone();
         aside.set_word_pos(aside.get_word_pos() + 1_000);
         let random = &mut aside;
-        if !random.random_bool(0.25) {
+        if policy.hints.is_some() || !random.random_bool(0.4) {
             return self;
         }
         let (machines, in_each) = *pick(random, &[(4, 1), (4, 2), (5, 2), (6, 2), (6, 3), (6, 3)]);
@@ -154,7 +160,9 @@ impl Options {
             | Level::All
             | Level::LocalOne
             | Level::LocalQuorum
-            | Level::EachQuorum => level,
+            | Level::EachQuorum
+            | Level::SloppyQuorum
+            | Level::Any => level,
         };
         let (read, write) = (level(policy.read, random), level(policy.write, random));
         let policy = LeaderlessPolicy { read, write, datacenters: Datacenters::Local, ..policy };
@@ -171,6 +179,20 @@ impl Options {
         leaderless.relay_batch_bytes = *pick(random, &[200, 100_000]);
         leaderless.relay_timeout = Duration::from_millis(*pick(random, &[300, 3_000]));
         options
+    }
+
+    /// With nodes that stand in for replicas, and replicas that are gone for longer than anybody waits.
+    fn with_hints(&mut self, policy: &mut LeaderlessPolicy, random: &mut ChaCha8Rng) {
+        self.machines = random.random_range(4..=5);
+        self.replicas = *pick(random, &[2, 3, 3]);
+        if random.random_bool(0.3) {
+            policy.write = *pick(random, &[Level::SloppyQuorum, Level::Any]);
+        }
+        policy.hints = Some(Hints {
+            window_seconds: *pick(random, &[1, 3, 10_800]),
+            max_bytes: *pick(random, &[1_000, 1 << 20]),
+        });
+        self.menu = self.menu.clone().with_long_absences();
     }
 }
 

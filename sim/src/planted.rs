@@ -57,6 +57,8 @@ const LEADERLESS: &[Listed] = &[
     (Bug::HalfComparison, "half-comparison", Found(&["checkpoints"])),
     (Bug::WriteWithoutReading, "write-without-reading", Found(&["linearizability"])),
     (Bug::SkipKnownMember, "skip-known-member", Found(&["members"])),
+    (Bug::CountHints, "count-hints", Found(&["versions", "sums"])),
+    (Bug::DropSentHints, "drop-sent-hints", Found(&["hints"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

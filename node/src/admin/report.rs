@@ -1,9 +1,9 @@
 //! What a node says of itself, built from what it holds at one moment. Pure.
 
-use quorate_group::host::{Progress, ReplicaStatus, ShardStatus, Status};
+use quorate_group::host::{HeldHints, Progress, ReplicaStatus, ShardStatus, Status};
 use quorate_model::admin::{
-    ComparedReport, FollowerReport, NodeReport, RelayReport, ReplicaReport, RollbackFile,
-    ShardReport, Standing,
+    ComparedReport, FollowerReport, HintsReport, NodeReport, RelayReport, ReplicaReport,
+    RollbackFile, ShardReport, Standing,
 };
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
 
@@ -50,6 +50,7 @@ pub(super) fn report(
         rollbacks,
         engine_format: status.engine_format,
         shards: status.shards.iter().map(shard).collect(),
+        hints: status.hints.held.iter().map(|(target, held)| hints(*target, held)).collect(),
     }
 }
 
@@ -85,6 +86,11 @@ fn relay(relayed: &leaderless::Relayed) -> RelayReport {
         torn: *torn,
         waiting: *waiting as u64,
     }
+}
+
+fn hints(target: NodeId, held: &HeldHints) -> HintsReport {
+    let HeldHints { count, bytes, oldest } = *held;
+    HintsReport { target, count, bytes, oldest_seconds: oldest.as_secs() }
 }
 
 fn replica(status: &ReplicaStatus) -> ReplicaReport {

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use quorate_group::host::{Progress, ReplicaStatus, Status};
+use quorate_group::host::{HeldHints, HintsStatus, Progress, ReplicaStatus, Status};
 use quorate_model::admin::{CatchUpPhase, Role};
 use quorate_model::{GroupId, LogFormat};
 use quorate_replication::leaderless::Relayed;
@@ -61,6 +61,7 @@ impl Collector for Observed {
         followers(&mut encoder, &status)?;
         relays(&mut encoder, &status)?;
         node(&mut encoder, &status)?;
+        hints(&mut encoder, &status)?;
         clients(&mut encoder, self.clients.get().map(|ask| ask()).unwrap_or_default())?;
         links(&mut encoder, &self.links)
     }
@@ -291,6 +292,39 @@ fn relays(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
                 gauge(value(relayed)).encode(family.encode_family(&labels)?)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// What is held for the replicas of other nodes, and what became of it.
+fn hints(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    type Gauge = (&'static str, &'static str, Option<&'static Unit>, fn(&HeldHints) -> u64);
+    const HELD: [Gauge; 3] = [
+        ("hints", "Cells held for a node's replicas that did not answer", None, |h| h.count),
+        ("hints_held", "Bytes held for a node's replicas", Some(&Unit::Bytes), |h| h.bytes),
+        ("hints_oldest", "Age of the oldest of them", Some(&Unit::Seconds), |h| h.oldest.as_secs()),
+    ];
+    for (name, help, unit, value) in HELD {
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (target, held) in &status.hints.held {
+            let labels = [("target", target.to_string())];
+            gauge(value(held)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let HintsStatus { held: _, taken, refused, delivered, dropped } = status.hints;
+    let counters = [
+        ("hints_taken", "Cells taken in place of a replica", taken),
+        ("hints_refused", "Cells that there was no room for in place of a replica", refused),
+        ("hints_delivered", "Cells given to the replica that they were held for", delivered),
+        (
+            "hints_dropped",
+            "Cells dropped when their window was over, another replica had them",
+            dropped,
+        ),
+    ];
+    for (name, help, value) in counters {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)?;
     }
     Ok(())
 }

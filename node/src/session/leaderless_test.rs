@@ -12,6 +12,7 @@ const DECLARED: LeaderlessPolicy = LeaderlessPolicy {
     write: Level::Quorum,
     conflicts: quorate_model::ConflictPolicy::LastWriterWins,
     datacenters: quorate_model::Datacenters::Global,
+    hints: None,
 };
 
 /// Three shards with a replica on each of three nodes. We are node 1.
@@ -23,6 +24,20 @@ fn store() -> MemoryStore {
 
 fn demands(store: &MemoryStore) -> Vec<Demand> {
     store.executed().iter().map(|request| request.demand).collect()
+}
+
+#[tokio::test]
+async fn levels_with_nodes_that_stand_in_are_of_writes_and_need_hints() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    let need = "-ERR SLOPPY_QUORUM and ANY need nodes that stand in for replicas: this store has no spec.leaderless.hints|";
+    client.ask("QUORUM ONE SLOPPY_QUORUM", need).await;
+    let hints = Some(quorate_model::Hints::default());
+    let policy = LeaderlessPolicy { hints, ..DECLARED };
+    store.reroute(|routing| routing.leaderless = Some(policy));
+    client.ask("QUORUM ONE ANY", "+OK|").await;
+    let writes = "-ERR SLOPPY_QUORUM and ANY are levels of writes: nodes that stand in for replicas are not read|";
+    client.ask("QUORUM ANY ONE", writes).await;
 }
 
 #[tokio::test]

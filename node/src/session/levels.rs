@@ -18,6 +18,16 @@ impl Levels {
     pub(super) fn quorum(&mut self, command: QuorumCommand, store: &LeaderlessPolicy) -> Reply {
         match command {
             QuorumCommand::Get => return self.describe(store),
+            QuorumCommand::Set { read, .. } if read.is_sloppy() => {
+                return Reply::error(
+                    "ERR SLOPPY_QUORUM and ANY are levels of writes: nodes that stand in for replicas are not read",
+                );
+            }
+            QuorumCommand::Set { write, .. } if write.is_sloppy() && !store.stands_in() => {
+                return Reply::error(
+                    "ERR SLOPPY_QUORUM and ANY need nodes that stand in for replicas: this store has no spec.leaderless.hints",
+                );
+            }
             QuorumCommand::Set { read, write } => {
                 *self = Self { read: Demand::Level(read), write: Demand::Level(write) };
             }

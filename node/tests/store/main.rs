@@ -16,6 +16,7 @@ mod leader_frozen;
 mod leader_killed;
 mod leaderless;
 mod leaderless_datacenters;
+mod leaderless_hints;
 mod leaderless_limits;
 mod leaderless_node_killed;
 mod log_format_switched;

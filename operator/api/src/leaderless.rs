@@ -35,8 +35,8 @@ pub enum Spread {
     Local,
 }
 
-/// How many replicas must answer: a number, or ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM. Held and written as the
-/// string.
+/// How many replicas must answer: a number, or ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM; for writes of a store with
+/// hints also SLOPPY_QUORUM or ANY. Held and written as the string.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Level(pub String);
@@ -50,6 +50,15 @@ pub struct Level(pub String);
 #[x_kube(validation = Rule::new("!string(self.read).matches('^[0-9]+$') || int(string(self.read)) <= self.replicas")
     .message("spec.leaderless.read is above spec.leaderless.replicas, and no read could ever be answered: lower it or raise replicas")
     .field_path(".read"))]
+#[x_kube(validation = Rule::new("!(string(self.read) in ['SLOPPY_QUORUM', 'ANY'])")
+    .message("spec.leaderless.read SLOPPY_QUORUM and ANY are levels of writes: nodes that stand in for replicas are not read")
+    .field_path(".read"))]
+#[x_kube(validation = Rule::new("!(string(self.write) in ['SLOPPY_QUORUM', 'ANY']) || has(self.hints)")
+    .message("spec.leaderless.write SLOPPY_QUORUM and ANY need nodes that stand in for replicas: set spec.leaderless.hints")
+    .field_path(".write"))]
+#[x_kube(validation = Rule::new("!has(self.hints) || self.datacenters != 'Local'")
+    .message("spec.leaderless.hints belong to datacenters Global: with Local a datacenter goes on by its own replicas; remove hints")
+    .field_path(".hints"))]
 pub struct LeaderlessSpec {
     /// How many replicas each shard has (n), each on a node of its own; with `datacenters: Local`, in each datacenter.
     #[serde(default = "default_replicas")]
@@ -70,6 +79,24 @@ pub struct LeaderlessSpec {
     /// Whether replicas and levels are counted over all datacenters, or within each.
     #[serde(default)]
     pub datacenters: Spread,
+    /// Nodes without a replica of a key stand in for replicas that do not answer, for writes at SLOPPY_QUORUM and ANY; they give what
+    /// they took to the replica when it answers again. Without it nobody does. Taken away, what is held is still given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hints: Option<HintsSpec>,
+}
+
+/// What nodes that stand in for replicas hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HintsSpec {
+    /// How long they keep a write for a replica that does not answer. After that it is enough that another replica has it.
+    #[serde(default = "default_window_seconds")]
+    #[schemars(range(min = 1, max = 2_592_000))]
+    pub window_seconds: i64,
+    /// How much each node holds for all others; beyond it, it does not stand in. Divided evenly among the shards.
+    #[serde(default = "default_max_megabytes")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_megabytes: i64,
 }
 
 impl Default for LeaderlessSpec {
@@ -81,8 +108,17 @@ impl Default for LeaderlessSpec {
             conflicts: Conflicts::default(),
             allow_weak_quorums: false,
             datacenters: Spread::default(),
+            hints: None,
         }
     }
+}
+
+const fn default_window_seconds() -> i64 {
+    10_800
+}
+
+const fn default_max_megabytes() -> i64 {
+    256
 }
 
 const fn default_replicas() -> i32 {
@@ -112,10 +148,10 @@ impl JsonSchema for Level {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": "^(ONE|QUORUM|ALL|LOCAL_ONE|LOCAL_QUORUM|EACH_QUORUM|[1-7])$",
+            "pattern": "^(ONE|QUORUM|ALL|LOCAL_ONE|LOCAL_QUORUM|EACH_QUORUM|SLOPPY_QUORUM|ANY|[1-7])$",
             "minimum": 1,
             "maximum": 7,
-            "maxLength": 12,
+            "maxLength": 13,
         })
     }
 }

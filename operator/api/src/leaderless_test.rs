@@ -138,6 +138,15 @@ fn replicas_in_each_datacenter_need_so_many_nodes_there() {
 }
 
 #[test]
+fn where_datacenters_are_local_nobody_stands_in_for_replicas() {
+    let hints = |datacenters: &str| {
+        leaderless(&json!({"datacenters": datacenters, "replicas": 1, "hints": {}}))
+    };
+    accepted(&hints("Global"), None);
+    refused(&hints("Local"), None, "spec.leaderless.hints belong to datacenters Global");
+}
+
+#[test]
 fn how_datacenters_belong_together_never_changes() {
     let with = |datacenters: &str| leaderless(&json!({"datacenters": datacenters, "replicas": 1}));
     let without = store(|s| {

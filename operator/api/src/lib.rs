@@ -24,7 +24,7 @@ mod text_or_number;
 
 pub use amount::Amount;
 pub use datacenter::DatacenterSpec;
-pub use leaderless::{Conflicts, LeaderlessSpec, Level, Spread};
+pub use leaderless::{Conflicts, HintsSpec, LeaderlessSpec, Level, Spread};
 pub use mode::ReplicationMode;
 pub use pod::{LogLevel, PodSpec, Resources};
 pub use schema::crd;
@@ -34,9 +34,9 @@ pub use single_leader::{
     SingleLeaderSpec,
 };
 pub use status::{
-    BootstrapStatus, CatchUpPhase, CatchUpStatus, FailoverStatus, NodeState, NodeStatus, Phase,
-    ReplicatedStoreStatus, RollbackStatus, ServicesStatus, ShardHealth, ShardStatus, SwapStatus,
-    SwapWhy,
+    BootstrapStatus, CatchUpPhase, CatchUpStatus, FailoverStatus, HintsStatus, NodeState,
+    NodeStatus, Phase, ReplicatedStoreStatus, RollbackStatus, ServicesStatus, ShardHealth,
+    ShardStatus, SwapStatus, SwapWhy,
 };
 pub use storage::{ReclaimPolicy, StorageSpec};
 pub use store::{ReplicatedStore, ReplicatedStoreSpec};

@@ -1,7 +1,7 @@
 //! What the screen says of a store without leaders.
 
 use quorate_api::{ReplicatedStoreSpec, ReplicatedStoreStatus, Spread};
-use quorate_model::admin::{ShardReport, Standing};
+use quorate_model::admin::{HintsReport, ShardReport, Standing};
 use quorate_model::{Leaderless, Leaving, NodeId, ShardId, Step, Topology};
 
 use crate::fetch::Seen;
@@ -61,6 +61,26 @@ pub(crate) fn behind(seen: &Seen, datacenter: &str) -> String {
         (true, false) => "",
     };
     format!("{}.{} s{note}", most / 1_000, most % 1_000 / 100)
+}
+
+/// What nodes hold for replicas that did not answer; nothing where nobody holds anything.
+pub(crate) fn hints(seen: &Seen, known: &Known<'_>) -> String {
+    let mut table = Table::new(["HINTS ON", "FOR", "COUNT", "BYTES", "OLDEST"]);
+    let reports =
+        seen.reports.iter().filter_map(|(pod, report)| Some((pod, report.as_ref().ok()?)));
+    let held = reports.flat_map(|(pod, report)| report.hints.iter().map(move |one| (pod, one)));
+    let mut rows = 0;
+    for (pod, HintsReport { target, count, bytes, oldest_seconds }) in held {
+        rows += 1;
+        table.row([
+            pod.clone(),
+            known.name(*target),
+            count.to_string(),
+            bytes.to_string(),
+            format!("{oldest_seconds} s"),
+        ]);
+    }
+    if rows == 0 { String::new() } else { table.to_string() }
 }
 
 /// A replica's pod, and what its node says of it unless it is whole.

@@ -193,7 +193,9 @@ fn shards(seen: &Seen, known: &Known<'_>) -> String {
     if let Some(topology) = known.topology
         && let Some(leaderless) = topology.mode.leaderless()
     {
-        return leaderless::shards(seen, known, topology, leaderless);
+        let shards = leaderless::shards(seen, known, topology, leaderless);
+        let hints = leaderless::hints(seen, known);
+        return if hints.is_empty() { shards } else { format!("{shards}\n{hints}") };
     }
     let mut table = Table::new([
         "SHARD",

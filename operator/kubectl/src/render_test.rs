@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::admin::{
-    Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role, ShardReport,
-    Standing,
+    Acknowledgement, CatchUpPhase, FollowerReport, HintsReport, NodeReport, ReplicaReport, Role,
+    ShardReport, Standing,
 };
 use quorate_model::{
     Addresses, Durability, Epoch, GroupId, Leaderless, Leaving, LogIndex, Member, Mode, Moved,
@@ -86,6 +86,7 @@ fn report() -> NodeReport {
         rollbacks: Vec::new(),
         engine_format: 1,
         shards: Vec::new(),
+        hints: Vec::new(),
     }
 }
 
@@ -215,6 +216,7 @@ fn leaderless_store_shows_its_levels_and_where_its_replicas_stand() {
         relays: Vec::new(),
         compared: Default::default(),
     }];
+    report.hints = vec![HintsReport { target: NodeId(2), count: 3, bytes: 40, oldest_seconds: 5 }];
     let topology = report.topology.as_mut().unwrap();
     let owners = [(NodeId(1), Name::new("dc-1").unwrap()), (NodeId(7), Name::new("dc-3").unwrap())];
     let leaves = Some(Leaving { owners: owners.into(), step: Step::Filling });
@@ -227,4 +229,7 @@ fn leaderless_store_shows_its_levels_and_where_its_replicas_stand() {
     let replicas = "orders-dc-1-0 (filling), orders-dc-2-0 (silent)";
     assert_eq!(line(&screen, "0 "), ["0", "0-16383", replicas, &left, "filling", "4", "2"]);
     assert_eq!(line(&screen, "dc-2"), ["dc-2", "1", "0", "-"]);
+    let hints = screen.lines().rev().find(|line| line.starts_with("orders-dc-1-0")).unwrap();
+    let hints: Vec<&str> = hints.split_whitespace().collect();
+    assert_eq!(hints, ["orders-dc-1-0", "orders-dc-2-0", "3", "40", "5", "s"]);
 }

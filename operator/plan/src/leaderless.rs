@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::{Conflicts, LeaderlessSpec, ReplicatedStoreSpec, Spread};
 use quorate_model::{
-    ConflictPolicy, Datacenter, Datacenters, LeaderlessPolicy, Level, NodeId, ShardId, Topology,
-    majority,
+    ConflictPolicy, Datacenter, Datacenters, Hints, LeaderlessPolicy, Level, NodeId, ShardId,
+    Topology, majority,
 };
 
 use crate::SpecError;
@@ -32,7 +32,21 @@ pub(crate) fn of(
         Conflicts::Merge => ConflictPolicy::Merge,
         Conflicts::Siblings => ConflictPolicy::Siblings,
     };
-    Ok(LeaderlessPolicy { read, write, conflicts, datacenters })
+    let hints = declared.hints.as_ref().map(|hints| {
+        let number = |declared: i64| u64::try_from(declared).unwrap_or(0);
+        let max_bytes = number(hints.max_megabytes) << 20;
+        Hints { window_seconds: number(hints.window_seconds), max_bytes }
+    });
+    if hints.is_some() && datacenters == Datacenters::Local {
+        return Err(SpecError::LocalHints);
+    }
+    if read.is_sloppy() {
+        return Err(SpecError::ReadsNoStandIn { read });
+    }
+    if write.is_sloppy() && hints.is_none() {
+        return Err(SpecError::NoHints { write });
+    }
+    Ok(LeaderlessPolicy { read, write, conflicts, datacenters, hints })
 }
 
 fn level(field: &'static str, text: &str, n: usize) -> Result<Level, SpecError> {
@@ -46,7 +60,9 @@ fn level(field: &'static str, text: &str, n: usize) -> Result<Level, SpecError> 
         | Level::All
         | Level::LocalOne
         | Level::LocalQuorum
-        | Level::EachQuorum => Ok(level),
+        | Level::EachQuorum
+        | Level::SloppyQuorum
+        | Level::Any => Ok(level),
     }
 }
 
@@ -55,7 +71,7 @@ fn level(field: &'static str, text: &str, n: usize) -> Result<Level, SpecError> 
 fn always_meet(write: Level, read: Level, n: usize, one_datacenter: bool) -> bool {
     let of_each = |level| match level {
         Level::Quorum | Level::LocalQuorum | Level::EachQuorum | Level::All => true,
-        Level::Count(_) | Level::LocalOne => false,
+        Level::Count(_) | Level::LocalOne | Level::SloppyQuorum | Level::Any => false,
     };
     if [write, read].contains(&Level::EachQuorum) && of_each(write) && of_each(read) {
         return true;
@@ -66,6 +82,8 @@ fn always_meet(write: Level, read: Level, n: usize, one_datacenter: bool) -> boo
         Level::LocalQuorum if one_datacenter => majority(n),
         Level::LocalOne | Level::LocalQuorum => 1,
         Level::All => n,
+        // Of what stands in for replicas nothing is read.
+        Level::SloppyQuorum | Level::Any => 0,
     };
     count(write) + count(read) > n
 }
@@ -91,8 +109,8 @@ pub(crate) fn are_enough(
 ) -> bool {
     let datacenters: BTreeSet<&Datacenter> = places.values().collect();
     datacenters.into_iter().any(|local| {
-        let levels = [policy.read, policy.write];
-        levels.into_iter().all(|level| policy.need(level, places, local).is_met(left))
+        let met = |level: Level| policy.need(level.of_replicas(), places, local).is_met(left);
+        met(policy.read) && met(policy.write)
     })
 }
 
@@ -120,7 +138,8 @@ fn can_miss_among(policy: &LeaderlessPolicy, places: &BTreeMap<NodeId, Datacente
         let (written, rest): (Vec<_>, Vec<_>) =
             nodes.iter().enumerate().partition(|(at, _)| split & (1 << at) != 0);
         let ids = |part: Vec<(usize, &NodeId)>| part.into_iter().map(|(_, node)| *node).collect();
-        met(policy.write, &ids(written)) && met(policy.read, &ids(rest))
+        let is_written = policy.write.is_sloppy() || met(policy.write, &ids(written));
+        is_written && met(policy.read, &ids(rest))
     })
 }
 
@@ -141,8 +160,7 @@ mod tests {
         let policy = LeaderlessPolicy {
             write: write.parse().unwrap(),
             read: read.parse().unwrap(),
-            conflicts: ConflictPolicy::default(),
-            datacenters: Datacenters::Global,
+            ..LeaderlessPolicy::default()
         };
         can_miss(&policy, &places(spread))
     }
@@ -158,6 +176,7 @@ mod tests {
             ("EACH_QUORUM", "LOCAL_QUORUM", &[3, 3], false),
             ("EACH_QUORUM", "LOCAL_ONE", &[3, 3], true),
             ("EACH_QUORUM", "QUORUM", &[2, 2, 1], false),
+            ("SLOPPY_QUORUM", "ALL", &[3], true),
         ] {
             assert_eq!(misses(write, read, spread), missed, "{write} {read} {spread:?}");
         }
@@ -183,7 +202,18 @@ mod tests {
 
     #[test]
     fn what_the_rule_lets_through_never_misses() {
-        let levels = ["ONE", "2", "3", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM"];
+        let levels = [
+            "ONE",
+            "2",
+            "3",
+            "QUORUM",
+            "ALL",
+            "LOCAL_ONE",
+            "LOCAL_QUORUM",
+            "EACH_QUORUM",
+            "SLOPPY_QUORUM",
+            "ANY",
+        ];
         for spread in [&[3][..], &[1, 1, 1], &[2, 1]] {
             for write in levels {
                 for read in levels {

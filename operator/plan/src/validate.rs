@@ -145,6 +145,18 @@ pub enum SpecError {
     )]
     LevelAboveReplicas { field: &'static str, count: u16, replicas: usize },
     #[error(
+        "spec.leaderless.read {read} is a level of writes: nodes that stand in for replicas are not read"
+    )]
+    ReadsNoStandIn { read: Level },
+    #[error(
+        "spec.leaderless.write {write} needs nodes that stand in for replicas: set spec.leaderless.hints"
+    )]
+    NoHints { write: Level },
+    #[error(
+        "spec.leaderless.hints belong to datacenters Global: with Local a datacenter goes on by its own replicas; remove hints"
+    )]
+    LocalHints,
+    #[error(
         "spec.leaderless.write {write} and read {read} need not meet in any of {replicas} replicas (w + r <= n), so that reads may miss acknowledged writes: raise one of them, or accept it with spec.leaderless.allowWeakQuorums: true"
     )]
     WeakQuorums { write: Level, read: Level, replicas: i32 },

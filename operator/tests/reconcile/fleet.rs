@@ -239,6 +239,7 @@ impl State {
             rollbacks: Vec::new(),
             engine_format: 1,
             shards: self.shards(process.id),
+            hints: vec![],
         }
     }
 

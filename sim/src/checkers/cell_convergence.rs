@@ -1,5 +1,5 @@
 //! With nothing under way any more, all replicas of a shard without a leader hold the same cells, whether anybody reads them or not.
-//! INV-97.
+//! INV-97. Nobody holds anything for others then. INV-104.
 
 use bytes::Bytes;
 use quorate_model::{GroupId, Leaderless, NodeId, Topology};
@@ -31,6 +31,9 @@ pub(crate) fn whole(cluster: &Cluster) -> Result<(), String> {
 /// Which replicas differ.
 pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
     let Some(topology) = without_leaders(cluster) else { return Ok(()) };
+    if let Some(machine) = cluster.machines.iter().find(|machine| machine.holds_hints()) {
+        return Err(format!("{} holds hints: {:?}", machine.node, machine.status()));
+    }
     for (shard, placement) in topology.placements() {
         let mut first: Option<(NodeId, Vec<(Bytes, Bytes)>)> = None;
         for machine in cluster.machines.iter().filter(|one| placement.voters.contains(&one.node)) {

@@ -99,7 +99,9 @@ impl Dots {
 pub(super) fn named_cells(message: &Message) -> &[(CellKey, Cell)] {
     if let Message::Store { cells, .. }
     | Message::Relay { cells, .. }
-    | Message::Different { cells, .. } = message
+    | Message::Different { cells, .. }
+    | Message::Hint { cells, .. }
+    | Message::Handoff { cells, .. } = message
     {
         cells
     } else {

@@ -27,6 +27,7 @@ pub(crate) mod dots;
 pub(crate) mod durable_acknowledgements;
 pub(crate) mod durable_votes;
 pub(crate) mod election_safety;
+pub(crate) mod hints;
 pub(crate) mod identities;
 pub(crate) mod in_sync_set;
 pub(crate) mod leader_completeness;
@@ -126,6 +127,7 @@ pub(crate) struct Checkers {
     pub(crate) beats: beats::Beats,
     dots: dots::Dots,
     told_cells: told_cells::ToldCells,
+    hints: hints::Hints,
     pub(crate) steps: steps::Steps,
     pub(crate) checkpoints: checkpoints::Checkpoints,
 }
@@ -165,6 +167,7 @@ impl Default for Checkers {
             beats: beats::Beats::default(),
             dots: dots::Dots::default(),
             told_cells: told_cells::ToldCells::default(),
+            hints: hints::Hints::default(),
             steps: steps::Steps::default(),
             checkpoints: checkpoints::Checkpoints::default(),
         }
@@ -189,6 +192,7 @@ impl Checkers {
                 self.dots.sent(machine, group, message).by("dots")?;
                 self.steps.sent(machine, to, group, message).by("steps")?;
                 self.checkpoints.sent(now, machine, group, message);
+                self.hints.sent(machine, to, group, message).by("hints")?;
                 self.told_cells.sent(machine, to, group, message).by("told_cells")?;
             }
             return Ok(());
@@ -219,6 +223,7 @@ impl Checkers {
             for message in messages {
                 self.steps.arrives(machine, from, group, *mark, message);
                 self.dots.arrives(now, machine, group, message);
+                self.hints.arrives(machine, from, group, message);
                 self.told_cells.arrives(machine, from, group, message);
             }
             return;
@@ -250,7 +255,10 @@ impl Checkers {
             }
             return Ok(());
         }
-        if let PeerMessage::Leaderless { .. } = message {
+        if let PeerMessage::Leaderless { messages, .. } = message {
+            for message in messages {
+                self.hints.delivered(machine, group, message).by("hints")?;
+            }
             self.steps.delivered(machine, group).by("steps")?;
             return self.dots.delivered(machine, group).by("dots");
         }
@@ -269,6 +277,7 @@ impl Checkers {
         self.divergence.stepped(machine).by("divergence")?;
         self.dots.stepped(machine);
         self.told_cells.stepped(machine).by("told_cells")?;
+        self.hints.stepped(machine).by("hints")?;
         let groups = machine.groups();
         let hosted = self.hosted.insert(machine.node, groups.clone()).unwrap_or_default();
         for group in hosted.into_iter().filter(|group| !groups.contains(group)) {

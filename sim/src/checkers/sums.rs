@@ -1,5 +1,5 @@
 //! Counters of a store without leaders: every increment counts once, and those that were acknowledged, or read, stay. INV-90,
-//! INV-95, INV-96, INV-99.
+//! INV-95, INV-96, INV-99, INV-103.
 
 use quorate_model::{Datacenter, Time};
 

@@ -77,7 +77,10 @@ impl ToldCells {
             // It may have told of them once more since they were called over.
             told.retain(|key, _| !cells.contains(key));
         }
-        if let Message::Store { number, cells } | Message::Relay { number, cells } = message {
+        if let Message::Store { number, cells }
+        | Message::Relay { number, cells }
+        | Message::Handoff { number, cells } = message
+        {
             let asked = (machine.node, machine.incarnation, group, from, *number);
             self.asked.entry(asked).or_insert_with(|| cells.clone());
         }

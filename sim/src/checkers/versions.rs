@@ -1,6 +1,6 @@
 //! What clients of a store without leaders were told of its values: one that as many replicas hold as a read asks of stays until a
 //! write replaces it that observed it, and never comes back then, whatever moves meanwhile. INV-91, INV-92, INV-95, INV-96, INV-98,
-//! INV-99, INV-100.
+//! INV-99, INV-100, INV-103.
 //!
 //! No clock and no version is looked at, only what was written, answered and shown.
 

@@ -10,6 +10,8 @@ pub(crate) enum Fault {
     Kill,
     /// Killed again and again, soon after every start.
     RestartStorm,
+    /// Killed, and gone for some seconds.
+    KillForLong,
     /// SIGSTOP, for up to a minute in long runs.
     Pause,
     /// Leadership is to be handed over, as before a shutdown.
@@ -102,6 +104,7 @@ const MENU: [(Fault, u32); 29] = [
 
 const LAG_TOPOLOGY: u32 = 6;
 const CUT_DATACENTERS: u32 = 12;
+const KILL_FOR_LONG: u32 = 10;
 
 /// Which faults may happen in a run, and how often one against the others.
 #[derive(Clone, Debug)]
@@ -130,6 +133,12 @@ impl Menu {
 
     pub(crate) fn with_datacenters(mut self) -> Self {
         self.0.push((Fault::CutDatacenters, CUT_DATACENTERS));
+        self
+    }
+
+    /// Where others stand in for whoever is gone.
+    pub(crate) fn with_long_absences(mut self) -> Self {
+        self.0.push((Fault::KillForLong, KILL_FOR_LONG));
         self
     }
 

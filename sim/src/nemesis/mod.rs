@@ -85,6 +85,7 @@ impl Cluster {
     fn begin(&mut self, fault: Fault, id: MachineId, other: MachineId) -> Verdict {
         match fault {
             Fault::Kill => self.kill_if_running(id),
+            Fault::KillForLong => self.kill_for_long(id),
             Fault::RestartStorm => self.kill_again(id, 8),
             Fault::Pause => self.pause(id),
             Fault::Handover => return self.hand_over(id),

@@ -15,6 +15,15 @@ impl Cluster {
         }
     }
 
+    pub(super) fn kill_for_long(&mut self, id: MachineId) {
+        if self.machines[id.0].is_running() {
+            let node = self.machines[id.0].node;
+            self.machines[id.0].kill(&mut self.random);
+            let dead = self.millis(1_000..8_000);
+            self.dead_for(id, node, dead);
+        }
+    }
+
     /// Killed, and again as soon as it runs, some more times.
     pub(super) fn kill_again(&mut self, id: MachineId, left: u32) {
         if self.machines[id.0].is_running() {

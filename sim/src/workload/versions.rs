@@ -284,11 +284,17 @@ impl Workload for Versions {
             random.random_range(0..hot)
         };
         let levels = [Level::Quorum, Level::Quorum, Level::Quorum, Level::Count(1), Level::All];
-        let level = *pick(random, &levels);
+        let mut level = *pick(random, &levels);
         // It needs all of them, so that it is seen wherever it is read.
         let each = self.is_local() && random.random_ratio(1, 6);
-        let level = if each { Level::EachQuorum } else { level };
+        if each {
+            level = Level::EachQuorum;
+        }
         let doing = self.something(key, random);
+        let reads = matches!(doing, Doing::Read | Doing::Count);
+        if self.policy.stands_in() && !reads && random.random_bool(0.5) {
+            level = *pick(random, &[Level::SloppyQuorum, Level::SloppyQuorum, Level::Any]);
+        }
         self.start(client, now, key, level, doing);
     }
 
@@ -394,6 +400,8 @@ pub(super) fn count_of(policy: &LeaderlessPolicy, level: Level, replicas: usize)
         Level::LocalQuorum | Level::EachQuorum if local => majority(replicas),
         Level::LocalQuorum => 1,
         Level::All | Level::EachQuorum => replicas,
+        // Of replicas: the coordinator is one.
+        Level::SloppyQuorum | Level::Any => 1,
     }
 }
 

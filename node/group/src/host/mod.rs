@@ -69,7 +69,7 @@ use quorate_storage::state::{StateError, StateStore};
 pub use beating::{Beat, BeatId, Digest, Vouched};
 pub use history::Counts;
 pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
-pub use leaderless::{Age, ShardStatus};
+pub use leaderless::{Age, HeldHints, HintsStatus, ShardStatus};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
 pub use rollback::Rollback;

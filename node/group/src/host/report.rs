@@ -14,7 +14,7 @@ use quorate_storage::state::{StateError, StateStore};
 use super::Host;
 use super::group::Group;
 use super::history::Counts;
-use super::leaderless::ShardStatus;
+use super::leaderless::{HintsStatus, ShardStatus};
 use super::rows::Health;
 use super::snapshotting::Incoming;
 
@@ -32,6 +32,7 @@ pub struct Status {
     pub engine_format: u32,
     /// Without a leader.
     pub shards: Vec<ShardStatus>,
+    pub hints: HintsStatus,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -104,6 +105,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             quarantines: shared.quarantines,
             engine_format: shared.settings.engine_format,
             shards: self.shards.status(shared.now),
+            hints: self.shards.hints(),
         }
     }
 

@@ -81,25 +81,26 @@ impl Collecting {
         self.next_at = kernel.now.after(kernel.settings.collect_interval);
         // An earlier one has not got all answers.
         self.leading = None;
-        let all = kernel.owners.all();
-        if all.first() != Some(&kernel.id) || !kernel.is_whole() {
+        if kernel.owners.all().first() != Some(&kernel.id) || !kernel.is_whole() {
             return;
         }
+        let all = kernel.owners.holders();
         let named = self.look(kernel, cells);
         if named.is_empty() {
             return;
         }
         let round = kernel.round() + 1;
         let cells: Vec<(CellKey, CellDigest)> = named.into_iter().collect();
-        for to in kernel.others().clone() {
-            kernel.send(to, Message::Prepare { round, cells: cells.clone() });
+        for to in others(kernel) {
+            let (cells, all) = (cells.clone(), all.clone());
+            kernel.send(to, Message::Prepare { round, cells, all });
         }
         kernel.mark(round);
         self.agreed = cells.into_iter().collect();
         self.leading = Some(Leading {
             round,
             cells: self.agreed.keys().cloned().collect(),
-            lacking: kernel.others().clone(),
+            lacking: others(kernel),
             phase: Phase::Preparing,
         });
         self.go_on(kernel);
@@ -135,9 +136,11 @@ impl Collecting {
         from: NodeId,
         round: u64,
         named: Vec<(CellKey, CellDigest)>,
+        all: &BTreeSet<NodeId>,
     ) {
-        // What was marked with this round or a later one before may have known less.
-        if round <= kernel.round() {
+        // What was marked with this round or a later one before may have known less. And nobody is left out to whom this replica may
+        // have given something to hold.
+        if round <= kernel.round() || !kernel.owners.holders().is_subset(all) {
             return;
         }
         kernel.mark(round);
@@ -145,12 +148,20 @@ impl Collecting {
             .into_iter()
             .take(NAMED_MAX)
             .filter(|(key, digest)| {
-                let cell = cells.cell(key);
-                cell.is_some_and(|cell| cell.digest() == *digest && kernel.is_over(key, &cell))
+                let cell = kernel.cell(cells, key);
+                // Who stands in for replicas need not know of it: until the round is closed it takes nothing that is older.
+                cell.map_or(!kernel.is_owner(), |cell| {
+                    cell.digest() == *digest && kernel.is_over(key, &cell)
+                })
             })
             .collect();
         let agreed = self.agreed.keys().cloned().collect();
         kernel.send(from, Message::Prepared { round, agreed });
+    }
+
+    /// This node takes a hint that may be older than what it has agreed to: it has not agreed.
+    pub(super) fn withdraw(&mut self) {
+        self.agreed.clear();
     }
 
     pub(super) fn close(&mut self, kernel: &mut Kernel, from: NodeId, round: u64) {
@@ -226,7 +237,7 @@ impl Collecting {
         }
         let keys: Vec<CellKey> = leading.cells.iter().cloned().collect();
         self.leading = None;
-        for to in kernel.others().clone() {
+        for to in others(kernel) {
             kernel.send(to, Message::Drop { round, cells: keys.clone() });
         }
         self.drop_cells(kernel, cells, round, &keys);
@@ -244,9 +255,9 @@ impl Collecting {
             return;
         }
         leading.phase = Phase::Closing;
-        leading.lacking = kernel.owners.all();
+        leading.lacking = kernel.owners.holders();
         let round = leading.round;
-        for to in kernel.others().clone() {
+        for to in others(kernel) {
             kernel.send(to, Message::Close { round });
         }
         self.asked_by = None;
@@ -256,6 +267,13 @@ impl Collecting {
     fn leads(&mut self, round: u64, phase: Phase) -> Option<&mut Leading> {
         self.leading.as_mut().filter(|leading| leading.round == round && leading.phase == phase)
     }
+}
+
+/// Everybody else who takes part in a round.
+fn others(kernel: &Kernel) -> BTreeSet<NodeId> {
+    let mut all = kernel.owners.holders();
+    all.remove(&kernel.id);
+    all
 }
 
 impl Kernel {

@@ -131,6 +131,12 @@ impl Exchanging {
         if self.deadline() > kernel.now {
             return;
         }
+        // What is held for others is no replica.
+        if !kernel.is_owner() {
+            self.under_way = None;
+            self.next_at = kernel.now.after(kernel.settings.exchange_interval);
+            return;
+        }
         match self.under_way.as_ref().map(|exchange| exchange.step) {
             None => match self.waits(kernel) {
                 Some(until) => self.next_at = until,

@@ -144,7 +144,11 @@ impl Kernel {
             Level::LocalOne | Level::LocalQuorum | Level::EachQuorum if within => {
                 level.need(from, local).count()
             }
-            Level::LocalOne | Level::LocalQuorum | Level::EachQuorum => 1,
+            Level::LocalOne
+            | Level::LocalQuorum
+            | Level::EachQuorum
+            | Level::SloppyQuorum
+            | Level::Any => 1,
         };
         let (write, read) = (count(self.policy.write), count(self.policy.read));
         let held = if 2 * read > from.len() { read.min(write) } else { write };

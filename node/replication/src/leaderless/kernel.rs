@@ -37,6 +37,8 @@ pub(super) struct Kernel {
     others: BTreeSet<NodeId>,
     /// Of those, the ones in this replica's datacenter.
     near: BTreeSet<NodeId>,
+    /// Nodes that did not answer, and until when they are taken to go on so.
+    pub(super) silent: BTreeMap<NodeId, Time>,
     pub(super) tree: HashTree,
     pub(super) counts: Counts,
     pub(super) persisted: PersistId,
@@ -90,6 +92,7 @@ impl Kernel {
             owners: Owners::default(),
             others: BTreeSet::new(),
             near: BTreeSet::new(),
+            silent: BTreeMap::new(),
             tree,
             counts: Counts::default(),
             persisted: PersistId::default(),
@@ -137,7 +140,12 @@ impl Kernel {
     /// Answers whether the shard came to another step.
     pub(super) fn set_owners(&mut self, owners: Owners, policy: LeaderlessPolicy) -> bool {
         let moved = owners.since != self.owners.since;
+        let owned = self.is_owner();
         self.owners = owners;
+        if owned && !self.is_owner() {
+            // It has no word any more.
+            self.held.clear();
+        }
         self.others = self.owners.all();
         self.others.remove(&self.id);
         let near = self.owners.place(self.id).into_iter();
@@ -160,6 +168,16 @@ impl Kernel {
     /// Whom a request at this level asks and tells.
     pub(super) fn peers(&self, level: Level) -> &BTreeSet<NodeId> {
         if self.policy.is_within(level) { &self.near } else { &self.others }
+    }
+
+    /// Those of them that are to stay.
+    pub(super) fn others_placed(&self) -> BTreeSet<NodeId> {
+        self.owners.nodes.keys().copied().filter(|node| *node != self.id).collect()
+    }
+
+    /// Whether this is a replica, or about to be one or to be left. Else it holds something for replicas at the most.
+    pub(super) fn is_owner(&self) -> bool {
+        self.owners.place(self.id).is_some()
     }
 
     /// Where this replica is, if it may coordinate requests.
@@ -213,17 +231,30 @@ impl Kernel {
         let open = mark.round >= self.collected.barrier || planted::is(Bug::TakeEarlierRound);
         match message {
             Message::Store { .. } | Message::Relay { .. } => {
-                open && (since >= self.owners.since || planted::is(Bug::ServeEarlierStep))
+                open && self.is_owner()
+                    && (since >= self.owners.since || planted::is(Bug::ServeEarlierStep))
             }
             Message::Fetch { .. } => {
                 since >= self.owners.since || planted::is(Bug::ServeEarlierStep)
             }
             Message::Compare { .. } | Message::List { .. } => {
-                since <= self.owners.since || planted::is(Bug::CompareEarlierStep)
+                let earlier = since <= self.owners.since || planted::is(Bug::CompareEarlierStep);
+                earlier && self.is_owner()
+            }
+            // Whoever stands in gives back what it holds, and would hold nothing as a replica.
+            Message::Hint { .. } => {
+                open && since >= self.owners.since && self.owners.stand_ins.nodes.contains(&self.id)
+            }
+            // Of one who takes part in the rounds, to one that is to stay.
+            Message::Handoff { .. } => {
+                let settled =
+                    self.owners.leaves.is_none() && self.owners.nodes.contains_key(&self.id);
+                open && settled && self.counts_for_writes()
             }
             Message::Fetched { .. } | Message::Different { .. } => open,
             Message::Prepare { .. } => since == self.owners.since,
             Message::Stored { .. }
+            | Message::Hinted { .. }
             | Message::TooMuch { .. }
             | Message::Differing { .. }
             | Message::Prepared { .. }
@@ -376,6 +407,18 @@ impl Kernel {
         }
         self.clock.pass(self.collected.newest);
         self.counts.collected += cells.len() as u64;
+        if !cells.is_empty() {
+            let cells = cells.into_iter().map(|(key, _)| key).collect();
+            self.outputs.push_back(Output::Drop { cells, collected: self.collected });
+        }
+    }
+
+    /// These applied cells were held for others, who have them.
+    pub(super) fn let_go(&mut self, cells: Vec<(CellKey, Cell)>) {
+        for (key, cell) in &cells {
+            assert!(!self.is_on_its_way(key), "what is not durable was not given to anybody");
+            self.tree.replace(key, Some(cell.digest()), None);
+        }
         if !cells.is_empty() {
             let cells = cells.into_iter().map(|(key, _)| key).collect();
             self.outputs.push_back(Output::Drop { cells, collected: self.collected });

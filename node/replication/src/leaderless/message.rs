@@ -1,7 +1,9 @@
 //! What replicas of a shard tell each other.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use quorate_model::{Epoch, Hlc};
+use quorate_model::{Epoch, Hlc, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, CellKey, NodeAt};
@@ -45,8 +47,8 @@ pub enum Message {
         looked: u32,
         more: bool,
     },
-    /// A round of collecting: these cells are over, exactly so.
-    Prepare { round: u64, cells: Vec<(CellKey, CellDigest)> },
+    /// A round of collecting of all these: these cells are over, exactly so.
+    Prepare { round: u64, cells: Vec<(CellKey, CellDigest)>, all: BTreeSet<NodeId> },
     /// Those of them that are so at the answerer.
     Prepared { round: u64, agreed: Vec<CellKey> },
     /// Take no cells of earlier rounds from now on.
@@ -58,6 +60,12 @@ pub enum Message {
     /// Take over what these cells know, have the others of the datacenter do so, and answer `Stored` when as many hold it there as
     /// a write of the store asks for.
     Relay { number: u64, cells: Vec<(CellKey, Cell)> },
+    /// Take over what these cells know, and give it to the target: it does not answer.
+    Hint { number: u64, target: NodeId, cells: Vec<(CellKey, Cell)> },
+    /// Everything of that `Hint` is durable here.
+    Hinted { number: u64, target: NodeId },
+    /// What this replica was not told by the coordinators; answered with `Stored`.
+    Handoff { number: u64, cells: Vec<(CellKey, Cell)> },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -98,7 +106,9 @@ impl Message {
             | Self::Stored { .. }
             | Self::Fetch { .. }
             | Self::Fetched { .. }
-            | Self::TooMuch { .. } => false,
+            | Self::TooMuch { .. }
+            | Self::Hint { .. }
+            | Self::Hinted { .. } => false,
             Self::Compare { .. }
             | Self::Differing { .. }
             | Self::List { .. }
@@ -108,7 +118,8 @@ impl Message {
             | Self::Close { .. }
             | Self::Closed { .. }
             | Self::Drop { .. }
-            | Self::Relay { .. } => true,
+            | Self::Relay { .. }
+            | Self::Handoff { .. } => true,
         }
     }
 
@@ -124,7 +135,11 @@ impl Message {
             | Self::TooMuch { .. }
             | Self::Close { .. }
             | Self::Closed { .. } => 0,
-            Self::Store { cells, .. } | Self::Relay { cells, .. } => cells_bytes(cells),
+            Self::Hinted { .. } => 16,
+            Self::Store { cells, .. } | Self::Relay { cells, .. } | Self::Handoff { cells, .. } => {
+                cells_bytes(cells)
+            }
+            Self::Hint { cells, .. } => 16 + cells_bytes(cells),
             Self::Fetch { asked, .. } => asked.iter().map(|(asked, _)| 16 + asked.bytes()).sum(),
             Self::Fetched { found, .. } => found
                 .iter()
@@ -137,8 +152,9 @@ impl Message {
             Self::Differing { nodes, .. } => 4 * nodes.len(),
             Self::List { pages, .. } => pages.iter().map(Page::bytes).sum(),
             Self::Different { cells, wanted, .. } => 8 + cells_bytes(cells) + 6 * wanted.len(),
-            Self::Prepare { cells, .. } => {
-                cells.iter().map(|(key, _)| 12 + key.bytes().len()).sum()
+            Self::Prepare { cells, all, .. } => {
+                let cells: usize = cells.iter().map(|(key, _)| 12 + key.bytes().len()).sum();
+                cells + 16 * all.len()
             }
             Self::Prepared { agreed: keys, .. } | Self::Drop { cells: keys, .. } => {
                 keys.iter().map(|key| 4 + key.bytes().len()).sum()

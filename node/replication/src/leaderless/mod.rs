@@ -13,12 +13,14 @@
 //! # Rooms
 //! `kernel` has what all share: this replica's cells, dots, clock and outputs. `writing` and `reading` coordinate, `asked` says
 //! what a read is of, `serving` answers other coordinators, `exchanging` finds and mends differences in the background by `tree`,
-//! `relaying` brings what was written in this datacenter to the others.
+//! `relaying` brings what was written in this datacenter to the others. `stand_ins` finds nodes that stand in for replicas,
+//! `holding` is what such a node does.
 
 mod asked;
 mod collecting;
 mod exchanging;
 mod filling;
+mod holding;
 mod input;
 mod kernel;
 mod key;
@@ -30,6 +32,7 @@ mod relaying;
 mod replica;
 mod serving;
 mod settings;
+mod stand_ins;
 mod tree;
 mod unsynced;
 mod writing;
@@ -38,6 +41,8 @@ mod writing;
 mod cluster_test;
 #[cfg(test)]
 mod exchanging_test;
+#[cfg(test)]
+mod holding_test;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
@@ -49,6 +54,7 @@ mod relaying_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;
+pub use holding::HintsFor;
 pub use input::{After, Cells, Input, ReadRepair, RequestId, Standing};
 pub use key::{CellKey, Place, Span};
 pub use message::Mark;
@@ -58,4 +64,5 @@ pub use owners::{Owners, Report};
 pub use relaying::Relayed;
 pub use replica::{Replica, Start};
 pub use settings::Settings;
+pub use stand_ins::StandIns;
 pub use tree::{HashTree, LEAF_BITS_MAX, NodeAt};

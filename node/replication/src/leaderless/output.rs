@@ -88,6 +88,14 @@ pub enum Refused {
     /// Nothing was done.
     #[error("{answered} of {needed} replicas answered in time what the write was to come after")]
     NotBegun { answered: usize, needed: usize },
+    /// Nothing was done.
+    #[error("SLOPPY_QUORUM and ANY are levels of writes: what stands in for a replica is not read")]
+    WritesOnly,
+    /// Nothing was done.
+    #[error(
+        "SLOPPY_QUORUM and ANY need nodes that stand in for replicas, and this store has no hints"
+    )]
+    NoHints,
 }
 
 /// What happened since the start, for metrics.
@@ -107,6 +115,12 @@ pub struct Counts {
     pub ahead_of_time: u64,
     /// Removed cells of which nothing is left.
     pub collected: u64,
+    /// Cells that were taken in place of a replica, refused for want of room, given to a replica, and dropped when their window was
+    /// over.
+    pub hints_taken: u64,
+    pub hints_refused: u64,
+    pub hints_delivered: u64,
+    pub hints_dropped: u64,
     /// Two writes under one dot were seen.
     pub reused_dots: u64,
 }

@@ -11,7 +11,7 @@ use quorate_model::planted::{self, Bug};
 use quorate_model::{Datacenter, Epoch, LeaderlessPolicy, Leaving, Level, Need, NodeId, Step};
 use serde::{Deserialize, Serialize};
 
-use super::Refused;
+use super::{Refused, StandIns};
 
 /// As the topology says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -22,6 +22,7 @@ pub struct Owners {
     pub leaves: Option<Leaving>,
     /// Those of the replicas that it leaves that are lost: what they alone hold is, too, and nobody waits for it.
     pub lost: BTreeSet<NodeId>,
+    pub stand_ins: StandIns,
 }
 
 /// How far a replica came with a step, for whoever takes the next one.
@@ -40,6 +41,13 @@ impl Owners {
     pub(super) fn all(&self) -> BTreeSet<NodeId> {
         let leaving = self.leaves.iter().flat_map(|leaving| leaving.owners.keys());
         self.nodes.keys().chain(leaving).copied().collect()
+    }
+
+    /// Everybody who may hold something of the shard.
+    pub(super) fn holders(&self) -> BTreeSet<NodeId> {
+        let mut all = self.all();
+        all.extend(&self.stand_ins.nodes);
+        all
     }
 
     /// Those that reads go to, and that have what was acknowledged before this step.

@@ -73,6 +73,9 @@ impl Reading {
         level: Level,
         repair: ReadRepair,
     ) -> Result<Self, Refused> {
+        if level.is_sloppy() {
+            return Err(Refused::WritesOnly);
+        }
         let needs = Needs::of(kernel, level)?;
         let known = kernel.known(cells, &asked).map_err(|TooMuch| too_much(kernel))?;
         let digests = known.iter().map(|part| digest(part.iter().map(|(key, cell)| (key, cell))));

@@ -8,6 +8,7 @@ use quorate_model::{ActorId, LeaderlessPolicy, Level, NodeId, Time, WallTime};
 
 use super::collecting::Collecting;
 use super::exchanging::{Difference, Exchanging};
+use super::holding::{HintsFor, Holding};
 use super::kernel::Kernel;
 use super::reading::Reading;
 use super::relaying::{Relayed, Relaying};
@@ -38,6 +39,7 @@ pub struct Replica {
     exchanging: Exchanging,
     collecting: Collecting,
     relaying: Relaying,
+    holding: Holding,
 }
 
 /// The requests that this replica coordinates, and those answered of which it still wants to hear.
@@ -83,7 +85,8 @@ impl Replica {
         // Not from zero: an answer to a process before this one must not count here.
         let next = kernel.random.next();
         let operations = Operations { next, ..Operations::default() };
-        Self { kernel, operations, exchanging, collecting, relaying }
+        let holding = Holding::default();
+        Self { kernel, operations, exchanging, collecting, relaying, holding }
     }
 
     /// Takes one input. The outputs of the one before must have been drained.
@@ -101,6 +104,7 @@ impl Replica {
             Input::Owners { owners, policy } => {
                 let moved = self.kernel.set_owners(owners, policy);
                 self.relaying.follow(&self.kernel);
+                self.holding.owners_changed(&self.kernel, cells, moved);
                 if moved {
                     self.moved(cells);
                 }
@@ -142,7 +146,8 @@ impl Replica {
         let operation = self.operations.due.first().map(|(at, _)| *at);
         let exchange = self.exchanging.deadline().min(self.collecting.deadline());
         let relay = self.relaying.deadline();
-        operation.into_iter().chain(relay).fold(exchange, Time::min)
+        let holding = self.holding.deadline(&self.kernel);
+        operation.into_iter().chain(relay).chain(holding).fold(exchange, Time::min)
     }
 
     #[must_use]
@@ -211,6 +216,29 @@ impl Replica {
         self.kernel.report()
     }
 
+    /// Whether this node has a replica of the shard, or is about to have or to leave one. Else it stands in for replicas.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.kernel.is_owner()
+    }
+
+    /// Whether nobody reads from this replica yet: it acknowledges what it stores, whatever it lacks.
+    #[must_use]
+    pub fn is_joining(&self) -> bool {
+        self.kernel.owners.joining().any(|node| node == self.kernel.id)
+    }
+
+    /// What is held here for replicas that did not answer.
+    #[must_use]
+    pub fn hints(&self) -> Vec<HintsFor> {
+        self.holding.of_each(self.kernel.now)
+    }
+
+    #[must_use]
+    pub fn holds_hints(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
     /// Requests that have not been forgotten yet.
     #[must_use]
     pub fn open_requests(&self) -> usize {
@@ -269,6 +297,7 @@ impl Replica {
         }
         self.exchanging.tick(&mut self.kernel, &mut self.relaying, cells);
         self.relaying.tick(&mut self.kernel, cells);
+        self.holding.tick(&mut self.kernel, cells, &mut self.operations.next);
         self.collecting.tick(&mut self.kernel, cells);
     }
 
@@ -294,6 +323,8 @@ impl Replica {
 
     fn message(&mut self, from: NodeId, mark: Mark, message: Message, cells: &dyn Cells) {
         let kernel = &mut self.kernel;
+        kernel.heard(from);
+        self.holding.heard(kernel, from);
         if !kernel.heeds(mark, &message) {
             return;
         }
@@ -309,8 +340,18 @@ impl Replica {
             Message::Fetch { number, asked } => {
                 serving::fetch(kernel, cells, from, number, &asked);
             }
-            Message::Stored { number } => {
-                self.stored(from, number, cells);
+            Message::Stored { number } => self.stored(from, number, cells),
+            Message::Hint { number, target, cells: told } => {
+                if mark.round < kernel.round() {
+                    self.collecting.withdraw();
+                }
+                self.holding.take(kernel, cells, from, number, target, &told);
+            }
+            Message::Hinted { number, target } => self.hinted(from, number, target, cells),
+            Message::Handoff { number, cells: told } => {
+                if kernel.owners.holders().contains(&from) {
+                    serving::store(kernel, cells, from, number, &told);
+                }
             }
             Message::Fetched { number, found } => {
                 let open = self.operations.get(number);
@@ -330,8 +371,8 @@ impl Replica {
             Message::List { number, pages } => {
                 self.exchanging.list(kernel, cells, from, number, &pages);
             }
-            Message::Prepare { round, cells: named } => {
-                self.collecting.prepare(kernel, cells, from, round, named);
+            Message::Prepare { round, cells: named, all } => {
+                self.collecting.prepare(kernel, cells, from, round, named, &all);
             }
             Message::Prepared { round, agreed } => {
                 self.collecting.prepared(kernel, from, round, &agreed);
@@ -377,11 +418,19 @@ impl Replica {
             Some(Operation::Read(reading)) => reading.stored(from),
             None => {
                 self.exchanging.stored(from, number);
+                self.holding.given(&mut self.kernel, cells, from, number);
                 self.relaying.stored(&self.kernel, from, number);
                 return self.relaying.go_on(&mut self.kernel, cells);
             }
         }
         self.go_on(number, cells);
+    }
+
+    fn hinted(&mut self, from: NodeId, number: u64, target: NodeId, cells: &dyn Cells) {
+        if let Some(Operation::Write(writing)) = self.operations.get(number) {
+            writing.hinted(from, target);
+            self.go_on(number, cells);
+        }
     }
 
     fn persisted(&mut self, id: PersistId, cells: &dyn Cells) {

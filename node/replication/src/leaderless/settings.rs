@@ -8,6 +8,10 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long before replicas that have not answered are asked again.
     pub resend: Duration,
+    /// How long before others stand in for replicas that have not answered, where the level says so.
+    pub hint_after: Duration,
+    /// What a node that stood in for a replica gives back in a second.
+    pub hint_bytes_per_second: u64,
     /// Requests that a replica coordinates at once.
     pub requests_max: usize,
     /// Bytes of cells that are not durable yet; beyond it writes are refused.
@@ -44,6 +48,8 @@ impl Default for Settings {
         Self {
             request_timeout: Duration::from_secs(2),
             resend: Duration::from_millis(250),
+            hint_after: Duration::from_millis(100),
+            hint_bytes_per_second: 8 << 20,
             requests_max: 10_000,
             unsynced_bytes_max: 64 << 20,
             siblings_max: 100,

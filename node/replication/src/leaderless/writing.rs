@@ -1,8 +1,9 @@
 //! Coordinating a write: this replica's cells change, and all others that its level is about take them over; answered when as
 //! many as asked for hold it durably. What another datacenter relays is told within this one in the same way.
 //!
-//! Keeps INV-95 (whom an acknowledgement counts).
+//! Keeps INV-95 (whom an acknowledgement counts) and INV-103 (when those that stand in for replicas do).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use quorate_model::planted::{self, Bug};
@@ -10,6 +11,7 @@ use quorate_model::{Hlc, Level, Need, NodeId, Time};
 
 use super::kernel::Kernel;
 use super::replica::Progress;
+use super::stand_ins::StandingIn;
 use super::{CellKey, Cells, Message, PersistId, Refused, RequestId};
 use crate::causal::{Cell, Change};
 
@@ -33,6 +35,7 @@ pub(super) struct Writing {
     own: PersistId,
     stored: BTreeSet<NodeId>,
     others: BTreeSet<NodeId>,
+    standing_in: Option<StandingIn>,
     resend_at: Time,
     deadline: Time,
 }
@@ -54,6 +57,9 @@ impl Writing {
         deadline: Time,
     ) -> Result<Self, Refused> {
         let need = kernel.hold_need(level)?;
+        if level.is_sloppy() && !kernel.policy.stands_in() {
+            return Err(Refused::NoHints);
+        }
         if kernel.is_full() {
             return Err(Refused::Overloaded);
         }
@@ -69,10 +75,12 @@ impl Writing {
         let at = kernel.time_after(cells, &keys);
         let stands = change(kernel, cells, changes, at)?;
         let own = kernel.durable_through(&keys);
+        let standing_in = StandingIn::new(kernel, level);
         let request = Requester::Client(request);
-        let writing =
-            Self { stands, deadline, ..Self::new(kernel, request, keys, level, need, own) };
+        let writing = Self::new(kernel, request, keys, level, need, own);
+        let mut writing = Self { stands, standing_in, deadline, ..writing };
         writing.send(kernel, cells, number);
+        writing.have_stood_in(kernel, cells, number);
         Ok(writing)
     }
 
@@ -113,6 +121,7 @@ impl Writing {
             own,
             stored: BTreeSet::new(),
             others: kernel.peers(level).clone(),
+            standing_in: None,
             resend_at: now.after(settings.resend),
             deadline: now.after(settings.request_timeout),
         }
@@ -128,6 +137,12 @@ impl Writing {
 
     pub(super) fn stored(&mut self, from: NodeId) {
         self.stored.insert(from);
+    }
+
+    pub(super) fn hinted(&mut self, from: NodeId, target: NodeId) {
+        if let Some(standing_in) = &mut self.standing_in {
+            standing_in.hinted(from, target);
+        }
     }
 
     /// The shard came to another step. Who holds it holds it; whom it takes is another question now.
@@ -155,6 +170,9 @@ impl Writing {
             self.resend_at = kernel.now.after(kernel.settings.resend);
             self.send(kernel, cells, number);
         }
+        if self.request.is_some() {
+            self.have_stood_in(kernel, cells, number);
+        }
     }
 
     pub(super) fn go_on(&mut self, kernel: &mut Kernel) -> Progress {
@@ -167,18 +185,22 @@ impl Writing {
             Some(Requester::Client(_)) | None => true,
         };
         // INV-95
-        if self.need.is_met(&self.stored) && tells && self.request.is_some() {
+        if self.need.is_met(&self.counted()) && tells && self.request.is_some() {
             let stands = std::mem::take(&mut self.stands);
             self.answer(kernel, Ok(stands));
         }
         match self.request {
-            Some(_) => Progress::Until(self.resend_at.min(self.deadline)),
+            Some(_) => {
+                let next = self.standing_in.as_ref().map(StandingIn::next_at);
+                let until = self.resend_at.min(self.deadline);
+                Progress::Until(next.map_or(until, |next| until.min(next)))
+            }
             None => Progress::Done,
         }
     }
 
     fn give_up(&mut self, kernel: &mut Kernel) {
-        let (answered, needed) = (self.stored.len(), self.need.count());
+        let (answered, needed) = (self.counted().len(), self.need.count());
         self.answer(kernel, Err(Refused::NoQuorum { answered, needed }));
     }
 
@@ -193,18 +215,35 @@ impl Writing {
         }
     }
 
+    /// The replicas that hold it durably, and at levels that say so those for which somebody else does. INV-103
+    fn counted(&self) -> Cow<'_, BTreeSet<NodeId>> {
+        match &self.standing_in {
+            Some(standing_in) => Cow::Owned(&self.stored | standing_in.stood_in()),
+            None => Cow::Borrowed(&self.stored),
+        }
+    }
+
+    fn have_stood_in(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+        let Some(standing_in) = &mut self.standing_in else { return };
+        let missing: Vec<NodeId> = self.others.difference(&self.stored).copied().collect();
+        standing_in.due(kernel, &missing);
+        if missing.iter().any(|node| kernel.is_silent(*node)) {
+            standing_in.ask(kernel, number, &missing, &known(kernel, cells, &self.keys));
+        }
+    }
+
     /// Tells whoever has not got it what this replica knows: the write, and what came since.
     fn send(&self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
-        let told: Vec<(CellKey, Cell)> = self
-            .keys
-            .iter()
-            .map(|key| (key.clone(), kernel.cell(cells, key).unwrap_or_default()))
-            .collect();
+        let told = known(kernel, cells, &self.keys);
         // Before this replica's own disk holds it: a write of a process that dies is not its next one's, which is another actor.
         for to in self.others.difference(&self.stored) {
             kernel.send(*to, Message::Store { number, cells: told.clone() });
         }
     }
+}
+
+fn known(kernel: &Kernel, cells: &dyn Cells, keys: &[CellKey]) -> Vec<(CellKey, Cell)> {
+    keys.iter().map(|key| (key.clone(), kernel.cell(cells, key).unwrap_or_default())).collect()
 }
 
 /// Changes this replica's cells, all or none.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use quorate_group::host::{ShardStatus, Status};
+use quorate_group::host::{HeldHints, HintsStatus, ShardStatus, Status};
 use quorate_model::GroupId;
 use quorate_replication::leaderless::Relayed;
 
@@ -184,7 +184,21 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
             write!(text, ",waiting={waiting},known={known},torn={torn}\r\n")?;
         }
     }
-    Ok(())
+    hints(&status.hints, text)
+}
+
+/// What is held for the replicas of each node that did not answer, and what became of it since the start.
+fn hints(hints: &HintsStatus, text: &mut String) -> std::fmt::Result {
+    let HintsStatus { held, taken, refused, delivered, dropped } = hints;
+    if *hints == HintsStatus::default() {
+        return Ok(());
+    }
+    for (target, HeldHints { count, bytes, oldest }) in held {
+        let oldest = oldest.as_secs();
+        write!(text, "hints_for_{target}:count={count},bytes={bytes},oldest_seconds={oldest}\r\n")?;
+    }
+    write!(text, "hints_taken:{taken}\r\nhints_refused:{refused}\r\n")?;
+    write!(text, "hints_delivered:{delivered}\r\nhints_dropped:{dropped}\r\n")
 }
 
 fn cpu<S: Store>(_: &About<'_, S>, text: &mut String) -> std::fmt::Result {

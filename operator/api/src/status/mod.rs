@@ -187,6 +187,21 @@ pub struct NodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub message: Option<String>,
+    /// What it holds for replicas on other nodes that did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub hints: Vec<HintsStatus>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HintsStatus {
+    /// The pod that is to have it, or the identity of a node that has none.
+    #[schemars(length(max = 253))]
+    pub target: String,
+    pub count: i64,
+    pub bytes: i64,
+    pub oldest_seconds: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]

@@ -128,6 +128,10 @@ pub enum TopologyChange {
         from: ConflictPolicy,
         to: ConflictPolicy,
     },
+    /// Whether nodes stand in for replicas there, for how long and with how much.
+    Hints {
+        stand_in: bool,
+    },
     /// A member runs in another zone than the topology says.
     UpdateZone {
         node: NodeId,
@@ -202,6 +206,10 @@ pub enum WaitingOn {
     },
     /// Pods that are to end have not ended.
     Ending {
+        pods: BTreeSet<String>,
+    },
+    /// Nodes that are to go and hold writes for others' replicas, which do not take them yet.
+    Hints {
         pods: BTreeSet<String>,
     },
     /// A volume that is being enlarged.
@@ -285,6 +293,12 @@ impl fmt::Display for TopologyChange {
             Self::Conflicts { from, to } => {
                 write!(f, "concurrent values are treated as {to:?} instead of {from:?}")
             }
+            Self::Hints { stand_in: true } => {
+                f.write_str("nodes without a replica stand in for replicas that do not answer")
+            }
+            Self::Hints { stand_in: false } => {
+                f.write_str("nodes stand in for no replica any more, and give back what they hold")
+            }
             Self::UpdateZone { node, pod } => write!(f, "{node} of {pod} runs in another zone"),
         }
     }
@@ -350,6 +364,11 @@ impl fmt::Display for WaitingOn {
                 write!(f, "the controller of StatefulSet {name} has not seen its new template")
             }
             Self::Ending { pods } => write!(f, "waiting for {} to end", list(pods)),
+            Self::Hints { pods } => write!(
+                f,
+                "{} holds writes for replicas that have not taken them yet, and does not go before",
+                list(pods)
+            ),
             Self::Growth { claim } => write!(f, "waiting for the volume of {claim} to grow"),
             Self::Consent { pod, node } => write!(
                 f,

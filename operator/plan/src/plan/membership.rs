@@ -88,6 +88,8 @@ pub(super) fn leave(facts: &Facts<'_>, topology: &Topology) -> Change {
         if let Some(group) = facts.may_host(member.id) {
             let leaving = [member.name.clone()].into();
             waiting.push(WaitingOn::Group { group, joining: BTreeSet::new(), leaving });
+        } else if holds_hints(facts, member) {
+            waiting.push(WaitingOn::Hints { pods: [member.name.clone()].into() });
         } else if facts.configurations_are_known() {
             next.members.remove(&member.id);
             why.push(TopologyChange::RemoveMember { node: member.id, pod: member.name.clone() });
@@ -100,6 +102,12 @@ pub(super) fn leave(facts: &Facts<'_>, topology: &Topology) -> Change {
         (true, false) => Change::Wait(waiting),
         (true, true) => Change::None,
     }
+}
+
+/// The node itself says that it holds what others' replicas have not taken yet. One that is lost has nothing to give.
+fn holds_hints(facts: &Facts<'_>, member: &Member) -> bool {
+    let report = facts.pods.get(&member.name).and_then(|pod| pod.report);
+    report.is_some_and(|report| report.node == member.id && !report.hints.is_empty())
 }
 
 fn unknown_groups(facts: &Facts<'_>) -> WaitingOn {

@@ -2,7 +2,8 @@
 //! then members that nobody counts on any more.
 
 use quorate_model::{
-    Epoch, GroupId, Leaderless, LeaderlessPolicy, Mode, NodeId, Topology, admin::ProposeTopology,
+    Epoch, GroupId, Hints, Leaderless, LeaderlessPolicy, Mode, NodeId, Topology,
+    admin::ProposeTopology,
 };
 
 use super::{
@@ -72,9 +73,12 @@ fn levels(facts: &Facts<'_>, topology: &Topology) -> Change {
     let moves = now.moved.values().any(|moved| moved.leaves.is_some());
     let Leaderless { policy, moved } = now;
     // The schema keeps the datacenters as they are.
-    let LeaderlessPolicy { read, write, conflicts, datacenters: _ } = declared.policy;
+    let LeaderlessPolicy { read, write, conflicts, datacenters: _, hints } = declared.policy;
+    // What is held is given back.
+    let off = policy.hints.map(|hints| Hints { max_bytes: 0, ..hints });
+    let hints = hints.or(off);
     let (read, write) = if moves { (policy.read, policy.write) } else { (read, write) };
-    let next = LeaderlessPolicy { read, write, conflicts, datacenters: policy.datacenters };
+    let next = LeaderlessPolicy { read, write, conflicts, datacenters: policy.datacenters, hints };
     if next == *policy {
         return Change::None;
     }
@@ -84,6 +88,9 @@ fn levels(facts: &Facts<'_>, topology: &Topology) -> Change {
     }
     if policy.conflicts != conflicts {
         why.push(TopologyChange::Conflicts { from: policy.conflicts, to: conflicts });
+    }
+    if policy.hints != hints {
+        why.push(TopologyChange::Hints { stand_in: next.stands_in() });
     }
     let mode = Mode::Leaderless(Leaderless { policy: next, moved: moved.clone() });
     Change::To(Box::new(Topology { mode, ..topology.clone() }), why)

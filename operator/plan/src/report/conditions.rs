@@ -299,6 +299,7 @@ const fn moves_by_itself(waiting: &WaitingOn) -> bool {
         | WaitingOn::Group { .. }
         | WaitingOn::StatefulSet { .. }
         | WaitingOn::Ending { .. }
+        | WaitingOn::Hints { .. }
         | WaitingOn::Growth { .. }
         | WaitingOn::Durability { .. }
         | WaitingOn::InSync { .. }
@@ -348,6 +349,7 @@ fn topology_reason(why: &[TopologyChange]) -> &'static str {
         Some(TopologyChange::Sessions) => "ChangingSessions",
         Some(TopologyChange::Levels { .. }) => "ChangingLevels",
         Some(TopologyChange::Conflicts { .. }) => "ChangingConflicts",
+        Some(TopologyChange::Hints { .. }) => "ChangingHints",
         Some(TopologyChange::UpdateZone { .. }) | None => "UpdatingTopology",
     }
 }

@@ -252,7 +252,8 @@ const fn topology_reason(change: &TopologyChange) -> Option<EventReason> {
         | TopologyChange::LogFormat { .. }
         | TopologyChange::Sessions
         | TopologyChange::Levels { .. }
-        | TopologyChange::Conflicts { .. } => Some(EventReason::PolicyChanged),
+        | TopologyChange::Conflicts { .. }
+        | TopologyChange::Hints { .. } => Some(EventReason::PolicyChanged),
         TopologyChange::PreferLeader { .. } | TopologyChange::UpdateZone { .. } => None,
     }
 }

@@ -1,12 +1,13 @@
 //! What each node is, for people.
 
-use quorate_api::{NodeState, NodeStatus};
-use quorate_model::{GroupId, NodeId};
+use quorate_api::{HintsStatus, NodeState, NodeStatus};
+use quorate_model::{GroupId, NodeId, admin::HintsReport};
 
 use super::limited;
 use crate::plan::facts::{Facts, MemberState, PodFacts};
 
 const NODE_MESSAGE_LENGTH_MAX: usize = 512;
+const HINTS_MAX: usize = 16;
 
 /// Every pod that is asked for or exists, by name, and every lost identity.
 pub(super) fn statuses(facts: &Facts<'_>) -> Vec<NodeStatus> {
@@ -21,6 +22,7 @@ pub(super) fn statuses(facts: &Facts<'_>) -> Vec<NodeStatus> {
                 zone: Some(member.zone.to_string()),
                 state: NodeState::Lost,
                 message: Some("another identity has come back under its name".to_owned()),
+                hints: vec![],
             }
         });
     let mut all: Vec<NodeStatus> = pods.chain(lost).collect();
@@ -46,7 +48,22 @@ fn status(facts: &Facts<'_>, name: &str, pod: &PodFacts<'_>) -> NodeStatus {
         zone: zone.map(|zone| zone.to_string()),
         state,
         message: message.map(|message| limited(&message, NODE_MESSAGE_LENGTH_MAX)),
+        hints: hints(facts, pod),
     }
+}
+
+/// What the node says that it holds for others.
+fn hints(facts: &Facts<'_>, pod: &PodFacts<'_>) -> Vec<HintsStatus> {
+    let pod_of = |node| facts.topology?.members.get(&node).map(|member| member.name.clone());
+    let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    let held = pod.report.iter().flat_map(|report| &report.hints);
+    let status = |held: &HintsReport| HintsStatus {
+        target: pod_of(held.target).unwrap_or_else(|| held.target.to_string()),
+        count: number(held.count),
+        bytes: number(held.bytes),
+        oldest_seconds: number(held.oldest_seconds),
+    };
+    held.take(HINTS_MAX).map(status).collect()
 }
 
 fn state(facts: &Facts<'_>, pod: &PodFacts<'_>, id: Option<NodeId>) -> (NodeState, Option<String>) {

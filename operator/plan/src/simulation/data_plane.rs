@@ -207,6 +207,7 @@ impl World {
             rollbacks: Vec::new(),
             engine_format: if has_engine_2(&self.objects.pods[pod]) { 2 } else { 1 },
             shards: self.shards_of(volume),
+            hints: vec![],
         }
     }
 

@@ -1,10 +1,13 @@
 //! Which shards this node hosts, and how one comes into being, is filled again, or found.
+//!
+//! Where there are hints it hosts all: those of which it has no replica, to stand in for replicas.
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::time::Duration;
 
-use quorate_model::{Epoch, GroupId, LogIndex, NodeId, ShardId, Topology};
-use quorate_replication::leaderless::{Input, Owners, Replica, Span, Standing, Start};
+use quorate_model::{Epoch, GroupId, LogIndex, Member, NodeId, ShardId, Topology};
+use quorate_replication::leaderless::{Input, Owners, Replica, Span, StandIns, Standing, Start};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
@@ -29,20 +32,20 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             if self.shared.damaged.is_some() {
                 continue;
             }
-            let leaving = leaderless.leaving(shard);
-            let owns = placement.voters.contains(&node)
-                || leaving.is_some_and(|leaving| leaving.owners.contains_key(&node));
-            let shards = &self.shards;
-            match (owns, shards.hosted.contains_key(&shard)) {
-                (true, true) => self.tell_owners(shard, &topology),
-                (true, false) if !shards.beginning.contains_key(&shard) => {
+            let owns = owns(&topology, shard, node);
+            let hosted = self.shards.hosted.get(&shard);
+            let begins = self.shards.beginning.contains_key(&shard);
+            match (owns || stands_in(&topology, node), hosted) {
+                (true, Some(hosted)) if !owns && hosted.was_replica() => self.empty(shard),
+                (true, Some(_)) => self.tell_owners(shard, &topology),
+                (true, None) if !begins => {
                     // INV-52: whoever is in the genesis and never hosted it has acknowledged nothing.
                     let unmoved = !leaderless.moved.contains_key(&shard);
-                    let whole = placement.genesis.contains(&node) && unmoved;
+                    let whole = owns && placement.genesis.contains(&node) && unmoved;
                     self.begin_generation(shard, ShardStanding { whole, ..Default::default() });
                 }
-                (true, false) | (false, false) => {}
-                (false, true) => self.leave_shard(shard),
+                (true | false, None) => {}
+                (false, Some(_)) => self.leave_shard(shard),
             }
         }
     }
@@ -51,12 +54,21 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// may be lost.
     pub(in super::super) fn restore_shards(&mut self, found: Found) {
         let damaged = self.shared.damaged.is_some();
+        let node = self.shared.node();
         for (shard, mut standing) in found.standings {
+            let topology = self.shared.following.topology();
+            let stands_in =
+                topology.is_some_and(|one| stands_in(one, node) && !owns(one, shard, node));
             if damaged {
                 standing.whole = false;
                 standing.applied = LogIndex::ZERO;
                 self.shared.state.apply(Batch { changes: vec![standing.put(shard)] });
                 self.shards.beginning.insert(shard, standing);
+            } else if standing.whole && stands_in {
+                // It was to be emptied.
+                let generation = standing.generation + 1;
+                let next = ShardStanding { generation, whole: false, ..standing };
+                self.begin_generation(shard, next);
             } else {
                 self.host_shard(shard, standing);
             }
@@ -91,9 +103,21 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// The rows cannot be read: others have them.
     pub(super) fn refill(&mut self, shard: ShardId, why: String) {
         let group = GroupId::Shard(shard);
+        let owns = self.shards.hosted.get(&shard).is_some_and(|one| one.replica.is_owner());
         let Some(standing) = self.stop_shard(shard, Failure::TimedOut { group }) else { return };
         self.shared.quarantines += 1;
-        self.shards.given_up.insert(shard, why);
+        // Whoever stands in for replicas is not filled again.
+        if owns {
+            self.shards.given_up.insert(shard, why);
+        }
+        let next = ShardStanding { generation: standing.generation + 1, whole: false, ..standing };
+        self.begin_generation(shard, next);
+    }
+
+    /// Others have what its replica held, and it stands in for them from now on.
+    fn empty(&mut self, shard: ShardId) {
+        let group = GroupId::Shard(shard);
+        let Some(standing) = self.stop_shard(shard, Failure::NotHosted { group }) else { return };
         let next = ShardStanding { generation: standing.generation + 1, whole: false, ..standing };
         self.begin_generation(shard, next);
     }
@@ -196,8 +220,47 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             nodes: placement.voters.iter().filter_map(place).collect(),
             lost: lost.collect(),
             leaves,
+            stand_ins: stand_ins(topology, shard),
         };
         let policy = leaderless.policy.clone();
         self.drive(shard, [Input::Owners { owners, policy }]);
+    }
+}
+
+impl Shard {
+    /// It held what others have by now, and nothing for others.
+    fn was_replica(&self) -> bool {
+        self.standing.whole && !self.replica.holds_hints()
+    }
+}
+
+/// Whether the node has, or is to have, or is about to leave a replica of the shard.
+fn owns(topology: &Topology, shard: ShardId, node: NodeId) -> bool {
+    let leaving = topology.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
+    topology.placement(shard).is_some_and(|placement| placement.voters.contains(&node))
+        || leaving.is_some_and(|leaving| leaving.owners.contains_key(&node))
+}
+
+/// Whether the node stands in for the replicas of all shards of which it has none.
+fn stands_in(topology: &Topology, node: NodeId) -> bool {
+    let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
+    hints.is_some() && topology.members.contains_key(&node)
+}
+
+/// Who stands in for the replicas of a shard: beginning with another node for each shard.
+fn stand_ins(topology: &Topology, shard: ShardId) -> StandIns {
+    let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
+    let Some(hints) = hints else { return StandIns::default() };
+    let members = topology.members.keys().copied();
+    let mut nodes: Vec<NodeId> = members.filter(|node| !owns(topology, shard, *node)).collect();
+    let count = nodes.len().max(1);
+    nodes.rotate_left(usize::from(shard.0) % count);
+    let place = |member: &Member| (member.datacenter.clone(), member.zone.clone());
+    let shards = u64::try_from(topology.shards.len()).unwrap_or(u64::MAX).max(1);
+    StandIns {
+        nodes,
+        zones: topology.members.iter().map(|(node, member)| (*node, place(member))).collect(),
+        window: Duration::from_secs(hints.window_seconds),
+        bytes_max: hints.max_bytes / shards,
     }
 }

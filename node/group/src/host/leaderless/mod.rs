@@ -13,6 +13,7 @@ mod requests;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{GroupId, LogIndex, NodeId, ShardId, Time};
@@ -95,6 +96,25 @@ pub struct ShardStatus {
     pub relayed: Vec<leaderless::Relayed>,
 }
 
+/// What a node holds in place of replicas that did not answer.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct HintsStatus {
+    pub held: BTreeMap<NodeId, HeldHints>,
+    /// Since the start: of replicas and of nodes that stand in for them.
+    pub taken: u64,
+    pub refused: u64,
+    pub delivered: u64,
+    pub dropped: u64,
+}
+
+/// For one node.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct HeldHints {
+    pub count: u64,
+    pub bytes: u64,
+    pub oldest: Duration,
+}
+
 impl Shards {
     pub(super) fn is_hosted(&self, group: GroupId) -> bool {
         matches!(group, GroupId::Shard(shard) if self.hosted.contains_key(&shard))
@@ -109,6 +129,7 @@ impl Shards {
         groups.filter_map(of).collect()
     }
 
+    /// Of replicas.
     pub(super) fn status(&self, now: Time) -> Vec<ShardStatus> {
         let of = |(shard, hosted): (&ShardId, &Shard)| ShardStatus {
             shard: *shard,
@@ -119,7 +140,26 @@ impl Shards {
             open_requests: hosted.finishes.len(),
             relayed: hosted.replica.relayed(now).collect(),
         };
-        self.hosted.iter().map(of).collect()
+        self.hosted.iter().filter(|(_, hosted)| hosted.replica.is_owner()).map(of).collect()
+    }
+
+    /// What is held for others' replicas.
+    pub(super) fn hints(&self) -> HintsStatus {
+        let mut status = HintsStatus::default();
+        for Shard { replica, .. } in self.hosted.values() {
+            let counts = replica.counts();
+            status.taken += counts.hints_taken;
+            status.refused += counts.hints_refused;
+            status.delivered += counts.hints_delivered;
+            status.dropped += counts.hints_dropped;
+            for hints in replica.hints() {
+                let all = status.held.entry(hints.target).or_default();
+                all.count += hints.count;
+                all.bytes += hints.bytes;
+                all.oldest = all.oldest.max(hints.oldest);
+            }
+        }
+        status
     }
 
     /// Where a shard's rows are.

@@ -154,6 +154,7 @@ fn too_few_to_read(
     let within = policy.datacenters == Datacenters::Local;
     match policy.read {
         Level::LocalOne | Level::LocalQuorum | Level::EachQuorum if !within => 0,
+        Level::SloppyQuorum | Level::Any => 0,
         // Within one datacenter all levels are of the same replicas.
         Level::Quorum
         | Level::Count(_)

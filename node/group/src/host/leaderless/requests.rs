@@ -22,7 +22,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         demand: Demand,
     ) {
         let group = GroupId::Shard(shard);
-        let Some(hosted) = self.shards.hosted.get(&shard) else {
+        let hosted = self.shards.hosted.get(&shard).filter(|hosted| hosted.replica.is_owner());
+        let Some(hosted) = hosted else {
             return self.refuse(id, Failure::NotHosted { group });
         };
         // INV-98: not even what it would answer without asking anybody.
@@ -121,7 +122,9 @@ fn refusal(refused: Refused, group: GroupId, writes: bool) -> Result<Value, Fail
     match refused {
         Refused::NoQuorum { answered, needed } => Err(no_quorum(answered, needed, writes)),
         Refused::NotBegun { answered, needed } => Err(no_quorum(answered, needed, false)),
-        Refused::TooFewReplicas => Err(Failure::Invalid(refused.to_string())),
+        Refused::TooFewReplicas | Refused::WritesOnly | Refused::NoHints => {
+            Err(Failure::Invalid(refused.to_string()))
+        }
         Refused::NotAReplica => Err(Failure::NotHosted { group }),
         Refused::Filling => Err(Failure::Filling { group }),
         Refused::Overloaded => Err(Failure::Overloaded),

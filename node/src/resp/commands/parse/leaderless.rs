@@ -30,7 +30,7 @@ pub(in super::super) fn quorum(arguments: &Arguments<'_>) -> Parsed {
         [] => QuorumCommand::Get,
         [reset] if reset.eq_ignore_ascii_case(b"reset") => QuorumCommand::Reset,
         [word] if word.eq_ignore_ascii_case(b"linearizable") => QuorumCommand::Linearizable,
-        [read, write] => QuorumCommand::Set { read: level(read)?, write: write_level(write)? },
+        [read, write] => QuorumCommand::Set { read: level(read)?, write: level(write)? },
         _ => {
             let text = "ERR QUORUM takes a level for reads and one for writes, or LINEARIZABLE, or RESET, or nothing";
             return Err(CommandError::other(text));
@@ -48,11 +48,4 @@ fn context(words: &[Bytes]) -> Result<Bytes, CommandError> {
 
 fn level(word: &[u8]) -> Result<Level, CommandError> {
     upper(word).parse().map_err(|error| CommandError::Other(format!("ERR {error}")))
-}
-
-fn write_level(word: &[u8]) -> Result<Level, CommandError> {
-    if word.eq_ignore_ascii_case(b"any") {
-        return Err(CommandError::other("ERR ANY counts hints, which are not offered: use ONE"));
-    }
-    level(word)
 }
