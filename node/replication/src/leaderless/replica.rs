@@ -326,6 +326,9 @@ impl Replica {
         kernel.heard(from);
         self.holding.heard(kernel, from);
         if !kernel.heeds(mark, &message) {
+            if let Message::Handoff { number, .. } = message {
+                kernel.send(from, Message::HandoffRefused { number });
+            }
             return;
         }
         // What is closed anywhere all have agreed to, this replica, too, if by an earlier process.
@@ -334,9 +337,7 @@ impl Replica {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
             }
-            Message::Relay { number, cells: told } => {
-                self.relay((from, number), &told, cells);
-            }
+            Message::Relay { number, cells: told } => self.relay((from, number), &told, cells),
             Message::Fetch { number, asked } => {
                 serving::fetch(kernel, cells, from, number, &asked);
             }
@@ -349,10 +350,10 @@ impl Replica {
             }
             Message::Hinted { number, target } => self.hinted(from, number, target, cells),
             Message::Handoff { number, cells: told } => {
-                if kernel.owners.holders().contains(&from) {
-                    serving::store(kernel, cells, from, number, &told);
-                }
+                serving::handoff(kernel, cells, from, number, &told);
             }
+            // It comes again, marked with what it says of itself.
+            Message::HandoffRefused { number } => self.holding.refused(kernel.now, from, number),
             Message::Fetched { number, found } => {
                 let open = self.operations.get(number);
                 let Some(Operation::Read(reading)) = open else { return };
