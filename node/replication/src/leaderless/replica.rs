@@ -69,6 +69,8 @@ enum Operation {
 pub(super) enum Progress {
     /// Wants a tick then.
     Until(Time),
+    /// A read that begins again, under another number.
+    Again,
     Done,
 }
 
@@ -466,6 +468,7 @@ impl Replica {
                 open.due = at;
                 operations.due.insert((at, number));
             }
+            Progress::Again => return self.begin_again(number, cells),
             Progress::Done => {
                 operations.open.remove(&number);
             }
@@ -473,6 +476,17 @@ impl Replica {
         if let Some((planned, deadline)) = follows {
             self.write(planned, deadline, cells);
         }
+    }
+
+    fn begin_again(&mut self, number: u64, cells: &dyn Cells) {
+        let Some(Open { operation: Operation::Read(mut reading), .. }) =
+            self.operations.open.remove(&number)
+        else {
+            return;
+        };
+        let number = self.operations.number();
+        reading.begin_again(&mut self.kernel, cells, number);
+        self.begin(number, Operation::Read(reading), cells);
     }
 }
 
