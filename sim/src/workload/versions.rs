@@ -291,7 +291,7 @@ impl Workload for Versions {
             level = Level::EachQuorum;
         }
         let doing = self.something(key, random);
-        let reads = matches!(doing, Doing::Read | Doing::Count);
+        let reads = matches!(doing, Doing::Read | Doing::Count | Doing::Get);
         if self.policy.stands_in() && !reads && random.random_bool(0.5) {
             level = *pick(random, &[Level::SloppyQuorum, Level::SloppyQuorum, Level::Any]);
         }

@@ -267,6 +267,15 @@ impl Holding {
         self.drop_hints(kernel, cells, over);
     }
 
+    /// The target did not take a batch. It may take it when this node knows of the rounds that it knows of.
+    pub(super) fn refused(&mut self, now: Time, from: NodeId, number: u64) {
+        if let Some(target) = self.targets.get_mut(&from)
+            && target.sent.as_ref().is_some_and(|sent| sent.number == number)
+        {
+            target.next_at = now;
+        }
+    }
+
     /// Whoever says something may take what it did not.
     pub(super) fn heard(&mut self, kernel: &Kernel, from: NodeId) {
         if let Some(target) = self.targets.get_mut(&from)

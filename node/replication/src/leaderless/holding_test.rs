@@ -23,6 +23,8 @@ struct World {
     requests: u64,
     bytes_max: u64,
     window: Duration,
+    /// The newest round that is closed where a replica begins.
+    barrier: u64,
     replicas: BTreeMap<u128, Replica>,
     cells: BTreeMap<u128, Applied>,
     /// The disk is done at once: there is one at most.
@@ -42,6 +44,7 @@ impl World {
             requests: 0,
             bytes_max,
             window,
+            barrier: 0,
             replicas: BTreeMap::new(),
             cells: BTreeMap::new(),
             unapplied: BTreeMap::new(),
@@ -62,7 +65,7 @@ impl World {
             span: Span { from: Place(0), to: Place(1 << 40) },
             seed: u64::try_from(id).unwrap() + 100 * process,
             standing: if owns { Standing::Whole } else { Standing::Filling },
-            collected: Collected::default(),
+            collected: Collected { barrier: self.barrier, ..Collected::default() },
         };
         let settings = Settings {
             exchange_interval: Duration::from_secs(100_000),
@@ -207,6 +210,19 @@ fn hints_leave_once_their_target_has_them() {
     assert_eq!(world.hints(4), []);
     assert_eq!(world.cells[&3].0, world.cells[&1].0);
     assert!(world.cells[&4].0.is_empty());
+}
+
+#[test]
+fn who_gives_back_hints_learns_of_rounds_that_were_closed_meanwhile() {
+    let mut world = World::new(1 << 20, LONG);
+    world.down = [2, 3].into();
+    world.write(1, 1, Level::SloppyQuorum).unwrap();
+    world.down = [1, 3].into();
+    world.barrier = 5;
+    world.start(2, 1);
+    world.run_for(Duration::from_secs(30));
+    assert_eq!(world.hints(5), []);
+    assert!(world.holds(2, 1));
 }
 
 #[test]

@@ -255,6 +255,7 @@ impl Kernel {
             Message::Prepare { .. } => since == self.owners.since,
             Message::Stored { .. }
             | Message::Hinted { .. }
+            | Message::HandoffRefused { .. }
             | Message::TooMuch { .. }
             | Message::Differing { .. }
             | Message::Prepared { .. }

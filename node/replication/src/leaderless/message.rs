@@ -66,6 +66,8 @@ pub enum Message {
     Hinted { number: u64, target: NodeId },
     /// What this replica was not told by the coordinators; answered with `Stored`.
     Handoff { number: u64, cells: Vec<(CellKey, Cell)> },
+    /// That `Handoff` was not taken: perhaps its sender has heard of no round for long, and this message says which is closed.
+    HandoffRefused { number: u64 },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -119,7 +121,8 @@ impl Message {
             | Self::Closed { .. }
             | Self::Drop { .. }
             | Self::Relay { .. }
-            | Self::Handoff { .. } => true,
+            | Self::Handoff { .. }
+            | Self::HandoffRefused { .. } => true,
         }
     }
 
@@ -133,6 +136,7 @@ impl Message {
         HEAD + match self {
             Self::Stored { .. }
             | Self::TooMuch { .. }
+            | Self::HandoffRefused { .. }
             | Self::Close { .. }
             | Self::Closed { .. } => 0,
             Self::Hinted { .. } => 16,

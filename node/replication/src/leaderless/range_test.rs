@@ -136,6 +136,33 @@ fn a_range_is_what_those_who_answer_know_together() {
 }
 
 #[test]
+fn a_read_that_begins_again_counts_no_answer_to_what_was_asked_before() {
+    let mut over = cell(1);
+    let dot = Dot { actor: ActorId(1), counter: 2 };
+    over.change(dot, Hlc(2), Change::Remove { context: None });
+    let named = vec![(key(2), over.digest())];
+    let here = Applied([(key(1), cell(1)), (key(2), over)].into());
+    let mut replica = replica(&here);
+    let (before, _) = asked_of_peer(&step(&mut replica, &here, read()));
+    let all = (1..=3).map(NodeId).collect();
+    step(&mut replica, &here, from_peer(Message::Prepare { round: 1, cells: named, all }));
+    step(&mut replica, &here, from_peer(Message::Close { round: 1 }));
+    let again = step(&mut replica, &here, Input::Closed { barrier: 1 });
+    let (number, _) = asked_of_peer(&again);
+    assert_ne!(number, before);
+    let same = |number| {
+        let message = Message::Fetched { number, found: vec![Found::Same] };
+        Input::Message {
+            from: PEER,
+            mark: Mark { round: 1, closed: 1, ..Mark::default() },
+            message,
+        }
+    };
+    assert_eq!(answers(&step(&mut replica, &here, same(before))), []);
+    assert_eq!(answers(&step(&mut replica, &here, same(number))).len(), 1);
+}
+
+#[test]
 fn equal_replicas_send_no_cells() {
     let here = Applied((0..3).map(|number| (key(number), cell(1))).collect());
     let (mut one, mut other) = (replica(&here), replica(&here));

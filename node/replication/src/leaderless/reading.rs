@@ -227,7 +227,7 @@ impl Reading {
         number: u64,
     ) -> Progress {
         if self.round < kernel.barrier() && self.request.is_some() {
-            self.begin_again(kernel, cells, number);
+            return Progress::Again;
         }
         if self.settled.is_none() {
             self.settle(kernel, cells);
@@ -256,8 +256,9 @@ impl Reading {
         }
     }
 
-    /// INV-100: what was gathered may be older than what is dropped by now.
-    fn begin_again(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+    /// INV-100: what was gathered may be older than what is dropped by now. Under a number of its own: an answer to what was asked
+    /// before says `Same` of other cells, and acknowledges other repairs.
+    pub(super) fn begin_again(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
         let parts = self.asked.iter().map(|(asked, _)| asked);
         // Of a range there are not more cells than there were, but for what was written meanwhile.
         let Ok(known) = kernel.known(cells, parts) else { return self.too_much(kernel) };

@@ -69,6 +69,8 @@ enum Operation {
 pub(super) enum Progress {
     /// Wants a tick then.
     Until(Time),
+    /// A read that begins again, under another number.
+    Again,
     Done,
 }
 
@@ -326,6 +328,9 @@ impl Replica {
         kernel.heard(from);
         self.holding.heard(kernel, from);
         if !kernel.heeds(mark, &message) {
+            if let Message::Handoff { number, .. } = message {
+                kernel.send(from, Message::HandoffRefused { number });
+            }
             return;
         }
         // What is closed anywhere all have agreed to, this replica, too, if by an earlier process.
@@ -334,9 +339,7 @@ impl Replica {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
             }
-            Message::Relay { number, cells: told } => {
-                self.relay((from, number), &told, cells);
-            }
+            Message::Relay { number, cells: told } => self.relay((from, number), &told, cells),
             Message::Fetch { number, asked } => {
                 serving::fetch(kernel, cells, from, number, &asked);
             }
@@ -349,10 +352,10 @@ impl Replica {
             }
             Message::Hinted { number, target } => self.hinted(from, number, target, cells),
             Message::Handoff { number, cells: told } => {
-                if kernel.owners.holders().contains(&from) {
-                    serving::store(kernel, cells, from, number, &told);
-                }
+                serving::handoff(kernel, cells, from, number, &told);
             }
+            // It comes again, marked with what it says of itself.
+            Message::HandoffRefused { number } => self.holding.refused(kernel.now, from, number),
             Message::Fetched { number, found } => {
                 let open = self.operations.get(number);
                 let Some(Operation::Read(reading)) = open else { return };
@@ -465,6 +468,7 @@ impl Replica {
                 open.due = at;
                 operations.due.insert((at, number));
             }
+            Progress::Again => return self.begin_again(number, cells),
             Progress::Done => {
                 operations.open.remove(&number);
             }
@@ -472,6 +476,17 @@ impl Replica {
         if let Some((planned, deadline)) = follows {
             self.write(planned, deadline, cells);
         }
+    }
+
+    fn begin_again(&mut self, number: u64, cells: &dyn Cells) {
+        let Some(Open { operation: Operation::Read(mut reading), .. }) =
+            self.operations.open.remove(&number)
+        else {
+            return;
+        };
+        let number = self.operations.number();
+        reading.begin_again(&mut self.kernel, cells, number);
+        self.begin(number, Operation::Read(reading), cells);
     }
 }
 

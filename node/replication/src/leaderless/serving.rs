@@ -22,6 +22,19 @@ pub(super) fn store(
     }
 }
 
+/// What was held for this replica. INV-104
+pub(super) fn handoff(
+    kernel: &mut Kernel,
+    cells: &dyn Cells,
+    from: NodeId,
+    number: u64,
+    told: &[(CellKey, Cell)],
+) {
+    if kernel.owners.holders().contains(&from) {
+        store(kernel, cells, from, number, told);
+    }
+}
+
 pub(super) fn fetch(
     kernel: &mut Kernel,
     cells: &dyn Cells,

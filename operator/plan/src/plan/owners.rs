@@ -106,6 +106,7 @@ impl<'a> Owners<'a> {
         let places: BTreeSet<&Datacenter> = all.values().collect();
         places.into_iter().any(|local| {
             let LeaderlessPolicy { read, write, .. } = *self.policy;
+            let write = write.of_replicas();
             // Of a set without a replica in the datacenter that the level is within nobody there reads.
             let hold = |set: &BTreeMap<NodeId, Datacenter>| {
                 let counts = !self.policy.is_within(write) || set.values().any(|at| at == local);

@@ -69,7 +69,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let mut told = BTreeMap::<NodeId, Vec<(ShardId, Age)>>::new();
         for (id, shard) in &mut self.shards.hosted {
             let age = shard.age();
-            if shard.told != Some(age) {
+            // Whoever stands in for replicas claims nothing.
+            if shard.replica.is_owner() && shard.told != Some(age) {
                 shard.told = Some(age);
                 for node in owners(&topology, *id).filter(|node| *node != here) {
                     told.entry(node).or_default().push((*id, age));
