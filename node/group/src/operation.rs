@@ -490,8 +490,7 @@ pub enum ValueError {
     #[error("SIBLINGS the field has {0} concurrent values, HSET and HDEL end that")]
     FieldSiblings(u64),
     #[error(
-        "ERR LINEARIZABLE is for strings, one key at a time, in a store with `Global` datacenters whose last writer wins: GET, \
-         GETRANGE, STRLEN, DIGEST, SET, DEL, UNLINK, VGET, VSET and VDEL"
+        "ERR LINEARIZABLE is for strings, one key at a time, where the last writer wins and datacenters are `Global`"
     )]
     NotLinearizable,
 }

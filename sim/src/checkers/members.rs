@@ -77,7 +77,7 @@ fn meets(call: &Call, read: &Call, quorums: Quorums) -> bool {
 mod tests {
     use super::*;
 
-    const QUORUMS: Quorums = Quorums { replicas: 3, lasting: 0 };
+    const QUORUMS: Quorums = Quorums { replicas: 3, lasting: 0, departs: false };
 
     fn call(called: u64, answered: Option<u64>, action: Action) -> Call {
         Call { called: Time(called), answered: answered.map(Time), count: 2, within: None, action }

@@ -56,7 +56,7 @@ pub(crate) fn check(calls: &[Call], quorums: Quorums) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const QUORUMS: Quorums = Quorums { replicas: 3, lasting: 2 };
+    const QUORUMS: Quorums = Quorums { replicas: 3, lasting: 2, departs: false };
 
     fn call(called: u64, answered: Option<u64>, count: usize, read: Option<i64>) -> Call {
         let (called, answered) = (Time(called), answered.map(Time));

@@ -44,6 +44,9 @@ pub(crate) struct Quorums {
     pub(crate) replicas: usize,
     /// What fewer than so many held may be lost with one of them.
     pub(crate) lasting: usize,
+    /// A shard left a datacenter, or came to one: a read of each asks the datacenters that have it, and what was written within another
+    /// one is still on its way to them.
+    pub(crate) departs: bool,
 }
 
 /// By how many replicas something is known, within which datacenter or in each, since when at the latest.
@@ -81,7 +84,11 @@ impl Known {
     ) -> bool {
         let mut known = self.0.iter();
         known.any(|((by, place), since)| {
-            let apart = place.is_some() && within.is_some() && place != within;
+            let apart = match (place, within) {
+                (Some(place), Some(within)) => place != within,
+                (Some(_), None) => quorums.departs,
+                (None, _) => false,
+            };
             let overlaps = by + count > quorums.replicas && !apart;
             *by >= quorums.lasting && overlaps && *since < called
         })
@@ -172,7 +179,7 @@ fn first(known: Option<Time>, at: Time) -> Option<Time> {
 mod tests {
     use super::*;
 
-    const QUORUMS: Quorums = Quorums { replicas: 3, lasting: 0 };
+    const QUORUMS: Quorums = Quorums { replicas: 3, lasting: 0, departs: false };
 
     fn set(values: &[&str]) -> BTreeSet<Bytes> {
         values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect()
@@ -243,8 +250,11 @@ mod tests {
         let read = |within| Call { within, ..read(3, 2, &[]) };
         finds(&[a.clone(), read(place("there"))], None);
         finds(&[a.clone(), read(place("here"))], Some("lost"));
-        finds(&[a, read(None)], Some("lost"));
+        finds(&[a.clone(), read(None)], Some("lost"));
         finds(&[put(1, Some(2), "a", &[]), read(place("there"))], Some("lost"));
+        let departed = Quorums { departs: true, ..QUORUMS };
+        assert_eq!(check(&[a.clone(), read(None)], departed), Ok(()));
+        assert!(check(&[a, read(place("here"))], departed).is_err());
     }
 
     #[test]

@@ -414,8 +414,9 @@ pub(super) fn quorums(
     // What fewer hold than the store declares may be lost with a replica, and is not to be seen while a shard moves.
     let declared = count_of(policy, policy.write, replicas).max(2);
     let floor = |applies: bool| if applies { declared } else { 0 };
-    let always = Quorums { replicas, lasting: floor(lost.replicas || lost.moves) };
-    (always, Quorums { lasting: floor(lost.replicas), ..always })
+    let departs = policy.datacenters == Datacenters::Local && lost.moves;
+    let always = Quorums { replicas, lasting: floor(lost.replicas || lost.moves), departs };
+    (always, Quorums { lasting: floor(lost.replicas), departs: false, ..always })
 }
 
 fn number(value: &Value) -> i64 {

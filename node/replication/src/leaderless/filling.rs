@@ -77,7 +77,8 @@ impl Kernel {
 
     /// Looks whether it is whole by now.
     pub(super) fn fill(&mut self) {
-        if !self.is_whole() && self.has_enough() {
+        // Who stands in for replicas is none that is whole: what it held before it did would be taken for a replica's at a restart.
+        if self.is_owner() && !self.is_whole() && self.has_enough() {
             self.filling.standing = Standing::Whole;
             self.filled();
         }

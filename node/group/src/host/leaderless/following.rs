@@ -64,12 +64,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 standing.applied = LogIndex::ZERO;
                 self.shared.state.apply(Batch { changes: vec![standing.put(shard)] });
                 self.shards.beginning.insert(shard, standing);
-            } else if standing.whole && stands_in {
-                // It was to be emptied.
-                let generation = standing.generation + 1;
-                let next = ShardStanding { generation, whole: false, ..standing };
-                self.begin_generation(shard, next);
             } else {
+                if standing.whole && stands_in {
+                    // Among the rows of the replica that it was there may be hints: all of them are taken for some.
+                    standing.whole = false;
+                    self.shared.state.apply(Batch { changes: vec![standing.put(shard)] });
+                }
                 self.host_shard(shard, standing);
             }
         }
