@@ -14,6 +14,8 @@ pub(crate) struct CommitRule {
     /// The most that a replica acknowledged to the leader of a term.
     acknowledged: BTreeMap<(GroupId, Term, NodeId), LogIndex>,
     committed: BTreeMap<(NodeId, u64, GroupId), Leading>,
+    /// The most that any replica said to be committed.
+    known: BTreeMap<GroupId, LogIndex>,
 }
 
 #[derive(Clone, Copy)]
@@ -21,6 +23,7 @@ struct Leading {
     /// The term in which it led at the last look, if it did.
     term: Option<Term>,
     committed: LogIndex,
+    base: LogIndex,
     last: LogIndex,
 }
 
@@ -68,9 +71,12 @@ impl Checker for CommitRule {
         let replica = at.replica;
         let term = (replica.role() == Role::Leader).then(|| replica.term());
         let (committed, last) = (replica.committed(), replica.last().index);
-        let now = Leading { term, committed, last };
+        let now = Leading { term, committed, base: replica.base().index, last };
         let before = self.committed.insert((at.node, at.incarnation, at.group), now).unwrap_or(now);
         let (node, group) = (at.node, at.group);
+        let known = self.known.entry(group).or_default();
+        let known_before = *known;
+        *known = known_before.max(committed);
         if now.committed < before.committed {
             return Err(format!(
                 "{group}: {node} takes back commits from {} to {committed}",
@@ -83,6 +89,11 @@ impl Checker for CommitRule {
         else {
             return Ok(());
         };
+        // A snapshot that began to come before it led says what an earlier leader has committed (INV-33).
+        let installed = before.base < now.base && now.base == committed;
+        if installed && committed <= known_before {
+            return Ok(());
+        }
         if replica.position_at(committed).is_none_or(|position| position.term != term) {
             return Err(format!(
                 "{group}: {node} commits {committed}, which is not of its term {term}"

@@ -74,6 +74,26 @@ fn the_others_commit_before_the_leaders_disk_but_it_applies_after() {
 }
 
 #[test]
+fn a_snapshot_that_is_installed_while_it_leads_settles_nothing_of_its_term() {
+    let voters = configuration([1, 2, 3], []);
+    let mut driven = Driven::elected(restored(voters.clone(), &[1, 2]), Settings::default());
+    driven.persist();
+    let last = driven.replica.last();
+    assert_eq!((last, driven.replica.committed()), (position(3, 3), LogIndex(0)));
+    let snapshot = position(2, 2);
+    assert!(driven.replica.accepts_snapshot(snapshot));
+    driven.step(Input::SnapshotInstalled { position: snapshot, configuration: voters });
+    assert_eq!((driven.replica.base(), driven.replica.last()), (snapshot, last));
+    assert_eq!(driven.replica.committed(), snapshot.index);
+    let outputs = driven.step(Input::Read { id: ReadId(1) });
+    assert_eq!(ready(&outputs), [], "an entry of its term is awaited");
+    driven.receive(2, matched(3, 1, 2));
+    assert_eq!(driven.replica.committed(), snapshot.index);
+    driven.receive(2, matched(3, 1, 3));
+    assert_eq!(driven.replica.committed(), last.index);
+}
+
+#[test]
 fn an_earlier_terms_entry_is_not_committed_by_counting() {
     let three = restored(configuration([1, 2, 3], []), &[1, 2]);
     let mut driven = Driven::elected(three, Settings::default());
