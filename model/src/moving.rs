@@ -47,6 +47,20 @@ impl Moved {
 }
 
 impl Topology {
+    /// Who has, is to have, or is about to leave a replica of the shard, each once.
+    pub fn holders(&self, shard: ShardId) -> impl Iterator<Item = NodeId> + '_ {
+        let voters = self.placement(shard).map(|placement| &placement.voters);
+        let leaving = self.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
+        let leaving = leaving.into_iter().flat_map(|leaving| leaving.owners.keys());
+        let goes = move |node: &&NodeId| voters.is_none_or(|voters| !voters.contains(node));
+        voters.into_iter().flatten().chain(leaving.filter(goes)).copied()
+    }
+
+    #[must_use]
+    pub fn holds(&self, shard: ShardId, node: NodeId) -> bool {
+        self.holders(shard).any(|holder| holder == node)
+    }
+
     /// Shards move as their steps say, and nothing that those depend on changes meanwhile. There is nothing to check where there are
     /// leaders.
     ///

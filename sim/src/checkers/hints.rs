@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{Epoch, GroupId, NodeId, Topology};
+use quorate_model::{Epoch, GroupId, NodeId};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{CellKey, Message};
 
@@ -102,7 +102,8 @@ impl Hints {
         let process = (machine.node, machine.incarnation);
         let given_up = self.given_up.insert(process, machine.quarantines()).unwrap_or_default();
         for group in machine.shards() {
-            let owns = machine.topology().is_some_and(|one| owns(one, machine.node, group));
+            let GroupId::Shard(shard) = group else { continue };
+            let owns = machine.topology().is_some_and(|one| one.holds(shard, machine.node));
             let lost = machine.has_lost(group) || given_up != machine.quarantines();
             // A replica keeps what it has, and is compared with the others.
             if owns || lost {
@@ -158,11 +159,4 @@ impl Hints {
             None => Ok(()),
         }
     }
-}
-
-fn owns(topology: &Topology, node: NodeId, group: GroupId) -> bool {
-    let GroupId::Shard(shard) = group else { return false };
-    let leaving = topology.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
-    topology.placement(shard).is_some_and(|placement| placement.voters.contains(&node))
-        || leaving.is_some_and(|leaving| leaving.owners.contains_key(&node))
 }

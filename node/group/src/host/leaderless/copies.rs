@@ -72,7 +72,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             // Whoever stands in for replicas claims nothing.
             if shard.replica.is_owner() && shard.told != Some(age) {
                 shard.told = Some(age);
-                for node in owners(&topology, *id).filter(|node| *node != here) {
+                for node in topology.holders(*id).filter(|node| *node != here) {
                     told.entry(node).or_default().push((*id, age));
                 }
             }
@@ -87,7 +87,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         for (shard, age) in ages {
             // INV-55: of those that the topology names, one each.
             let topology = self.shared.following.topology();
-            if !topology.is_some_and(|topology| owners(topology, shard).any(|node| node == from)) {
+            if !topology.is_some_and(|topology| topology.holds(shard, from)) {
                 continue;
             }
             match self.shards.ages.get(&(shard, from)) {
@@ -114,9 +114,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     /// Who has no replica any more is forgotten.
     pub(super) fn forget_ages(&mut self, topology: &Topology) {
-        self.shards
-            .ages
-            .retain(|(shard, node), _| owners(topology, *shard).any(|one| one == *node));
+        self.shards.ages.retain(|(shard, node), _| topology.holds(*shard, *node));
     }
 }
 
@@ -126,14 +124,6 @@ impl super::Shard {
         let (whole, began) = self.began;
         Age { process: self.process, generation, whole, began, applied }
     }
-}
-
-fn owners(topology: &Topology, shard: ShardId) -> impl Iterator<Item = NodeId> + '_ {
-    let leaderless = topology.mode.leaderless();
-    let leaving = leaderless.and_then(|leaderless| leaderless.leaving(shard));
-    let leaving = leaving.into_iter().flat_map(|leaving| leaving.owners.keys());
-    let placed = topology.placement(shard).into_iter().flat_map(|placement| &placement.voters);
-    placed.chain(leaving).copied()
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             if self.shared.damaged.is_some() {
                 continue;
             }
-            let owns = owns(&topology, shard, node);
+            let owns = topology.holds(shard, node);
             let hosted = self.shards.hosted.get(&shard);
             let begins = self.shards.beginning.contains_key(&shard);
             match (owns || stands_in(&topology, node), hosted) {
@@ -58,7 +58,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         for (shard, mut standing) in found.standings {
             let topology = self.shared.following.topology();
             let stands_in =
-                topology.is_some_and(|one| stands_in(one, node) && !owns(one, shard, node));
+                topology.is_some_and(|one| stands_in(one, node) && !one.holds(shard, node));
             if damaged {
                 standing.whole = false;
                 standing.applied = LogIndex::ZERO;
@@ -234,13 +234,6 @@ impl Shard {
     }
 }
 
-/// Whether the node has, or is to have, or is about to leave a replica of the shard.
-fn owns(topology: &Topology, shard: ShardId, node: NodeId) -> bool {
-    let leaving = topology.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
-    topology.placement(shard).is_some_and(|placement| placement.voters.contains(&node))
-        || leaving.is_some_and(|leaving| leaving.owners.contains_key(&node))
-}
-
 /// Whether the node stands in for the replicas of all shards of which it has none.
 fn stands_in(topology: &Topology, node: NodeId) -> bool {
     let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
@@ -252,7 +245,7 @@ fn stand_ins(topology: &Topology, shard: ShardId) -> StandIns {
     let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
     let Some(hints) = hints else { return StandIns::default() };
     let members = topology.members.keys().copied();
-    let mut nodes: Vec<NodeId> = members.filter(|node| !owns(topology, shard, *node)).collect();
+    let mut nodes: Vec<NodeId> = members.filter(|node| !topology.holds(shard, *node)).collect();
     let count = nodes.len().max(1);
     nodes.rotate_left(usize::from(shard.0) % count);
     let place = |member: &Member| (member.datacenter.clone(), member.zone.clone());
