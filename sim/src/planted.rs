@@ -56,6 +56,7 @@ const LEADERLESS: &[Listed] = &[
     (Bug::CheckpointAtSending, "checkpoint-at-sending", Found(&["checkpoints"])),
     (Bug::HalfComparison, "half-comparison", Found(&["checkpoints"])),
     (Bug::WriteWithoutReading, "write-without-reading", Found(&["linearizability"])),
+    (Bug::ReadBehindSession, "read-behind-session", Found(&["remembered"])),
     (Bug::SkipKnownMember, "skip-known-member", Found(&["members"])),
     (Bug::CountHints, "count-hints", Found(&["versions", "sums"])),
     (Bug::DropSentHints, "drop-sent-hints", Found(&["hints"])),

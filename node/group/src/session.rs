@@ -7,6 +7,8 @@
 //! asked for at a certain time or later. The state at its index holds everything that was acknowledged before that time
 //! (INV-24). Keeps INV-70 (own writes), INV-71 (never back), INV-72 (no effect without its cause) and INV-73 (age).
 
+mod vectors;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Floor;
 use crate::keyspace;
+
+pub use vectors::Vectors;
 
 /// What one session knows. Bounded: at most one entry per shard.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -140,6 +140,7 @@ async fn bootstrap(
         | Reply::Topology(_)
         | Reply::Index(_)
         | Reply::Read { .. }
+        | Reply::Seen { .. }
         | Reply::Done => Ok(Json(Proposed { epoch })),
     }
 }
@@ -166,6 +167,7 @@ async fn topology(
         | Reply::Topology(_)
         | Reply::Index(_)
         | Reply::Read { .. }
+        | Reply::Seen { .. }
         | Reply::Done => Ok(Json(Proposed { epoch })),
     }
 }
@@ -182,6 +184,7 @@ async fn handover(State(admin): State<Admin>) -> Result<Json<Handover>, Refused>
         | Reply::Topology(_)
         | Reply::Index(_)
         | Reply::Read { .. }
+        | Reply::Seen { .. }
         | Reply::Done => Ok(Json(Handover { moved: Vec::new(), kept: Vec::new() })),
     }
 }

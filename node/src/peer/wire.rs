@@ -8,6 +8,7 @@ use quorate_group::{Operation, Read};
 use quorate_model::{
     Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
 };
+use quorate_replication::leaderless::Seen;
 use serde::{Deserialize, Serialize};
 
 /// What a connection is for. Each has a connection of its own, so that none waits behind another.
@@ -110,6 +111,7 @@ pub enum Remote {
         shard: ShardId,
         operation: Operation,
         demand: Demand,
+        seen: Option<Seen>,
     },
 }
 
@@ -137,8 +139,8 @@ impl From<Remote> for Request {
             Remote::ReadAt { shard, read, floor, wait_ms } => {
                 Self::ReadAt { shard, read, floor, wait_ms }
             }
-            Remote::Coordinate { shard, operation, demand } => {
-                Self::Coordinate { shard, operation, demand }
+            Remote::Coordinate { shard, operation, demand, seen } => {
+                Self::Coordinate { shard, operation, demand, seen }
             }
         }
     }
@@ -179,8 +181,12 @@ impl Remote {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Execute { operation, .. } | Self::Coordinate { operation, .. } => {
-                64 + operation_bytes(operation)
+            Self::Execute { operation, .. } => 64 + operation_bytes(operation),
+            Self::Coordinate { operation, seen, .. } => {
+                let seen = seen.iter().flat_map(|seen| &seen.cells);
+                let seen: usize =
+                    seen.map(|(key, known)| 32 + key.bytes().len() + 16 * known.len()).sum();
+                64 + operation_bytes(operation) + seen
             }
             Self::ReadAt { read, .. } => 128 + keys_bytes(&read.keys()),
             Self::ProposeTopology { topology, .. } => {

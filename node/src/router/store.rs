@@ -46,7 +46,7 @@ impl Store for NodeStore {
         &self,
         request: Execute,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
-        let Execute { shard, operation, level, reach, demand } = request;
+        let Execute { shard, operation, level, reach, demand, seen } = request;
         let began = Instant::now();
         let way = Way::of(&operation);
         let metrics = self.metrics.clone();
@@ -54,11 +54,11 @@ impl Store for NodeStore {
         let leaderless = self.requester.table().routing().is_leaderless();
         let begun = if leaderless && !here {
             let (requester, deadline) = (self.requester.clone(), self.requester.deadline());
-            let request = Remote::Coordinate { shard, operation, demand };
+            let request = Remote::Coordinate { shard, operation, demand, seen };
             Begun::Coordinate(async move { requester.ask(request, deadline).await })
         } else if here {
             let request = match leaderless {
-                true => Request::Coordinate { shard, operation, demand },
+                true => Request::Coordinate { shard, operation, demand, seen },
                 false => Request::Execute { shard, operation, level },
             };
             let sent = self.requester.wires().here(request, None);
@@ -81,8 +81,11 @@ impl Store for NodeStore {
             };
             metrics.answered(way, began.elapsed(), &result);
             let reply = result?;
+            if let Reply::Seen { value, seen } = reply {
+                return Ok(Answer { value, position: None, seen });
+            }
             let Reply::Value { value, position } = reply else { return Err(unexpected(&reply)) };
-            Ok(Answer { value, position })
+            Ok(Answer { value, position, seen: Vec::new() })
         }
     }
 
@@ -134,7 +137,7 @@ pub(super) fn unexpected(reply: &Reply) -> Failure {
         Reply::HandedOver { .. } => "a handover",
         Reply::Topology(_) => "a topology",
         Reply::Index(_) => "an index",
-        Reply::Read { .. } => "a session's read",
+        Reply::Read { .. } | Reply::Seen { .. } => "a session's read",
         Reply::Done => "nothing",
     };
     Failure::Invalid(format!("the leader answered with {kind}"))

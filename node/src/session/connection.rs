@@ -304,6 +304,7 @@ where
                 self.phase = Phase::Closing;
             }
             Action::Run { slot, access, run } => {
+                self.order.one_by_one = self.state.promises.options.remembers().any();
                 let task = Started { sequence, access, run };
                 if let Some(task) = self.order.admit(slot, access, task) {
                     self.start(task);
@@ -343,12 +344,20 @@ where
             (execute.level, execute.reach) = (ReadLevel::Linearizable, Reach::Anywhere);
         }
         let durability = self.durability(access, shard);
+        let leaderless = sessions.store.routing().is_leaderless();
+        if leaderless {
+            execute.seen = self.state.promises.seen(&execute.operation);
+        }
+        let remembers = self.state.promises.options.remembers();
         let answer = self.sessions.store.execute(execute);
         self.running.push(Box::pin(async move {
             let (reply, learnt) = match answer.await {
-                Ok(Answer { value, position }) => {
+                Ok(Answer { value, position, seen }) => {
                     count_hits(&sessions, access, &value);
                     let learnt = match (access, way) {
+                        _ if leaderless => {
+                            Learnt::Saw(if remembers.what(access) { seen } else { Vec::new() })
+                        }
                         (Access::Write, _) => {
                             Learnt::Wrote { shard, position, told: value != Value::Ok }
                         }

@@ -19,7 +19,7 @@ use super::registry::Client;
 use super::route::{self, Replicas};
 use super::shape::Shaping;
 use super::transaction::Transaction;
-use super::{Execute, Port, Sessions, Store, answer, mode};
+use super::{Execute, Port, Sessions, Store, answer, mode, options};
 use crate::resp::commands::{
     self, ClientCommand, Command, ConnectionCommand, Data, HelloOptions, KeyspaceCommand, Parsed,
     QuorumCommand, ReplyMode, ServerCommand, SessionCommand, Spec, Wait,
@@ -163,7 +163,11 @@ impl<S: Store> Dispatcher<'_, S> {
             }
             Command::Wait(_) if self.is_leaderless() => not_offered(mode::Refusal::Wait),
             Command::Wait(wait) => Action::Alone(Alone::Wait { wait }),
-            Command::Session(_) if self.is_leaderless() => not_offered(mode::Refusal::Session),
+            Command::Session(SessionCommand::Set(options))
+                if self.is_leaderless() && !options.iter().all(options::is_of_versions) =>
+            {
+                not_offered(mode::Refusal::Session)
+            }
             // After everything before it, so that what that wrote and saw is known.
             Command::Session(command) => Action::Alone(Alone::Session { command }),
             Command::Quorum(command) => self.quorum(command),

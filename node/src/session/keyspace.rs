@@ -339,7 +339,7 @@ impl<S: Store> Asker<S> {
     }
 
     async fn execute(&self, asked: Asked, operation: Operation) -> Result<Value, Failure> {
-        self.execute_future(asked, operation).await.map(|Answer { value, position: _ }| value)
+        self.execute_future(asked, operation).await.map(|answer| answer.value)
     }
 
     fn execute_future(
@@ -368,11 +368,15 @@ impl<S: Store> Asker<S> {
                     Err(failure) => Learnt::of(failure),
                 };
                 learnt.lock().extend(told);
-                return answer.map(|answer| Answer { value: answer.value, position: None });
+                return answer.map(|answer| Answer {
+                    value: answer.value,
+                    position: None,
+                    seen: Vec::new(),
+                });
             }
-            let answer = store
-                .execute(Execute { shard, operation, level, reach, demand: Demand::Declared })
-                .await?;
+            let (demand, seen) = (Demand::Declared, None);
+            let execute = Execute { shard, operation, level, reach, demand, seen };
+            let answer = store.execute(execute).await?;
             learnt.lock().push(if wrote {
                 Learnt::Wrote { shard, position: answer.position, told: false }
             } else {

@@ -1,11 +1,14 @@
 //! Connections to a store without leaders: levels, what is refused and why, and what clients are shown as the cluster.
 
 use quorate_group::host::Failure;
+use quorate_group::session::Exported;
 use quorate_model::{Demand, GroupId, LeaderlessPolicy, Level, NodeId, ShardId};
+use quorate_replication::leaderless::Seen;
 
-use super::Port;
 use super::memory_store::MemoryStore;
+use super::options::Options;
 use super::session_test::connect;
+use super::{Port, Store, Token};
 
 const DECLARED: LeaderlessPolicy = LeaderlessPolicy {
     read: Level::Count(1),
@@ -97,12 +100,41 @@ async fn a_store_with_leaders_has_no_levels_and_no_concurrent_values() {
 async fn what_needs_a_leader_is_refused_with_the_reason() {
     let store = store();
     let mut client = connect(&store, Port::Plain);
-    for line in ["wait 1 100", "waitaof 0 1 100", "session get", "session set reads replica"] {
+    for line in
+        ["wait 1 100", "waitaof 0 1 100", "session set reads replica", "session set prefix on"]
+    {
         let answer = client.answer(line).await;
         assert!(answer.starts_with("-ERR ") && answer.contains("leaderless"), "{line}: {answer}");
     }
     client.ask("readonly\nreadwrite\nunwatch", "+OK|+OK|+OK|").await;
     assert!(store.executed().is_empty() && store.waits().is_empty());
+}
+
+fn seen(store: &MemoryStore) -> Vec<Option<Seen>> {
+    store.executed().iter().map(|request| request.seen.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_session_is_promised_what_it_asks_for_and_goes_on_elsewhere_with_its_token() {
+    let store = store();
+    let mut client = connect(&store, Port::Plain);
+    client
+        .ask("get a\nsession get", "$-1|*4|$16|read-your-writes|$3|off|$9|monotonic|$3|off|")
+        .await;
+    client.ask("session set read-your-writes position\nget a", "+OK|$-1|").await;
+    let token = Token {
+        store: store.routing().store,
+        knowledge: Exported::default(),
+        options: Options::default(),
+        seen: Seen { cells: Vec::new(), more: true },
+    };
+    client.ask(&format!("session resume {}\nget a", token.encode()), "+OK|$-1|").await;
+    client.ask("session set monotonic on\nget a\nset a 1", "+OK|$-1|+OK|").await;
+    let text = client.answer("session token").await;
+    assert!(text.contains("qs2."), "{text}");
+    client.ask("session reset\nget a", "+OK|$1|1|").await;
+    let (nothing, more) = (Some(Seen::default()), Some(Seen { cells: Vec::new(), more: true }));
+    assert_eq!(seen(&store), [None, nothing, None, more.clone(), more, None]);
 }
 
 #[tokio::test]

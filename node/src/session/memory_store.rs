@@ -181,7 +181,7 @@ impl Store for MemoryStore {
 
 impl Inner {
     fn run(&self, request: &Execute) -> Result<Answer, Failure> {
-        let Execute { shard, operation, level, reach, demand: _ } = request;
+        let Execute { shard, operation, level, reach, .. } = request;
         let routing = Arc::clone(&self.routing.lock());
         let led = routing.leads(*shard);
         if *reach == Reach::Here && *level == ReadLevel::Linearizable && !led {
@@ -191,11 +191,13 @@ impl Inner {
         let mut shards = self.shards.lock();
         let shard = &mut shards[usize::from(shard.0)];
         Ok(match operation {
-            Operation::Read(read) => Answer { value: shard.read(read), position: None },
+            Operation::Read(read) => {
+                Answer { value: shard.read(read), position: None, seen: Vec::new() }
+            }
             Operation::Write(write) => {
                 let value = shard.write(write);
                 let position = Position { term: Term(1), index: shard.last };
-                Answer { value, position: Some(position) }
+                Answer { value, position: Some(position), seen: Vec::new() }
             }
         })
     }

@@ -16,8 +16,8 @@ pub(super) enum Refusal {
     )]
     Wait,
     #[error(
-        "ERR SESSION is about what a leader's followers show, and a leaderless store has none: QUORUM says how many \
-         replicas answer"
+        "ERR a leaderless store has no leader and no followers: its sessions have READ-YOUR-WRITES POSITION or OFF, and \
+         MONOTONIC ON or OFF; QUORUM says how many replicas answer"
     )]
     Session,
     #[error("ERR QUORUM is for leaderless stores")]

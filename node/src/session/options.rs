@@ -5,10 +5,32 @@ use serde::{Deserialize, Serialize};
 
 use super::Routing;
 use super::keyspace::Durability;
+use super::order::Access;
 use crate::resp::Reply;
 use crate::resp::commands::{DurabilityOption, SessionOption};
 
 const DURABILITY_TIMEOUT_MS: u64 = 1_000;
+
+/// Without leaders: of what a session remembers what it has seen, so as not to be answered from less.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Remembers {
+    pub(super) writes: bool,
+    pub(super) reads: bool,
+}
+
+impl Remembers {
+    pub(super) const fn any(self) -> bool {
+        self.writes || self.reads
+    }
+
+    /// Whether it remembers what it sees by this. What it wrote it must know to see no less later, too.
+    pub(super) const fn what(self, access: Access) -> bool {
+        match access {
+            Access::Read => self.reads,
+            Access::Write => self.any(),
+        }
+    }
+}
 
 /// `None` is what the store declares, also when that changes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -37,6 +59,14 @@ impl Options {
             SessionOption::Durability(durability) => self.durability = durability,
             SessionOption::DurabilityTimeout(ms) => self.durability_timeout_ms = Some(ms),
             SessionOption::User(user) => self.user = Some(user),
+        }
+    }
+
+    /// Without leaders nothing is promised beyond what the levels say, unless it is asked for.
+    pub(super) fn remembers(&self) -> Remembers {
+        Remembers {
+            writes: self.read_your_writes == Some(ReadYourWrites::Position),
+            reads: self.monotonic == Some(true),
         }
     }
 
@@ -104,9 +134,35 @@ impl Options {
             ("durability-timeout", self.durability_timeout_ms().to_string()),
             ("user", self.user.clone().unwrap_or_default()),
         ];
-        Reply::Map(
-            rows.into_iter().map(|(name, is)| (Reply::text(name), Reply::text(is))).collect(),
-        )
+        described(rows)
+    }
+
+    /// The same without leaders.
+    pub(super) fn describe_remembers(&self) -> Reply {
+        let Remembers { writes, reads } = self.remembers();
+        let how = if writes { "position" } else { "off" };
+        described([("read-your-writes", how.to_owned()), ("monotonic", on_text(reads).to_owned())])
+    }
+}
+
+fn described<const N: usize>(rows: [(&'static str, String); N]) -> Reply {
+    Reply::Map(rows.into_iter().map(|(name, is)| (Reply::text(name), Reply::text(is))).collect())
+}
+
+/// Whether stores without leaders have it.
+pub(super) const fn is_of_versions(option: &SessionOption) -> bool {
+    match option {
+        SessionOption::ReadYourWrites(how) => {
+            matches!(how, ReadYourWrites::Off | ReadYourWrites::Position)
+        }
+        SessionOption::Monotonic(_) => true,
+        SessionOption::Reads(_)
+        | SessionOption::Prefix(_)
+        | SessionOption::Staleness(_)
+        | SessionOption::Wait(_)
+        | SessionOption::Durability(_)
+        | SessionOption::DurabilityTimeout(_)
+        | SessionOption::User(_) => false,
     }
 }
 

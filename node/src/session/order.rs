@@ -17,6 +17,8 @@ pub(super) enum Access {
 #[derive(Debug)]
 pub(super) struct Order<T> {
     slots: HashMap<Slot, Lane<T>>,
+    /// One after the other, also of those that may go together: each is to know what the one before has seen.
+    pub(super) one_by_one: bool,
 }
 
 #[derive(Debug)]
@@ -29,7 +31,7 @@ struct Lane<T> {
 
 impl<T> Default for Order<T> {
     fn default() -> Self {
-        Self { slots: HashMap::new() }
+        Self { slots: HashMap::new(), one_by_one: false }
     }
 }
 
@@ -41,7 +43,8 @@ impl<T> Order<T> {
             running: 0,
             held: VecDeque::new(),
         });
-        if lane.access == access && lane.held.is_empty() {
+        let together = lane.access == access && lane.held.is_empty() && !self.one_by_one;
+        if together || lane.running == 0 {
             lane.running += 1;
             return Some(task);
         }
@@ -65,6 +68,9 @@ impl<T> Order<T> {
         let mut start = Vec::new();
         while lane.held.front().is_some_and(|(access, _)| *access == lane.access) {
             start.extend(lane.held.pop_front().map(|(_, task)| task));
+            if self.one_by_one {
+                break;
+            }
         }
         lane.running = start.len();
         start
@@ -97,6 +103,17 @@ mod tests {
         assert_eq!(order.finished(slot(1)), vec![5]);
         assert!(order.finished(slot(1)).is_empty());
         assert!(order.is_empty());
+    }
+
+    #[test]
+    fn one_by_one_each_waits_for_the_one_before_of_its_slot() {
+        let mut order = Order { one_by_one: true, ..Order::default() };
+        assert_eq!(order.admit(slot(1), Access::Read, 1), Some(1));
+        assert_eq!(order.admit(slot(1), Access::Read, 2), None);
+        assert_eq!(order.admit(slot(1), Access::Read, 3), None);
+        assert_eq!(order.admit(slot(2), Access::Read, 4), Some(4));
+        assert_eq!(order.finished(slot(1)), vec![2]);
+        assert_eq!(order.finished(slot(1)), vec![3]);
     }
 
     #[test]

@@ -6,10 +6,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate_group::Read;
 use quorate_group::host::{Failure, Floor};
-use quorate_group::session::{Knowledge, Source};
-use quorate_model::{GroupId, Position, ReadPreference, SessionPolicy, ShardId, Time};
+use quorate_group::session::{Knowledge, Source, Vectors};
+use quorate_group::{Operation, Read};
+use quorate_model::{
+    GroupId, Position, ReadPreference, SessionPolicy, ShardId, Time, VersionVector,
+};
+use quorate_replication::leaderless::{CellKey, Seen};
 
 use super::options::Options;
 use super::token::{Refusal, Token};
@@ -21,10 +24,12 @@ use crate::resp::commands::SessionOption;
 pub(super) struct Promises {
     pub(super) options: Options,
     pub(super) knowledge: Knowledge,
+    /// Without leaders.
+    vectors: Vectors,
 }
 
 /// What an answer taught the session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Learnt {
     Wrote {
         shard: ShardId,
@@ -47,6 +52,8 @@ pub(super) enum Learnt {
         shard: ShardId,
         position: Position,
     },
+    /// Without leaders.
+    Saw(Vec<(CellKey, VersionVector)>),
 }
 
 /// The time as sessions know it: since their node began to serve.
@@ -100,6 +107,12 @@ impl Promises {
         }
     }
 
+    /// Without leaders: what an operation's answer is not to go back behind; `None` where nothing is promised.
+    pub(super) fn seen(&self, operation: &Operation) -> Option<Seen> {
+        let remembers = self.options.remembers();
+        remembers.any().then(|| self.vectors.of(operation.keys()))
+    }
+
     pub(super) fn learn(&mut self, learnt: Learnt, now: Time) {
         let knowledge = &mut self.knowledge;
         match learnt {
@@ -115,13 +128,15 @@ impl Promises {
                 knowledge.read_at_replica(shard, &floor, position, now);
             }
             Learnt::Lost { shard, position } => knowledge.lost(shard, position),
+            Learnt::Saw(seen) => self.vectors.learn(seen),
         }
     }
 
     /// SESSION TOKEN.
     pub(super) fn token(&self, routing: &Routing, now: Time) -> Reply {
         let knowledge = self.knowledge.export(now);
-        let token = Token { store: routing.store, knowledge, options: self.options.clone() };
+        let (options, seen) = (self.options.clone(), self.vectors.export());
+        let token = Token { store: routing.store, knowledge, options, seen };
         Reply::text(token.encode())
     }
 
@@ -137,6 +152,7 @@ impl Promises {
     ) -> Result<(), Refusal> {
         let token = Token::decode(text, routing.store, routing.shards.len())?;
         self.knowledge.import(&token.knowledge, now);
+        self.vectors.import(token.seen);
         self.options = token.options;
         Ok(())
     }

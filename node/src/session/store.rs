@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use quorate_group::host::{Failure, Floor, ReadLevel, Status};
 use quorate_group::{Operation, Read, Value};
-use quorate_model::{Demand, Position, ShardId};
+use quorate_model::{Demand, Position, ShardId, VersionVector};
+use quorate_replication::leaderless::{CellKey, Seen};
 
 use super::Routing;
 
@@ -55,6 +56,8 @@ pub struct Execute {
     pub reach: Reach,
     /// Without leaders: how many replicas must answer.
     pub demand: Demand,
+    /// Without leaders: what the session has seen, where it is promised not to go back behind that.
+    pub seen: Option<Seen>,
 }
 
 /// How far the store goes to have an operation done.
@@ -72,6 +75,8 @@ pub struct Answer {
     pub value: Value,
     /// Set for a write: where it stands in its shard's log, for WAIT.
     pub position: Option<Position>,
+    /// What the session has seen by it, where that was asked for.
+    pub seen: Vec<(CellKey, VersionVector)>,
 }
 
 /// A read that a replica may answer.

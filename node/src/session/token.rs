@@ -1,20 +1,23 @@
 //! A session as a string, for another connection to go on with. Opaque to clients, and no secret: it gives no rights.
 //!
 //! `qs` and the version, a dot, then hexadecimal digits: postcard of [`Content`] and its CRC-32C, big-endian. At most
-//! one entry per shard.
+//! one entry per shard. In the second version, which stores without leaders give out, [`Seen`] follows the content.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use quorate_group::session::{Exported, Told};
-use quorate_model::{ShardId, StoreId};
+use quorate_model::{ShardId, StoreId, VersionVector};
+use quorate_replication::leaderless::{CellKey, Seen};
 use serde::{Deserialize, Serialize};
 
 use super::options::Options;
 
 const PREFIX: &str = "qs";
 const VERSION: u32 = 1;
+/// With version vectors.
+const VERSION_OF_VECTORS: u32 = 2;
 /// Every shard of the largest store, with room to spare.
 const BYTES_MAX: usize = 2 << 20;
 
@@ -23,6 +26,8 @@ pub struct Token {
     pub(super) store: StoreId,
     pub(super) knowledge: Exported,
     pub(super) options: Options,
+    /// Nothing where there are leaders.
+    pub(super) seen: Seen,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,7 +44,9 @@ struct Content {
 pub enum Refusal {
     #[error("BADTOKEN this is no token of a session")]
     NoToken,
-    #[error("BADTOKEN the token has version {0}, this node knows {VERSION}")]
+    #[error(
+        "BADTOKEN the token has version {0}, this node knows {VERSION} and {VERSION_OF_VECTORS}"
+    )]
     Version(u32),
     #[error("BADTOKEN the token is damaged")]
     Damaged,
@@ -52,7 +59,7 @@ pub enum Refusal {
 impl Token {
     #[must_use]
     pub fn encode(self) -> String {
-        let Self { store, knowledge: Exported { shards, more, wrote_ago }, options } = self;
+        let Self { store, knowledge: Exported { shards, more, wrote_ago }, options, seen } = self;
         let content = Content {
             store,
             shards: shards.into_iter().collect(),
@@ -60,10 +67,14 @@ impl Token {
             wrote_ago_ms: wrote_ago.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
             options,
         };
-        let mut bytes =
-            postcard::to_allocvec(&content).expect("these types always serialize to memory");
+        let (version, bytes) = if seen == Seen::default() {
+            (VERSION, postcard::to_allocvec(&content))
+        } else {
+            (VERSION_OF_VECTORS, postcard::to_allocvec(&(content, seen)))
+        };
+        let mut bytes = bytes.expect("these types always serialize to memory");
         bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
-        let mut text = format!("{PREFIX}{VERSION}.");
+        let mut text = format!("{PREFIX}{version}.");
         for byte in bytes {
             write!(text, "{byte:02x}").expect("writing to a string does not fail");
         }
@@ -81,18 +92,28 @@ impl Token {
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.split_once('.'))
             .ok_or(Refusal::NoToken)?;
-        match version.parse() {
-            Ok(VERSION) => {}
+        let version = match version.parse() {
+            Ok(version @ (VERSION | VERSION_OF_VECTORS)) => version,
             Ok(version) => return Err(Refusal::Version(version)),
             Err(_) => return Err(Refusal::NoToken),
-        }
+        };
         let bytes = from_digits(digits).ok_or(Refusal::Damaged)?;
         let (content, sum) = bytes.split_last_chunk::<4>().ok_or(Refusal::Damaged)?;
         // INV-44.
         if u32::from_be_bytes(*sum) != crc32c::crc32c(content) {
             return Err(Refusal::Damaged);
         }
-        let content: Content = postcard::from_bytes(content).map_err(|_| Refusal::Damaged)?;
+        let (content, seen): (Content, Seen) = match version {
+            VERSION => postcard::from_bytes(content).map(|content| (content, Seen::default())),
+            _ => postcard::from_bytes(content),
+        }
+        .map_err(|_| Refusal::Damaged)?;
+        let right = |(key, known): &(CellKey, VersionVector)| {
+            CellKey::new(key.bytes().clone()).is_some() && known.is_well_formed()
+        };
+        if !seen.cells.iter().all(right) {
+            return Err(Refusal::Damaged);
+        }
         if content.store != store {
             return Err(Refusal::OtherStore);
         }
@@ -108,7 +129,7 @@ impl Token {
             more: content.more,
             wrote_ago: content.wrote_ago_ms.map(Duration::from_millis),
         };
-        Ok(Self { store, knowledge, options: content.options })
+        Ok(Self { store, knowledge, options: content.options, seen })
     }
 }
 
@@ -126,7 +147,8 @@ fn from_digits(digits: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use quorate_model::{LogIndex, Position, Term};
+    use bytes::Bytes;
+    use quorate_model::{ActorId, Dot, LogIndex, Position, Term};
 
     use super::*;
 
@@ -137,7 +159,15 @@ mod tests {
         let told = Told { written, kept: LogIndex(5), seen: LogIndex(9) };
         let shards = BTreeMap::from([(ShardId(1), told)]);
         let knowledge = Exported { shards, more: true, wrote_ago: Some(Duration::from_millis(12)) };
-        Token { store: STORE, knowledge, options: Options::default() }
+        let (options, seen) = (Options::default(), Seen::default());
+        Token { store: STORE, knowledge, options, seen }
+    }
+
+    fn with_vectors() -> Token {
+        let key = CellKey::new(Bytes::from_static(b"\0\0hash-and-key")).unwrap();
+        let known = VersionVector::from_iter([Dot { actor: ActorId(7), counter: 9 }]);
+        let seen = Seen { cells: vec![(key, known)], more: true };
+        Token { seen, ..token() }
     }
 
     #[test]
@@ -145,11 +175,14 @@ mod tests {
         let text = token().encode();
         assert!(text.starts_with("qs1."), "{text}");
         assert_eq!(Token::decode(text.as_bytes(), STORE, 2), Ok(token()));
+        let text = with_vectors().encode();
+        assert!(text.starts_with("qs2."), "{text}");
+        assert_eq!(Token::decode(text.as_bytes(), STORE, 2), Ok(with_vectors()));
     }
 
     #[test]
     fn every_flipped_digit_is_noticed() {
-        let text = token().encode().into_bytes();
+        let text = with_vectors().encode().into_bytes();
         for place in 4..text.len() {
             let mut damaged = text.clone();
             damaged[place] = if damaged[place] == b'0' { b'1' } else { b'0' };
@@ -163,8 +196,8 @@ mod tests {
         let text = token().encode();
         assert_eq!(Token::decode(text.as_bytes(), StoreId(8), 2), Err(Refusal::OtherStore));
         assert_eq!(Token::decode(text.as_bytes(), STORE, 1), Err(Refusal::Shard(ShardId(1))));
-        let newer = text.replacen("qs1.", "qs2.", 1);
-        assert_eq!(Token::decode(newer.as_bytes(), STORE, 2), Err(Refusal::Version(2)));
+        let newer = text.replacen("qs1.", "qs3.", 1);
+        assert_eq!(Token::decode(newer.as_bytes(), STORE, 2), Err(Refusal::Version(3)));
         for none in ["", "qs", "qs1", "qsx.00", "token", "\u{fffd}"] {
             assert_eq!(Token::decode(none.as_bytes(), STORE, 2), Err(Refusal::NoToken), "{none}");
         }

@@ -7,26 +7,13 @@ use quorate_node::node::Announcement;
 use redis::aio::MultiplexedConnection;
 
 use crate::support::{
-    Dev, Node, PATIENCE, Signal, ask, connect, eventually, info, is_running, quorum, signal,
+    PATIENCE, Signal, ask, connect, end, eventually, info, quorum, signal, start_again,
     start_leaderless, start_leaderless_as, vget,
 };
 
 async fn client(node: &Announcement) -> MultiplexedConnection {
     eventually("a connection", || async { connect(&node.addresses.plain, PATIENCE).await.ok() })
         .await
-}
-
-async fn end(pid: u32, how: Signal) {
-    signal(pid, how);
-    eventually("the node's end", || async { (!is_running(pid)).then_some(()) }).await;
-}
-
-/// The same node at other addresses.
-fn start_again(dev: &Dev, node: &Announcement) -> Node {
-    let data = dev.directory.join(&node.name);
-    let back = Node::start(&node.store.to_string(), &node.name, &node.datacenter, &data);
-    assert_eq!(back.at.node, node.node);
-    back
 }
 
 /// Both are written at once, through two nodes.

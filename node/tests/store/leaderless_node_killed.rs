@@ -3,22 +3,17 @@
 use quorate_node::node::Announcement;
 
 use crate::support::{
-    Dev, Node, PATIENCE, Signal, ask, connect, eventually, info, is_running, quorum, signal,
+    PATIENCE, Signal, ask, connect, end, eventually, info, quorum, signal, start_again,
     start_leaderless,
 };
 
 const KEYS: u32 = 30;
 
-async fn kill(node: &Announcement) {
-    signal(node.pid, Signal::Kill);
-    eventually("the node's end", || async { (!is_running(node.pid)).then_some(()) }).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quorum_goes_on_without_a_node_that_then_gets_what_it_missed() {
     let dev = start_leaderless();
     let [alive, other, away] = [&dev.nodes[0], &dev.nodes[1], &dev.nodes[2]];
-    kill(away).await;
+    end(away.pid, Signal::Kill).await;
     let mut writer = connect(&alive.addresses.plain, PATIENCE).await.unwrap();
     let mut reader = connect(&other.addresses.plain, PATIENCE).await.unwrap();
     for number in 0..KEYS {
@@ -55,8 +50,8 @@ async fn one_node_of_three_is_no_quorum_and_serves_who_asks_for_one() {
     let alone = &dev.nodes[0];
     let mut client = connect(&alone.addresses.plain, PATIENCE).await.unwrap();
     ask::<()>(&mut client, &["SET", "key", "before"]).await.unwrap();
-    kill(&dev.nodes[1]).await;
-    kill(&dev.nodes[2]).await;
+    end(dev.nodes[1].pid, Signal::Kill).await;
+    end(dev.nodes[2].pid, Signal::Kill).await;
     for words in [&["SET", "lost", "x"][..], &["GET", "key"]] {
         let error = ask::<redis::Value>(&mut client, words).await.unwrap_err().to_string();
         assert!(error.contains("NOQUORUM"), "{error}");
@@ -67,14 +62,6 @@ async fn one_node_of_three_is_no_quorum_and_serves_who_asks_for_one() {
     for (key, value) in [("after", "x"), ("key", "before")] {
         assert_eq!(ask::<String>(&mut one, &["GET", key]).await.unwrap(), value);
     }
-}
-
-/// The same node at other addresses.
-fn start_again(dev: &Dev, node: &Announcement) -> Node {
-    let data = dev.directory.join(&node.name);
-    let back = Node::start(&node.store.to_string(), &node.name, &node.datacenter, &data);
-    assert_eq!(back.at.node, node.node);
-    back
 }
 
 async fn holds_everything(node: &Announcement) -> bool {

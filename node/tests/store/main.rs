@@ -19,6 +19,7 @@ mod leaderless_datacenters;
 mod leaderless_hints;
 mod leaderless_limits;
 mod leaderless_node_killed;
+mod leaderless_sessions;
 mod log_format_switched;
 mod malformed;
 mod moved;

@@ -41,6 +41,7 @@ pub(crate) mod membership;
 pub(crate) mod monotonic_reads;
 pub(crate) mod read_your_writes;
 pub(crate) mod recovery;
+pub(crate) mod remembered;
 pub(crate) mod requests;
 pub(crate) mod snapshots;
 pub(crate) mod staleness;

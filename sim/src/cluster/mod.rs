@@ -134,7 +134,8 @@ impl Cluster {
             Mode::SingleLeader => Box::new(Registers::new(options.keys)),
             Mode::Leaderless(Leaderless { policy, .. }) => {
                 let replicas = options.in_each.unwrap_or(options.replicas);
-                Box::new(WithoutLeaders::new(options.keys, policy, replicas))
+                let sessions = seed.is_multiple_of(3);
+                Box::new(WithoutLeaders::new(options.keys, policy, replicas, sessions))
             }
         };
         let machines = (0..options.machines)

@@ -191,7 +191,7 @@ impl Workload for Collections {
         let UnderWay { element, level, doing, .. } = self.under_way.get(&client)?;
         let shard = self.shard(client, shards)?;
         let operation = self.elements[*element].operation(doing);
-        Some(Request::Coordinate { shard, operation, demand: Demand::Level(*level) })
+        Some(Request::Coordinate { shard, operation, demand: Demand::Level(*level), seen: None })
     }
 
     fn shard(&self, client: ClientId, shards: u16) -> Option<ShardId> {

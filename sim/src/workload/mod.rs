@@ -1,9 +1,11 @@
 //! What simulated clients do: each has at most one call under way, and writes down what it saw.
 //!
-//! `registers` is for stores with leaders; `versions` and `collections`, which `without_leaders` puts together, for those without.
+//! `registers` is for stores with leaders; `versions`, `collections` and `remembered`, which `without_leaders` puts together, for those
+//! without.
 
 mod collections;
 mod registers;
+mod remembered;
 mod versions;
 mod without_leaders;
 

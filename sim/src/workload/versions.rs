@@ -317,7 +317,7 @@ impl Workload for Versions {
         let UnderWay { key, demand, doing, .. } = self.under_way.get(&client)?;
         let shard = self.shard(client, shards)?;
         let operation = self.keys[*key].operation(doing);
-        Some(Request::Coordinate { shard, operation, demand: *demand })
+        Some(Request::Coordinate { shard, operation, demand: *demand, seen: None })
     }
 
     fn shard(&self, client: ClientId, shards: u16) -> Option<ShardId> {

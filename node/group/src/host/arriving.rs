@@ -7,6 +7,7 @@ use quorate_storage::state::StateStore;
 
 use super::checking::Checked;
 use super::group::Task;
+use super::leaderless::Coordinated;
 use super::requests::{Stage, Then, Waiting, Work};
 use super::snapshotting::{Chunk, Told};
 use super::{Failure, Host, Input, Output, PeerMessage, ReadLevel, Request, RequestId, Turn};
@@ -148,8 +149,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Request::ReadAt { shard, read, floor, wait_ms } => {
                 self.on(id, GroupId::Shard(shard), |turn| turn.read_at(id, read, floor, wait_ms));
             }
-            Request::Coordinate { shard, operation, demand } => {
-                self.coordinate(id, shard, &operation, demand);
+            Request::Coordinate { shard, operation, demand, seen } => {
+                self.coordinate(id, shard, Coordinated { operation, demand, seen });
             }
         }
     }

@@ -5,6 +5,7 @@ use quorate_model::{
     Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Term, Topology,
     WallTime,
 };
+use quorate_replication::leaderless::Seen;
 use quorate_replication::{leaderless, single_leader};
 use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,8 @@ pub enum Request {
         shard: ShardId,
         operation: Operation,
         demand: Demand,
+        /// What the session has seen, where it is promised not to go back behind that: then the answer tells what it sees now.
+        seen: Option<Seen>,
     },
 }
 

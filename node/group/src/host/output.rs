@@ -1,6 +1,7 @@
 //! What a host wants done.
 
-use quorate_model::{Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology};
+use quorate_model::{Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology, VersionVector};
+use quorate_replication::leaderless::CellKey;
 use serde::{Deserialize, Serialize};
 
 use super::{PeerMessage, RequestId, Rollback};
@@ -57,6 +58,11 @@ pub enum Reply {
         value: Value,
         position: Position,
     },
+    /// Without a leader: what a session is answered, and what it has seen by that.
+    Seen {
+        value: Value,
+        seen: Vec<(CellKey, VersionVector)>,
+    },
 }
 
 /// Why a request was not done. Only `Unknown` leaves open whether it took effect.
@@ -83,7 +89,9 @@ pub enum Failure {
     #[error("this node's log is damaged: {0}")]
     Damaged(String),
     /// A session's read: the replica did not come so far in time.
-    #[error("the replica of {group} is behind what the session has written or seen")]
+    #[error(
+        "no replica of {group} that answered in time knows what the session has written or seen"
+    )]
     Behind { group: GroupId },
     /// The acknowledged entry at this position is not in the log any more, or is so old that nobody can tell.
     #[error("the write at {} of term {} of {group} was lost in a failover", position.index, position.term)]

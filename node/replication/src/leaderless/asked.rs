@@ -35,6 +35,15 @@ impl Asked {
         }
     }
 
+    /// The one cell that it is of.
+    #[must_use]
+    pub const fn cell(&self) -> Option<&CellKey> {
+        match self {
+            Self::Cell(key) => Some(key),
+            Self::Range { .. } => None,
+        }
+    }
+
     /// What of these is asked for.
     pub(super) fn of<'m, V>(&self, all: &'m BTreeMap<CellKey, V>) -> Vec<(&'m CellKey, &'m V)> {
         match self {

@@ -9,7 +9,7 @@ use quorate_model::{Datacenter, Hints, LeaderlessPolicy, Level, NodeId, Time, Wa
 use super::range_test::Applied;
 use super::{
     After, Asked, CellKey, Collected, HintsFor, Input, Mark, Message, Output, Owners, Place,
-    ReadRepair, Refused, Replica, RequestId, Settings, Span, StandIns, Standing, Start,
+    ReadRepair, Refused, Replica, RequestId, Seen, Settings, Span, StandIns, Standing, Start,
 };
 use crate::causal::{Cell, Change, Content};
 
@@ -256,7 +256,10 @@ fn levels_with_nodes_that_stand_in_are_of_writes_and_need_hints() {
     assert_eq!(world.write(1, 1, Level::SloppyQuorum), Err(Refused::NoHints));
     let id = RequestId(9);
     let (asked, level) = (vec![Asked::Cell(key(1))], Level::Any);
-    world.give(1, Input::Read { id, asked, level, repair: ReadRepair::Blocking });
+    world.give(
+        1,
+        Input::Read { id, asked, level, repair: ReadRepair::Blocking, seen: Seen::default() },
+    );
     assert_eq!(world.answers.remove(&id), Some(Err(Refused::WritesOnly)));
 }
 

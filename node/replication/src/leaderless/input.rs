@@ -1,7 +1,9 @@
 //! What a replica is told.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use quorate_model::{LeaderlessPolicy, Level, NodeId};
+use quorate_model::{LeaderlessPolicy, Level, NodeId, VersionVector};
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, CellKey, Mark, Message, Owners, PersistId};
@@ -44,7 +46,25 @@ pub enum Input {
         asked: Vec<Asked>,
         level: Level,
         repair: ReadRepair,
+        seen: Seen,
     },
+}
+
+/// What a session has seen of cells. Whoever answers it must know as much (INV-106).
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    pub cells: Vec<(CellKey, VersionVector)>,
+    /// It has seen more, and does not remember what: only all replicas together surely know no less.
+    pub more: bool,
+}
+
+impl Seen {
+    /// Whether what it has seen of all of these cells is remembered.
+    #[must_use]
+    pub fn remembers<'k>(&self, mut keys: impl Iterator<Item = &'k CellKey>) -> bool {
+        let remembered: BTreeSet<&CellKey> = self.cells.iter().map(|(key, _)| key).collect();
+        !self.more || keys.all(|key| remembered.contains(key))
+    }
 }
 
 /// What a write comes after, beside what this replica knows.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
     ActorId, ConflictPolicy, Datacenter, Datacenters, Dot, Hlc, HybridClock, LeaderlessPolicy,
-    Level, Need, NodeId, Time, WallTime,
+    Level, Need, NodeId, Time, VersionVector, WallTime,
 };
 
 use super::filling::Filling;
@@ -16,7 +16,7 @@ use super::owners::Owners;
 use super::unsynced::{Replaced, Unsynced};
 use super::{
     CellKey, Cells, Collected, Counts, HashTree, Mark, Message, Output, PersistId, Refused,
-    RequestId, Settings, Span, Start,
+    RequestId, Seen, Settings, Span, Start,
 };
 use crate::causal::Cell;
 use crate::random::Random;
@@ -274,6 +274,14 @@ impl Kernel {
     /// What this replica knows of a cell, durable or not.
     pub(super) fn cell(&self, cells: &dyn Cells, key: &CellKey) -> Option<Cell> {
         self.unsynced.cell(key).cloned().or_else(|| cells.cell(key))
+    }
+
+    /// INV-106: whether this replica knows what a session has seen, as far as that is remembered.
+    pub(super) fn knows(&self, cells: &dyn Cells, seen: &Seen) -> bool {
+        let known = |(key, seen): &(CellKey, VersionVector)| {
+            self.cell(cells, key).is_some_and(|cell| cell.known().covers_all(seen))
+        };
+        seen.cells.iter().all(known)
     }
 
     /// What is not applied yet of a range.

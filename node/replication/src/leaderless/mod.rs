@@ -51,11 +51,13 @@ mod overtaking_test;
 mod range_test;
 #[cfg(test)]
 mod relaying_test;
+#[cfg(test)]
+mod session_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;
 pub use holding::HintsFor;
-pub use input::{After, Cells, Input, ReadRepair, RequestId, Standing};
+pub use input::{After, Cells, Input, ReadRepair, RequestId, Seen, Standing};
 pub use key::{CellKey, Place, Span};
 pub use message::Mark;
 pub use message::{Found, Message};

@@ -20,7 +20,7 @@ use stateright::{Checker, Model, Property};
 use super::range_test::Applied;
 use super::{
     After, Asked, CellKey, Collected, Input, Mark, Message, Output, Owners, PersistId, Place,
-    ReadRepair, Replica, RequestId, Settings, Span, Standing, Start,
+    ReadRepair, Replica, RequestId, Seen, Settings, Span, Standing, Start,
 };
 use crate::causal::{Cell, Change, Content, Context};
 
@@ -274,7 +274,17 @@ impl World {
         let id = self.request();
         self.requests.insert(id, (at, Open::Read { floor: self.floor.clone() }));
         let (level, repair) = (Level::Quorum, ReadRepair::Blocking);
-        self.give(bounds, at, Input::Read { id, asked: vec![Asked::Cell(key())], level, repair });
+        self.give(
+            bounds,
+            at,
+            Input::Read {
+                id,
+                asked: vec![Asked::Cell(key())],
+                level,
+                repair,
+                seen: Seen::default(),
+            },
+        );
     }
 
     fn request(&mut self) -> RequestId {

@@ -91,6 +91,9 @@ pub enum Refused {
     /// Nothing was done.
     #[error("SLOPPY_QUORUM and ANY are levels of writes: what stands in for a replica is not read")]
     WritesOnly,
+    /// Nothing was done. INV-106
+    #[error("no replica that answered in time knows what the session has written or seen")]
+    Behind,
     /// Nothing was done.
     #[error(
         "SLOPPY_QUORUM and ANY need nodes that stand in for replicas, and this store has no hints"

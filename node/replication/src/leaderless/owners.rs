@@ -71,6 +71,16 @@ impl Owners {
         new.copied()
     }
 
+    /// Those that together know everything that any replica knows, once they answer reads.
+    pub(super) fn knowing(&self) -> BTreeSet<NodeId> {
+        let mut knowing = self.all();
+        let nothing: Vec<NodeId> = self.joining().chain(self.lost.iter().copied()).collect();
+        nothing.iter().for_each(|node| {
+            knowing.remove(node);
+        });
+        knowing
+    }
+
     /// Those that are left for good.
     pub(super) fn leaving(&self) -> impl Iterator<Item = NodeId> + '_ {
         let draining = self.leaves.iter().filter(|leaving| leaving.step == Step::Draining);

@@ -9,7 +9,7 @@ use quorate_model::{
 
 use super::{
     Asked, CellKey, Cells, Collected, Found, Input, Mark, Message, Output, Owners, PersistId,
-    Place, ReadRepair, Refused, Replica, RequestId, Settings, Span, Standing, Start,
+    Place, ReadRepair, Refused, Replica, RequestId, Seen, Settings, Span, Standing, Start,
 };
 use crate::causal::{Cell, CellDigest, Change, Content};
 
@@ -75,7 +75,7 @@ fn all() -> Asked {
 
 fn read() -> Input {
     let (level, repair) = (Level::Quorum, ReadRepair::Blocking);
-    Input::Read { id: RequestId(1), asked: vec![all()], level, repair }
+    Input::Read { id: RequestId(1), asked: vec![all()], level, repair, seen: Seen::default() }
 }
 
 fn asked_of_peer(outputs: &[Output]) -> (u64, Vec<(Asked, CellDigest)>) {

@@ -2,17 +2,20 @@
 //!
 //! Whoever is found to be behind is told. Where the read promises not to be gone back behind, its answer waits until as
 //! many as it asked for know it (INV-96). A write may begin with a read: then what was read is what it comes after (INV-105).
+//! What a session has seen is waited for, until nobody can know it (INV-106).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Level, Need, NodeId, Time};
+use quorate_model::{Level, Need, NodeId, Time, VersionVector};
 
 use super::asked::{TooMuch, digest};
 use super::kernel::Kernel;
 use super::replica::Progress;
 use super::writing::Planned;
-use super::{Asked, CellKey, Cells, Found, Message, PersistId, ReadRepair, Refused, RequestId};
+use super::{
+    Asked, CellKey, Cells, Found, Message, PersistId, ReadRepair, Refused, RequestId, Seen,
+};
 use crate::causal::{Cell, CellDigest};
 
 /// What somebody knows, of cells that anything is known of.
@@ -24,6 +27,15 @@ struct Needs {
     answers: Need,
     /// Until so many hold what it tells, it tells nothing.
     holding: Need,
+}
+
+/// What a client wants of a read.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) asked: Vec<Asked>,
+    pub(super) level: Level,
+    pub(super) repair: ReadRepair,
+    pub(super) seen: Seen,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +62,11 @@ pub(super) struct Reading {
     level: Level,
     needs: Needs,
     repair: ReadRepair,
+    seen: Seen,
+    /// What its session has seen may be where its level does not look.
+    everywhere: bool,
+    /// Those who answered may know more by now.
+    again: bool,
     /// Through which persist this replica knows its part durably.
     own: PersistId,
     resend_at: Time,
@@ -69,15 +86,16 @@ impl Reading {
         cells: &dyn Cells,
         number: u64,
         request: RequestId,
-        asked: Vec<Asked>,
-        level: Level,
-        repair: ReadRepair,
+        Wanted { asked, level, repair, mut seen }: Wanted,
     ) -> Result<Self, Refused> {
         if level.is_sloppy() {
             return Err(Refused::WritesOnly);
         }
         let needs = Needs::of(kernel, level)?;
         let known = kernel.known(cells, &asked).map_err(|TooMuch| too_much(kernel))?;
+        seen.cells.retain(|(key, _)| asked.iter().any(|asked| asked.covers(key)));
+        let cells: Option<Vec<&CellKey>> = asked.iter().map(Asked::cell).collect();
+        seen.more &= cells.is_none_or(|cells| !seen.remembers(cells.into_iter()));
         let digests = known.iter().map(|part| digest(part.iter().map(|(key, cell)| (key, cell))));
         let asked = asked.into_iter().zip(digests).collect();
         let here: BTreeMap<CellKey, Cell> = known.into_iter().flatten().collect();
@@ -95,6 +113,9 @@ impl Reading {
             level,
             needs,
             repair,
+            everywhere: seen.more,
+            seen,
+            again: false,
             own: kernel.durable_through(here.keys()),
             here,
             resend_at: now.after(settings.resend),
@@ -118,7 +139,8 @@ impl Reading {
         let asked = keys.into_iter().cloned().map(Asked::Cell).collect();
         // Nobody is shown it: those behind need not hold it before the write goes on.
         let (id, repair) = (write.request, ReadRepair::Background);
-        let reading = Self::begin(kernel, cells, number, id, asked, level, repair)?;
+        let wanted = Wanted { asked, level, repair, seen: Seen::default() };
+        let reading = Self::begin(kernel, cells, number, id, wanted)?;
         Ok(Self { write: Some(write), ..reading })
     }
 
@@ -156,6 +178,11 @@ impl Reading {
             self.give_up(kernel, request);
         } else if self.resend_at <= kernel.now {
             self.resend_at = kernel.now.after(kernel.settings.resend);
+            if self.settled.is_none() && self.has_answers() {
+                self.everywhere = true;
+                self.again = true;
+                return;
+            }
             self.ask(kernel, number);
             // A repair that was lost is told again; and this replica may take by now what it did not.
             self.told.clear();
@@ -167,7 +194,9 @@ impl Reading {
 
     fn give_up(&mut self, kernel: &mut Kernel, request: RequestId) {
         let (answered, needed) = (self.answers.len(), self.needs.answers.count());
+        let behind = self.settled.is_none() && self.has_answers();
         let refused = match self.write.take() {
+            _ if behind => Refused::Behind,
             None => Refused::NoQuorum { answered, needed },
             Some(_) => {
                 // It answered, and then did not take what it was to write after.
@@ -226,7 +255,8 @@ impl Reading {
         cells: &dyn Cells,
         number: u64,
     ) -> Progress {
-        if self.round < kernel.barrier() && self.request.is_some() {
+        let again = std::mem::take(&mut self.again);
+        if (again || self.round < kernel.barrier()) && self.request.is_some() {
             return Progress::Again;
         }
         if self.settled.is_none() {
@@ -248,7 +278,7 @@ impl Reading {
             self.settled = Some(merged);
         }
         // Whoever answers late may be behind, too: it is told when it does.
-        let all = self.answers.len() > kernel.peers(self.level).len();
+        let all = self.answers.len() > self.peers(kernel).len();
         match self.request {
             Some(_) => Progress::Until(self.resend_at.min(self.deadline)),
             None if all || self.resend_at <= kernel.now => Progress::Done,
@@ -281,8 +311,7 @@ impl Reading {
         if self.own <= kernel.persisted {
             self.answers.entry(kernel.id).or_insert_with(|| digests(&self.here));
         }
-        let answered: BTreeSet<NodeId> = self.answers.keys().copied().collect();
-        if self.request.is_none() || !self.needs.answers.is_met(&answered) {
+        if self.request.is_none() || !self.has_answers() || !self.knows_enough(kernel) {
             return;
         }
         for cell in self.merged.values_mut() {
@@ -304,6 +333,27 @@ impl Reading {
         self.settled = Some(digests(&self.merged));
     }
 
+    fn has_answers(&self) -> bool {
+        let answered: BTreeSet<NodeId> = self.answers.keys().copied().collect();
+        self.needs.answers.is_met(&answered)
+    }
+
+    /// INV-106: what nobody knows was lost, or removed and then dropped.
+    fn knows_enough(&self, kernel: &Kernel) -> bool {
+        let known = |(key, seen): &(CellKey, VersionVector)| {
+            self.merged.get(key).is_some_and(|cell| cell.known().covers_all(seen))
+        };
+        let knows = !self.seen.more && self.seen.cells.iter().all(known);
+        let everybody =
+            || kernel.owners.knowing().iter().all(|node| self.answers.contains_key(node));
+        knows || everybody() || planted::is(Bug::ReadBehindSession)
+    }
+
+    /// Whom it asks and tells.
+    fn peers<'k>(&self, kernel: &'k Kernel) -> &'k BTreeSet<NodeId> {
+        if self.everywhere { kernel.others() } else { kernel.peers(self.level) }
+    }
+
     /// INV-96
     fn is_done(&self, merged: &Digests) -> bool {
         let knowing =
@@ -315,12 +365,14 @@ impl Reading {
                 self.needs.holding.is_met(&know) || planted::is(Bug::RepairLater)
             }
             // What follows builds on what this replica knows.
-            ReadRepair::Background => self.write.is_none() || self.own != PersistId::NEVER,
+            ReadRepair::Background => {
+                self.own != PersistId::NEVER || self.write.is_none() && self.seen == Seen::default()
+            }
         }
     }
 
     fn ask(&self, kernel: &mut Kernel, number: u64) {
-        for to in kernel.peers(self.level).clone() {
+        for to in self.peers(kernel).clone() {
             if !self.answers.contains_key(&to) {
                 kernel.send(to, Message::Fetch { number, asked: self.asked.clone() });
             }
@@ -330,7 +382,7 @@ impl Reading {
     fn tell_those_behind(&mut self, kernel: &mut Kernel, merged: &Digests, number: u64) {
         let nothing = Digests::new();
         // Those that do not answer because nobody reads from them yet must hold what is shown, too.
-        let peers = kernel.peers(self.level);
+        let peers = self.peers(kernel);
         let told = |node: &NodeId| peers.contains(node) && !self.answers.contains_key(node);
         let joining: Vec<NodeId> = kernel.owners.joining().filter(told).collect();
         let joining = joining.iter().map(|node| (node, &nothing));

@@ -9,7 +9,7 @@ use quorate_model::{Datacenter, Datacenters, LeaderlessPolicy, Level, NodeId, Ti
 use super::range_test::Applied;
 use super::{
     After, Asked, CellKey, Collected, Input, Message, Output, Owners, PersistId, Place, ReadRepair,
-    Refused, Relayed, Replica, RequestId, Settings, Span, Standing, Start,
+    Refused, Relayed, Replica, RequestId, Seen, Settings, Span, Standing, Start,
 };
 use crate::causal::{Cell, Change, Content};
 
@@ -181,7 +181,7 @@ fn a_read_stays_in_its_datacenter() {
     for (level, crosses) in [(Level::All, false), (Level::EachQuorum, true)] {
         let (id, repair) = (RequestId(1_000), ReadRepair::Blocking);
         let asked = vec![Asked::Cell(key(1))];
-        sites.give(0, Input::Read { id, asked, level, repair });
+        sites.give(0, Input::Read { id, asked, level, repair, seen: Seen::default() });
         assert!(sites.answers[&id].is_ok());
         let fetched = sites.crossed(|one| matches!(one, Message::Fetch { .. }));
         assert_eq!(fetched > 0, crosses, "{level}");

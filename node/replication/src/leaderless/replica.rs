@@ -10,13 +10,13 @@ use super::collecting::Collecting;
 use super::exchanging::{Difference, Exchanging};
 use super::holding::{HintsFor, Holding};
 use super::kernel::Kernel;
-use super::reading::Reading;
+use super::reading::{Reading, Wanted};
 use super::relaying::{Relayed, Relaying};
 use super::serving;
 use super::writing::{Planned, Writing};
 use super::{
     After, CellKey, Cells, Collected, Counts, HashTree, Input, Mark, Message, Output, PersistId,
-    Refused, Report, Settings, Span, Standing,
+    Refused, Report, Seen, Settings, Span, Standing,
 };
 use crate::causal::Cell;
 
@@ -125,11 +125,12 @@ impl Replica {
                     }
                 }
             }
-            Input::Read { id, asked, level, repair } => {
+            Input::Read { id, asked, level, repair, seen } => {
                 let number = self.operations.number();
-                let begun = self.admit().and_then(|()| {
-                    Reading::begin(&mut self.kernel, cells, number, id, asked, level, repair)
-                });
+                let wanted = Wanted { asked, level, repair, seen };
+                let begun = self
+                    .admit()
+                    .and_then(|()| Reading::begin(&mut self.kernel, cells, number, id, wanted));
                 match begun {
                     Ok(reading) => self.begin(number, Operation::Read(reading), cells),
                     Err(refused) => self.kernel.answer(id, Err(refused)),
@@ -161,6 +162,12 @@ impl Replica {
     #[must_use]
     pub fn cell(&self, key: &CellKey, cells: &dyn Cells) -> Cell {
         self.kernel.cell(cells, key).unwrap_or_default()
+    }
+
+    /// INV-106: whether this replica knows what a session has seen, as far as that is remembered.
+    #[must_use]
+    pub fn knows(&self, seen: &Seen, cells: &dyn Cells) -> bool {
+        self.kernel.knows(cells, seen)
     }
 
     /// As [`Self::cell`], of a range: its first cells, at most `count_max`.

@@ -74,7 +74,7 @@ where
         let answer = self.sessions.store.execute(execute);
         self.running.push(Box::pin(async move {
             let (reply, watched) = match answer.await {
-                Ok(Answer { value: Value::List(versions), position: _ }) => {
+                Ok(Answer { value: Value::List(versions), .. }) => {
                     assert_eq!(versions.len(), keys.len());
                     let versions = versions.into_iter().map(|version| match version {
                         Value::Integer(version) => Version(version.cast_unsigned()),
@@ -87,7 +87,7 @@ where
                     });
                     (Reply::Ok, Watched::Keys(keys.into_iter().zip(versions).collect()))
                 }
-                Ok(Answer { value, position: _ }) => (Reply::Value(value), Watched::Failed),
+                Ok(Answer { value, .. }) => (Reply::Value(value), Watched::Failed),
                 Err(failure) => {
                     let reply = failed(&sessions, &failure, Access::Read, reach, shard, slot);
                     (reply, Watched::Failed)
@@ -106,6 +106,9 @@ where
                 self.state.promises.set(options);
                 self.follow_options();
                 Reply::Ok
+            }
+            SessionCommand::Get if routing.is_leaderless() => {
+                self.state.promises.options.describe_remembers()
             }
             SessionCommand::Get => {
                 let policy = self.state.promises.policy(&routing, self.reads(&routing));

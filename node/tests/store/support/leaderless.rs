@@ -4,7 +4,7 @@ use quorate_node::node::Announcement;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult};
 
-use super::{Dev, PATIENCE, connect, eventually};
+use super::{Dev, Node, PATIENCE, Signal, connect, eventually, is_running, signal};
 
 /// Three nodes, one shard, and concurrent values kept.
 pub(crate) fn start_leaderless() -> Dev {
@@ -16,6 +16,19 @@ pub(crate) fn start_leaderless_as(conflicts: &str) -> Dev {
     let policy = format!(r#"{{"conflicts":"{conflicts}"}}"#);
     let size = ["--nodes", "3", "--shards", "1"];
     Dev::start(&[&["--mode", "leaderless"][..], &size, &["--leaderless", &policy]].concat())
+}
+
+pub(crate) async fn end(pid: u32, how: Signal) {
+    signal(pid, how);
+    eventually("the node's end", || async { (!is_running(pid)).then_some(()) }).await;
+}
+
+/// The same node at other addresses.
+pub(crate) fn start_again(dev: &Dev, node: &Announcement) -> Node {
+    let data = dev.directory.join(&node.name);
+    let back = Node::start(&node.store.to_string(), &node.name, &node.datacenter, &data);
+    assert_eq!(back.at.node, node.node);
+    back
 }
 
 pub(crate) async fn ask<T: FromRedisValue>(

@@ -18,7 +18,7 @@ pub(crate) use catching_up::{
 pub(crate) use clients::{connect, key_of, read_all, send_raw};
 pub(crate) use durability::{await_durability, declare, leading};
 pub(crate) use leaderless::{
-    ask, info, quorum, relayed, start_leaderless, start_leaderless_as, vget,
+    ask, end, info, quorum, relayed, start_again, start_leaderless, start_leaderless_as, vget,
 };
 pub(crate) use processes::{Dev, Node, QUORATE_NODE, Signal, is_running, signal};
 pub(crate) use writer::Writer;

@@ -147,7 +147,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.shared.status_changed = true;
         self.shared.timers.set(Timer::Replica(group), None);
         for (id, asked) in finishes {
-            let failure = if asked.writes { Failure::Unknown } else { failure.clone() };
+            let failure = if asked.writes() { Failure::Unknown } else { failure.clone() };
             self.shared.outputs.push_back(Output::Reply { id, reply: Err(failure) });
         }
         self.shared.persisting.disown(group);

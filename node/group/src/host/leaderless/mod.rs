@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_model::{GroupId, LogIndex, NodeId, ShardId, Time};
+use quorate_model::{Demand, GroupId, LogIndex, NodeId, ShardId, Time};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{
-    self, CellKey, Cells, Input, Mark, NodeAt, Output, PersistId, Replica, Standing,
+    self, CellKey, Cells, Input, Mark, NodeAt, Output, PersistId, Replica, Seen, Standing,
 };
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
@@ -28,9 +28,11 @@ use super::retention::Purpose;
 use super::rows::Prefix;
 use super::timers::Timer;
 use super::{Host, RequestId};
+use crate::Operation;
 use crate::cells::Finish;
 
 pub use copies::Age;
+pub(super) use requests::Coordinated;
 pub(super) use standing::{ShardStanding, recovered};
 
 use applied::{Applied, Last, cell_row, put_cell};
@@ -44,6 +46,8 @@ pub(super) struct Shards {
     given_up: BTreeMap<ShardId, String>,
     /// Those that begin once it is durable that they are hosted, or once the damaged log is gone.
     beginning: BTreeMap<ShardId, ShardStanding>,
+    /// Writes that what their sessions have seen is known for by now.
+    known: VecDeque<(RequestId, ShardId, Operation, Demand)>,
     /// Those with something to be carried out at the end of the turn.
     gathering: BTreeSet<ShardId>,
     reports: moving::Reports,
@@ -75,10 +79,20 @@ struct Entry {
     cells: Vec<(CellKey, Bytes)>,
 }
 
+/// What follows when a request's replicas have answered.
 #[derive(Debug)]
-struct Asked {
-    finish: Finish,
-    writes: bool,
+enum Asked {
+    /// The client's answer, with what its session sees by it.
+    Answer { finish: Finish, writes: bool, tells: bool },
+    /// A write that what its session has seen was to be known for.
+    Write(Operation, Demand),
+}
+
+impl Asked {
+    /// Whether it may have changed something already.
+    const fn writes(&self) -> bool {
+        matches!(self, Self::Answer { writes: true, .. })
+    }
 }
 
 /// What a shard shows of itself.
@@ -219,8 +233,16 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
     }
 
-    /// Gives a shard's replica one input after the other and carries out all that it says.
+    /// Gives a shard's replica one input after the other and carries out all that it says, and what follows from it.
     pub(super) fn drive(&mut self, id: ShardId, inputs: impl IntoIterator<Item = Input>) {
+        self.drive_replica(id, inputs);
+        while let Some((request, id, operation, demand)) = self.shards.known.pop_front() {
+            let seen = Some(Seen::default());
+            self.coordinate(request, id, Coordinated { operation, demand, seen });
+        }
+    }
+
+    fn drive_replica(&mut self, id: ShardId, inputs: impl IntoIterator<Item = Input>) {
         let (now, wall) = (self.shared.now, self.shared.wall);
         for input in inputs {
             let Some(shard) = self.shards.hosted.get_mut(&id) else { return };

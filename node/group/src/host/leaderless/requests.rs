@@ -1,8 +1,10 @@
 //! Clients' requests: what they are to the protocol, and what its answers are to them.
 
-use quorate_model::{Demand, GroupId, Level, ShardId};
+use quorate_model::{Demand, GroupId, Level, ShardId, VersionVector};
 use quorate_replication::causal::Cell;
-use quorate_replication::leaderless::{self, After, CellKey, Input, ReadRepair, Refused, Standing};
+use quorate_replication::leaderless::{
+    self, After, CellKey, Input, ReadRepair, Refused, Seen, Standing,
+};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
@@ -12,14 +14,21 @@ use super::applied::Applied;
 use crate::cells::{self, Begun, Local};
 use crate::{Operation, Value, ValueError};
 
+/// See `Request::Coordinate`.
+#[derive(Debug)]
+pub(in super::super) struct Coordinated {
+    pub(in super::super) operation: Operation,
+    pub(in super::super) demand: Demand,
+    pub(in super::super) seen: Option<Seen>,
+}
+
 impl<D: Disk, S: StateStore> Host<D, S> {
     /// This replica coordinates an operation.
     pub(in super::super) fn coordinate(
         &mut self,
         id: RequestId,
         shard: ShardId,
-        operation: &Operation,
-        demand: Demand,
+        Coordinated { operation, demand, seen }: Coordinated,
     ) {
         let group = GroupId::Shard(shard);
         let hosted = self.shards.hosted.get(&shard).filter(|hosted| hosted.replica.is_owner());
@@ -30,13 +39,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if hosted.replica.standing() == Standing::Filling {
             return self.refuse(id, Failure::Filling { group });
         }
+        let request = leaderless::RequestId(id.0);
         let seed = self.shared.nonce();
         let prefix = hosted.standing.prefix(shard);
         let applied = Applied::new(&self.shared.state, prefix, &hosted.last).keeping();
         let policy = hosted.replica.policy().clone();
         let may = match demand {
             Demand::Declared | Demand::Level(_) => Ok(()),
-            Demand::Linearizable => cells::check_linearizable(operation, &policy),
+            Demand::Linearizable => cells::check_linearizable(&operation, &policy),
         };
         let local = Local {
             cell: &|key| hosted.replica.cell(key, &applied),
@@ -45,19 +55,37 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             now: self.shared.wall,
             seed,
         };
-        let begun = may.and_then(|()| cells::begin(operation, &local));
+        // What a write changes, and what it answers, follows from what is known here. INV-106
+        let unknown = match (&operation, &seen) {
+            (Operation::Write(write), Some(seen)) => {
+                let knows = hosted.replica.knows(seen, &applied);
+                may.and_then(|()| cells::to_know(write, seen, knows))
+            }
+            (Operation::Read(_) | Operation::Write(_), _) => may.map(|()| Vec::new()),
+        };
+        let begun = match unknown {
+            Ok(unknown) if !unknown.is_empty() => {
+                let (seen, next) = (seen.unwrap_or_default(), Asked::Write(operation, demand));
+                let (level, repair) = (Level::Count(1), ReadRepair::Background);
+                let input = Input::Read { id: request, asked: unknown, level, repair, seen };
+                return self.ask(shard, id, next, input);
+            }
+            Ok(_) => cells::begin(&operation, &local),
+            Err(error) => Err(error),
+        };
+        let tells = seen.is_some();
         if let Some(why) = applied.failure() {
             self.refuse(id, Failure::TimedOut { group });
             return self.refill(shard, why);
         }
-        let request = leaderless::RequestId(id.0);
         let (asked, input) = match begun {
             Err(error) => return self.answer_value(id, Value::Error(error)),
             Ok(Begun::Answered(value)) => return self.answer_value(id, value),
             Ok(Begun::Read { asked, finish }) => {
                 let (level, repair) = (demand.level(policy.read), ReadRepair::Blocking);
-                let input = Input::Read { id: request, asked, level, repair };
-                (Asked { finish, writes: false }, input)
+                let seen = seen.unwrap_or_default();
+                let input = Input::Read { id: request, asked, level, repair, seen };
+                (Asked::Answer { finish, writes: false, tells }, input)
             }
             Ok(Begun::Write { changes, finish }) => {
                 let level = demand.level(policy.write);
@@ -67,9 +95,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                     Demand::Linearizable => After::Level(Level::LINEARIZABLE),
                 };
                 let input = Input::Write { id: request, changes, level, after };
-                (Asked { finish, writes: true }, input)
+                (Asked::Answer { finish, writes: true, tells }, input)
             }
         };
+        self.ask(shard, id, asked, input);
+    }
+
+    fn ask(&mut self, shard: ShardId, id: RequestId, asked: Asked, input: Input) {
         if let Some(hosted) = self.shards.hosted.get_mut(&shard) {
             let before = hosted.finishes.insert(id, asked);
             assert!(before.is_none(), "a request's id is unique while the process lives");
@@ -92,24 +124,39 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     ) {
         let (group, now) = (GroupId::Shard(shard), self.shared.wall);
         let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
-        let Some(Asked { finish, writes }) = hosted.finishes.remove(&id) else { return };
-        let reply = match result {
-            Ok(cells) => {
-                let conflicts = hosted.replica.policy().conflicts;
-                Ok(finish.finish(&cells, conflicts, now))
+        let Some(asked) = hosted.finishes.remove(&id) else { return };
+        let writes = asked.writes();
+        match (result, asked) {
+            (Ok(_), Asked::Write(operation, demand)) => {
+                self.shards.known.push_back((id, shard, operation, demand));
             }
-            Err(refused) => refusal(refused, group, writes),
-        };
-        match reply {
-            Ok(value) => self.answer_value(id, value),
-            Err(failure) => self.refuse(id, failure),
+            (Ok(cells), Asked::Answer { finish, tells, .. }) => {
+                let seen = tells.then(|| cells.iter().map(known).collect());
+                let conflicts = hosted.replica.policy().conflicts;
+                let value = finish.finish(&cells, conflicts, now);
+                match seen {
+                    Some(seen) => self.answer(id, Reply::Seen { value, seen }),
+                    None => self.answer_value(id, value),
+                }
+            }
+            (Err(refused), _) => match refusal(refused, group, writes) {
+                Ok(value) => self.answer_value(id, value),
+                Err(failure) => self.refuse(id, failure),
+            },
         }
     }
 
     fn answer_value(&mut self, id: RequestId, value: Value) {
-        let reply = Ok(Reply::Value { value, position: None });
-        self.shared.outputs.push_back(Output::Reply { id, reply });
+        self.answer(id, Reply::Value { value, position: None });
     }
+
+    fn answer(&mut self, id: RequestId, reply: Reply) {
+        self.shared.outputs.push_back(Output::Reply { id, reply: Ok(reply) });
+    }
+}
+
+fn known((key, cell): &(CellKey, Cell)) -> (CellKey, VersionVector) {
+    (key.clone(), cell.known().clone())
 }
 
 /// INV-23: only a write without its quorum leaves open whether it takes effect.
@@ -128,6 +175,7 @@ fn refusal(refused: Refused, group: GroupId, writes: bool) -> Result<Value, Fail
         Refused::NotAReplica => Err(Failure::NotHosted { group }),
         Refused::Filling => Err(Failure::Filling { group }),
         Refused::Overloaded => Err(Failure::Overloaded),
+        Refused::Behind => Err(Failure::Behind { group }),
         Refused::TooMuch { cells_max } => {
             Ok(Value::Error(ValueError::TooManyElements(cells_max as u64)))
         }

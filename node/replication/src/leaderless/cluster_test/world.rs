@@ -14,7 +14,7 @@ use super::node::{Node, Persist};
 use crate::causal::{Cell, Change, Content};
 use crate::leaderless::{
     self, After, CellKey, Collected, Input, Mark, Message, Output, Owners, ReadRepair, Replica,
-    RequestId, Settings, Span, Standing, Start,
+    RequestId, Seen, Settings, Span, Standing, Start,
 };
 use crate::random::Random;
 
@@ -375,7 +375,10 @@ impl World {
                 keys.into_iter().map(|key| (key.clone(), self.checks.floor(&key))).collect();
             self.asked.insert(request, Asked::Read { floors, blocking });
             let level = Level::Quorum;
-            return self.give(at, Input::Read { id: request, asked, level, repair });
+            return self.give(
+                at,
+                Input::Read { id: request, asked, level, repair, seen: Seen::default() },
+            );
         }
         let read = self.read.get(&key).filter(|_| number >= COUNTERS).cloned();
         let read = read.filter(|_| self.conflicts == ConflictPolicy::Siblings && self.chance(600));
