@@ -10,7 +10,7 @@ pub(crate) struct Args {
     /// Minutes instead of an hour.
     #[arg(long)]
     quick: bool,
-    /// What to measure: write, read, async, failover, catchup, idle; of mode leaderless: leaderless, outage, repair. All of the
+    /// What to measure: write, read, async, failover, catchup, idle; of mode leaderless: leaderless, outage, repair, hints. All of the
     /// mode by default.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,

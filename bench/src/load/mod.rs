@@ -49,6 +49,20 @@ pub(crate) struct Place {
     pub(crate) keys: Arc<[Bytes]>,
 }
 
+impl Target {
+    /// Each of the first `count` places with a part of the keys that all of them have.
+    pub(crate) fn divided(&self, count: usize) -> Self {
+        let part = |(at, place): (usize, &Place)| Place {
+            keys: place.keys.iter().skip(at).step_by(count).cloned().collect(),
+            ..place.clone()
+        };
+        Self {
+            places: self.places.iter().take(count).enumerate().map(part).collect(),
+            ..self.clone()
+        }
+    }
+}
+
 /// What the clients do.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -125,6 +125,7 @@ fn quorate(bench: &Bench, (name, rate): (&str, &str), count: u64, bytes: u64) ->
     let mut store = Quorate::start(Options {
         binary: bench.node.clone(),
         directory,
+        nodes: 3,
         shards: bench.shards,
         policy: Policy::default(),
         mode: Mode::SingleLeader,

@@ -122,6 +122,7 @@ fn start(
     Quorate::start(Options {
         binary: bench.node.clone(),
         directory: bench.data.join(name),
+        nodes: 3,
         shards: bench.shards,
         policy,
         mode,

@@ -40,6 +40,7 @@ impl Fleet {
         let quorate = Quorate::start(quorate::Options {
             binary: bench.node.clone(),
             directory: directory.join("quorate"),
+            nodes: 3,
             shards: bench.shards,
             policy,
             mode: Mode::SingleLeader,

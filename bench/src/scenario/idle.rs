@@ -22,6 +22,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
     let store = Quorate::start(Options {
         binary: bench.node.clone(),
         directory,
+        nodes: 3,
         shards: SHARDS,
         policy: Policy::default(),
         mode: Mode::SingleLeader,

@@ -100,6 +100,7 @@ impl Stores {
             Quorate::start(quorate::Options {
                 binary: bench.node.clone(),
                 directory: directory.join(name),
+                nodes: 3,
                 shards: bench.shards,
                 policy: Policy::default(),
                 mode,

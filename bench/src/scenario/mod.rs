@@ -4,6 +4,7 @@ mod catch_up;
 mod contest;
 mod failover;
 mod fleet;
+mod hints;
 mod idle;
 mod leaderless;
 mod operations;
@@ -41,6 +42,8 @@ pub(crate) enum Scenario {
     Outage,
     /// Mode leaderless: a node was away and is mended by comparing.
     Repair,
+    /// Mode leaderless: a node was away and is given what others held for it.
+    Hints,
 }
 
 /// What every scenario needs to know.
@@ -144,7 +147,9 @@ impl Level {
 }
 
 pub(crate) fn wanted(mode: Mode, level: Level, only: &[Scenario]) -> Vec<Scenario> {
-    use Scenario::{Async, Catchup, Failover, Idle, Leaderless, Outage, Read, Repair, Write};
+    use Scenario::{
+        Async, Catchup, Failover, Hints, Idle, Leaderless, Outage, Read, Repair, Write,
+    };
     if !only.is_empty() {
         return only.to_vec();
     }
@@ -154,7 +159,7 @@ pub(crate) fn wanted(mode: Mode, level: Level, only: &[Scenario]) -> Vec<Scenari
             vec![Write, Read, Async, Failover, Catchup, Idle]
         }
         (Mode::Leaderless, Level::Smoke | Level::Quick | Level::Full) => {
-            vec![Leaderless, Outage, Repair]
+            vec![Leaderless, Outage, Repair, Hints]
         }
     }
 }
@@ -171,6 +176,7 @@ impl Scenario {
             Self::Leaderless => leaderless::run(bench),
             Self::Outage => failover::outage::run(bench),
             Self::Repair => repair::run(bench),
+            Self::Hints => hints::run(bench),
         }
     }
 }

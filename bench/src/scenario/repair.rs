@@ -11,7 +11,7 @@ use quorate_model::{LeaderlessPolicy, Mode, Policy};
 use serde_json::json;
 
 use super::{Bench, Level};
-use crate::load::{Place, Target, keys, preload};
+use crate::load::{keys, preload};
 use crate::progress;
 use crate::report::{Section, Table, Verdict};
 use crate::system::await_condition;
@@ -108,6 +108,7 @@ fn repair(bench: &Bench, count: u64) -> Result<Repaired> {
     let mut store = Quorate::start(Options {
         binary: bench.node.clone(),
         directory: bench.data.join("repair"),
+        nodes: 3,
         shards: bench.shards,
         policy: Policy::default(),
         mode: Mode::Leaderless(LeaderlessPolicy::default().into()),
@@ -115,13 +116,13 @@ fn repair(bench: &Bench, count: u64) -> Result<Repaired> {
         settings: String::new(),
     })?;
     let begin = Instant::now();
-    preload(&divided(&store.target(keys::keys(count))?, 3))?;
+    preload(&store.target(keys::keys(count))?.divided(3))?;
     progress(&format!("filled in {:.0} s", begin.elapsed().as_secs_f64()));
     await_equal(&store)?;
     store.kill(AWAY)?;
     let changed: Vec<_> = keys::keys(count).into_iter().step_by(CHANGED).collect();
     let number = changed.len();
-    preload(&divided(&store.target(changed)?, AWAY))?;
+    preload(&store.target(changed)?.divided(AWAY))?;
     // What waits in memory for the node to come back would mend it at once: nothing is left but to compare.
     for at in 0..AWAY {
         store.kill(at)?;
@@ -153,19 +154,7 @@ fn repair(bench: &Bench, count: u64) -> Result<Repaired> {
     })
 }
 
-/// Each of the first `count` places with a part of the keys that all of them have.
-fn divided(target: &Target, count: usize) -> Target {
-    let part = |(at, place): (usize, &Place)| Place {
-        keys: place.keys.iter().skip(at).step_by(count).cloned().collect(),
-        ..place.clone()
-    };
-    Target {
-        places: target.places.iter().take(count).enumerate().map(part).collect(),
-        ..target.clone()
-    }
-}
-
-fn await_equal(store: &Quorate) -> Result<Duration> {
+pub(super) fn await_equal(store: &Quorate) -> Result<Duration> {
     await_condition("that all replicas are equal", EQUAL_TIMEOUT, || {
         let mut nodes = store.compared()?.into_iter();
         let roots =

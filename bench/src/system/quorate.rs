@@ -1,4 +1,4 @@
-//! Three nodes of Quorate, put together as the operator does it: start, place the shards, bootstrap.
+//! Nodes of Quorate, put together as the operator does it: start, place the shards, bootstrap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,12 +23,15 @@ use crate::load::{Place, Protocol, Target, keys};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const PORTS_PER_NODE: usize = 4;
+const REPLICAS: usize = 3;
 
 /// How a store is started.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) binary: PathBuf,
     pub(crate) directory: PathBuf,
+    /// Each shard has three replicas.
+    pub(crate) nodes: usize,
     pub(crate) shards: u16,
     pub(crate) policy: Policy,
     pub(crate) mode: Mode,
@@ -60,7 +63,7 @@ impl Quorate {
         std::fs::write(options.directory.join("settings.yaml"), &options.settings)?;
         let store = StoreId(rand::random());
         let mut quorate = Self { options, store, nodes: Vec::new() };
-        for number in 1..=3 {
+        for number in 1..=quorate.options.nodes {
             let node = quorate.start_node(number, None)?;
             quorate.nodes.push(node);
         }
@@ -121,10 +124,11 @@ impl Quorate {
     fn bootstrap(&self) -> Result<()> {
         let first = &self.nodes[0];
         let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-        let placement = |shard: u16| ShardPlacement {
-            genesis: ids.iter().copied().collect(),
-            voters: ids.iter().copied().collect(),
-            preferred_leader: Some(ids[usize::from(shard) % ids.len()]),
+        let placement = |shard: u16| {
+            let first = usize::from(shard) % ids.len();
+            let voters: BTreeSet<NodeId> =
+                ids.iter().cycle().skip(first).take(REPLICAS).copied().collect();
+            ShardPlacement { genesis: voters.clone(), voters, preferred_leader: Some(ids[first]) }
         };
         let members: Result<BTreeMap<_, _>> =
             self.nodes.iter().map(|node| Ok((node.id, member(node)?))).collect();
@@ -132,7 +136,7 @@ impl Quorate {
             store: self.store,
             epoch: Epoch(1),
             members: members?,
-            meta_voters: ids.iter().copied().collect(),
+            meta_voters: ids.iter().take(REPLICAS).copied().collect(),
             shards: (0..self.options.shards).map(placement).collect(),
             policy: self.options.policy.clone(),
             mode: self.options.mode.clone(),
@@ -250,6 +254,21 @@ impl Quorate {
             Ok(Place { address: node.addresses.cluster.clone(), keys: keys.into() })
         });
         Ok(Target { protocol: Protocol::Resp, places: places.collect::<Result<_>>()? })
+    }
+
+    /// Clients of every node that know nothing of slots.
+    pub(crate) fn plain_target(&self, all: Vec<Bytes>) -> Target {
+        let keys: Arc<[Bytes]> = all.into();
+        let place =
+            |node: &Node| Place { address: node.addresses.plain.clone(), keys: Arc::clone(&keys) };
+        Target { protocol: Protocol::Resp, places: self.nodes.iter().map(place).collect() }
+    }
+
+    /// How many hints the nodes that run hold, and of how many bytes.
+    pub(crate) fn hints(&self) -> Result<(u64, u64)> {
+        let reports = self.reports()?;
+        let held = reports.iter().flat_map(|report| &report.hints);
+        Ok(held.fold((0, 0), |(count, bytes), one| (count + one.count, bytes + one.bytes)))
     }
 
     fn node(&self, id: NodeId) -> Result<&Node> {
