@@ -115,6 +115,10 @@ impl Cluster {
         if cell_convergence::whole(self).is_err() || self.machines[id.0].holds_hints() {
             return false;
         }
+        // Where the meta group is about to be as small, the one that is lost may be of the two that stay.
+        if self.newest_topology().is_none_or(|topology| topology.meta_voters.len() < 3) {
+            return false;
+        }
         // A spoiled row costs its replica when it is found, which may be much later.
         if self.checkers.divergence.is_spoiled() {
             return false;

@@ -48,7 +48,7 @@ const LEADERLESS: &[Listed] = &[
     (
         Bug::CompareEarlierStep,
         "compare-earlier-step",
-        Found(&["versions", "sums", "linearizability"]),
+        Found(&["steps", "versions", "sums", "linearizability"]),
     ),
     (Bug::StepAtOnce, "step-at-once", Found(&["steps"])),
     (Bug::DropEarly, "drop-early", Found(&["versions", "sums", "linearizability"])),

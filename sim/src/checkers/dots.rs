@@ -14,7 +14,8 @@ use crate::machine::Machine;
 pub(crate) struct Dots {
     writes: BTreeMap<(GroupId, Dot), Write>,
     /// The newest time in a cell that a process has told of, where the last writer wins: else what is there may be removed
-    /// without a time.
+    /// without a time. So may members everywhere: what is added after that need not be later, and no time decides which stay. That
+    /// it is later than those that are there the cell itself asserts.
     told: BTreeMap<(NodeId, u64, GroupId, CellKey), Hlc>,
     /// Writes in the message that is arriving that are too far ahead for its receiver, and new to it.
     ahead: BTreeSet<(CellKey, Dot)>,
@@ -55,7 +56,9 @@ impl Dots {
             // What it passes on from a read it has perhaps not taken itself.
             let own = machine.cell(group, key).filter(|own| own.knows(cell));
             let own = own.filter(|_| machine.last_writer_wins());
-            let newest = own.and(cell.siblings().iter().map(|sibling| sibling.at).max());
+            let leaves_a_time = |sibling: &&Sibling| sibling.content != Content::Member;
+            let lasting = cell.siblings().iter().filter(leaves_a_time);
+            let newest = own.and(lasting.map(|sibling| sibling.at).max());
             if let Some(newest) = newest.max(told) {
                 self.told.insert(process, newest);
             }

@@ -42,6 +42,8 @@ impl Hints {
         let here = (machine.node, group);
         let asked = |number: u64| (machine.node, machine.incarnation, group, to, number);
         if let Message::Hinted { number, target } = message {
+            // What it held before may have gone since it was looked at: with what comes, it would look as if it had been said again.
+            self.look(machine, group)?;
             let cells = self.asked.get(&asked(*number)).cloned().unwrap_or_default();
             let held = self.held.entry(here).or_default();
             for (key, cell) in cells {

@@ -1,5 +1,5 @@
-//! Nobody serves a coordinator that is a step behind, or takes cells of a round that it has closed; and a shard leaves its old
-//! replicas only when too few of them believe that reads go to them alone. INV-99, INV-100.
+//! Nobody serves a coordinator that is a step behind, is compared with one that is a step ahead, or takes cells of a round that it has
+//! closed; and a shard leaves its old replicas only when too few of them believe that reads go to them alone. INV-99, INV-100.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,9 @@ use crate::machine::Machine;
 pub(crate) struct Steps {
     /// Requests, and whether each came from a step before its receiver's whenever it came.
     behind: BTreeMap<(NodeId, GroupId, NodeId, u64), bool>,
+    /// Comparisons, and whether all that came of each was from a step after its receiver's: what was acknowledged by the receiver's
+    /// step may still be on its way there, and who is filled by such a comparison lacks it. That clients miss it takes much more.
+    ahead: BTreeMap<(NodeId, GroupId, NodeId, u64), bool>,
     /// Writes in the message that is arriving that are of a closed round, and new to its receiver.
     closed: BTreeSet<(CellKey, Dot)>,
     /// The newest topology that each node has come to know for good.
@@ -40,6 +43,12 @@ impl Steps {
                 "{group}: {node} serves {to}, which is a step behind: {message:?}"
             ));
         }
+        if let Message::Differing { number, .. } | Message::Different { number, .. } = message
+            && self.ahead.get(&(machine.node, group, to, *number)) == Some(&true)
+        {
+            let node = machine.node;
+            return Err(format!("{group}: {node} is compared with {to}, which is a step ahead"));
+        }
         Ok(())
     }
 
@@ -60,6 +69,11 @@ impl Steps {
             let request = (machine.node, group, from, *number);
             let behind = self.behind.entry(request).or_insert(true);
             *behind &= mark.since < here.since;
+        }
+        if let Message::Compare { number, .. } | Message::List { number, .. } = message {
+            let comparison = (machine.node, group, from, *number);
+            let ahead = self.ahead.entry(comparison).or_insert(true);
+            *ahead &= mark.since > here.since;
         }
         if mark.round < here.closed {
             for (key, cell) in named_cells(message) {

@@ -378,19 +378,22 @@ impl Workload for Versions {
             // Datacenters have come to the same.
             let mut versions = versions.clone();
             versions.iter_mut().for_each(|call| call.within = None);
+            // Replicas have got what was held for them (INV-104).
+            versions.iter_mut().for_each(|call| call.count = call.count.max(1));
             versions
                 .retain(|call| last(call.called) || matches!(call.action, Action::Write { .. }));
             versions::check(&versions, finally).map_err(found).by("versions")?;
             let mut sums = sums.clone();
             sums.retain(|call| last(call.called) || call.read.is_none());
             sums.iter_mut().for_each(|call| call.within = None);
+            sums.iter_mut().for_each(|call| call.count = call.count.max(1));
             sums::check(&sums, finally).map_err(found).by("sums")?;
         }
         Ok(())
     }
 }
 
-/// How many replicas a level asks for.
+/// How many replicas hold what is acknowledged at a level, at least.
 pub(super) fn count_of(policy: &LeaderlessPolicy, level: Level, replicas: usize) -> usize {
     let local = policy.datacenters == Datacenters::Local;
     match level {
@@ -400,8 +403,9 @@ pub(super) fn count_of(policy: &LeaderlessPolicy, level: Level, replicas: usize)
         Level::LocalQuorum | Level::EachQuorum if local => majority(replicas),
         Level::LocalQuorum => 1,
         Level::All | Level::EachQuorum => replicas,
-        // Of replicas: the coordinator is one.
-        Level::SloppyQuorum | Level::Any => 1,
+        // Others may stand in for all but the coordinator, and its own disk may hold it last, or never.
+        Level::SloppyQuorum => majority(replicas).saturating_sub(replicas - 1),
+        Level::Any => 1_usize.saturating_sub(replicas - 1),
     }
 }
 
