@@ -235,6 +235,13 @@ impl Machine {
         self.host.as_ref()?.shard(shard).map(Leaderless::actor)
     }
 
+    /// How many removed cells its replica of a shard without a leader has dropped since it began.
+    pub(crate) fn collected(&self, group: GroupId) -> u64 {
+        let GroupId::Shard(shard) = group else { return 0 };
+        let replica = self.host.as_ref().and_then(|host| host.shard(shard));
+        replica.map_or(0, |replica| replica.counts().collected)
+    }
+
     /// Through when all that it coordinated is held in each other datacenter, as far as it says so.
     pub(crate) fn checkpoints(&self, now: Time, group: GroupId) -> Vec<(Name, Time)> {
         let (GroupId::Shard(shard), local) = (group, self.local(now)) else { return Vec::new() };
