@@ -87,8 +87,16 @@ impl ToldCells {
     }
 
     pub(crate) fn stepped(&mut self, machine: &Machine) -> Word {
-        self.told.retain(|(node, group), _| *node != machine.node || machine.is_kept(*group));
-        for group in machine.shards() {
+        let hosted = machine.shards();
+        // One that left the shard gives up its rows, and is to join it again perhaps by the topology of the same step.
+        let gone = |group: &GroupId| {
+            let process = (machine.node, machine.incarnation, *group);
+            self.seen.contains_key(&process) && !hosted.contains(group)
+        };
+        self.told.retain(|(node, group), _| {
+            *node != machine.node || machine.is_kept(*group) && !gone(group)
+        });
+        for group in hosted {
             let key = (machine.node, group);
             let process = (machine.node, machine.incarnation, group);
             let collected = machine.collected(group);
