@@ -219,10 +219,14 @@ impl Machine {
         self.host.as_ref()?.cell(shard, key)
     }
 
-    /// The same of what is durable.
-    pub(crate) fn durable_cell(&self, group: GroupId, key: &CellKey) -> Option<Cell> {
-        let GroupId::Shard(shard) = group else { return None };
-        self.host.as_ref()?.durable_cell(shard, key)
+    /// The same of what is durable, or why its row cannot be read.
+    pub(crate) fn durable_cell(
+        &self,
+        group: GroupId,
+        key: &CellKey,
+    ) -> Result<Option<Cell>, String> {
+        let (GroupId::Shard(shard), Some(host)) = (group, &self.host) else { return Ok(None) };
+        host.durable_cell(shard, key)
     }
 
     pub(crate) const fn datacenter(&self) -> &Name {

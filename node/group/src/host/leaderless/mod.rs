@@ -190,10 +190,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     }
 
     /// The same of what is durable.
-    #[must_use]
-    pub fn durable_cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
-        let hosted = self.shards.hosted.get(&shard)?;
-        Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last).cell(key)
+    ///
+    /// # Errors
+    /// Why its row cannot be read.
+    pub fn durable_cell(&self, shard: ShardId, key: &CellKey) -> Result<Option<Cell>, String> {
+        let Some(hosted) = self.shards.hosted.get(&shard) else { return Ok(None) };
+        let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last);
+        let cell = cells.cell(key);
+        cells.failure().map_or(Ok(cell), Err)
     }
 
     pub(super) fn shard_messages(
