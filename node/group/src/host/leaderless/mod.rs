@@ -288,7 +288,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 shard.standing.collected = collected;
                 let put = shard.standing.put(id);
                 self.shared.state.apply(Batch { changes: vec![put] });
-                self.shared.flush_for(Purpose::Close(id, collected.barrier));
+                self.shared.flush_for(Purpose::Close(id, collected));
             }
             Output::Drop { cells, collected } => {
                 shard.standing.collected = collected;
