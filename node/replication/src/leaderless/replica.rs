@@ -292,7 +292,7 @@ impl Replica {
             let kernel = &mut self.kernel;
             match self.operations.get(number) {
                 Some(Operation::Write(writing)) => writing.due(kernel, cells, number),
-                Some(Operation::Read(reading)) => reading.due(kernel, number),
+                Some(Operation::Read(reading)) => reading.due(kernel, cells, number),
                 None => continue,
             }
             self.go_on(number, cells);
