@@ -13,7 +13,7 @@ use quorate_model::planted::{self, Bug};
 use quorate_model::{Hlc, NodeId, Time, WallTime};
 
 use super::kernel::Kernel;
-use super::{CellKey, Cells, Message};
+use super::{CellKey, Cells, Mark, Message};
 use crate::causal::{Cell, CellDigest, Content};
 
 /// How many rounds a process makes sure of at once: what it makes durable is once for so many.
@@ -105,9 +105,12 @@ impl Collecting {
         self.waiting = None;
     }
 
-    /// Somebody's messages are marked with this round.
-    pub(super) fn heard(&mut self, round: u64) {
-        self.heard = self.heard.max(round);
+    /// What is closed anywhere all have agreed to, this replica, too, if by an earlier process.
+    pub(super) fn heard(&mut self, kernel: &mut Kernel, mark: Mark) {
+        if kernel.reaches(mark.closed) {
+            kernel.mark(mark.closed);
+        }
+        self.heard = self.heard.max(mark.round);
     }
 
     pub(super) fn tick(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {

@@ -333,11 +333,7 @@ impl Replica {
             }
             return;
         }
-        // What is closed anywhere all have agreed to, this replica, too, if by an earlier process.
-        if kernel.reaches(mark.closed) {
-            kernel.mark(mark.closed);
-        }
-        self.collecting.heard(mark.round);
+        self.collecting.heard(kernel, mark);
         match message {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
