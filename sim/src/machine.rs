@@ -219,10 +219,14 @@ impl Machine {
         self.host.as_ref()?.cell(shard, key)
     }
 
-    /// The same of what is durable.
-    pub(crate) fn durable_cell(&self, group: GroupId, key: &CellKey) -> Option<Cell> {
-        let GroupId::Shard(shard) = group else { return None };
-        self.host.as_ref()?.durable_cell(shard, key)
+    /// The same of what is durable, or why its row cannot be read.
+    pub(crate) fn durable_cell(
+        &self,
+        group: GroupId,
+        key: &CellKey,
+    ) -> Result<Option<Cell>, String> {
+        let (GroupId::Shard(shard), Some(host)) = (group, &self.host) else { return Ok(None) };
+        host.durable_cell(shard, key)
     }
 
     pub(crate) const fn datacenter(&self) -> &Name {
@@ -233,6 +237,13 @@ impl Machine {
     pub(crate) fn actor(&self, group: GroupId) -> Option<ActorId> {
         let GroupId::Shard(shard) = group else { return None };
         self.host.as_ref()?.shard(shard).map(Leaderless::actor)
+    }
+
+    /// How many removed cells its replica of a shard without a leader has dropped since it began.
+    pub(crate) fn collected(&self, group: GroupId) -> u64 {
+        let GroupId::Shard(shard) = group else { return 0 };
+        let replica = self.host.as_ref().and_then(|host| host.shard(shard));
+        replica.map_or(0, |replica| replica.counts().collected)
     }
 
     /// Through when all that it coordinated is held in each other datacenter, as far as it says so.

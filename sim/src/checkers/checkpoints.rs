@@ -106,8 +106,11 @@ impl Process {
                 if there.standing(group) != Some(Standing::Whole) {
                     return true;
                 }
-                let cell = there.durable_cell(group, &write.key).unwrap_or_default();
-                cell.known().counter(actor) >= write.counter
+                match there.durable_cell(group, &write.key) {
+                    Ok(cell) => cell.unwrap_or_default().known().counter(actor) >= write.counter,
+                    // What is there went bad, and the replica finds that when it reads it (INV-97): it held it until then.
+                    Err(_) => true,
+                }
             };
             if !is_held(topology, group, place, holds) {
                 return Err(format!(

@@ -1,7 +1,7 @@
 //! What a replica says that it holds it holds after any restart, unless its log or its rows were lost; then it says nothing until
 //! it has it again. INV-91, INV-98.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate_model::{GroupId, NodeId};
 use quorate_replication::causal::Cell;
@@ -17,8 +17,8 @@ pub(crate) struct ToldCells {
     told: BTreeMap<(NodeId, GroupId), BTreeMap<CellKey, Cell>>,
     /// What a process was asked to store, by whom and under which number, as it was asked first.
     asked: BTreeMap<(NodeId, u64, GroupId, NodeId, u64), Cells>,
-    /// Processes whose cells were looked at after their start.
-    seen: BTreeSet<(NodeId, u64, GroupId)>,
+    /// Processes whose cells were looked at after their start, and how many cells each has dropped since.
+    seen: BTreeMap<(NodeId, u64, GroupId), u64>,
 }
 
 impl ToldCells {
@@ -87,10 +87,26 @@ impl ToldCells {
     }
 
     pub(crate) fn stepped(&mut self, machine: &Machine) -> Word {
-        self.told.retain(|(node, group), _| *node != machine.node || machine.is_kept(*group));
-        for group in machine.shards() {
+        let hosted = machine.shards();
+        // One that left the shard gives up its rows, and is to join it again perhaps by the topology of the same step.
+        let gone = |group: &GroupId| {
+            let process = (machine.node, machine.incarnation, *group);
+            self.seen.contains_key(&process) && !hosted.contains(group)
+        };
+        self.told.retain(|(node, group), _| {
+            *node != machine.node || machine.is_kept(*group) && !gone(group)
+        });
+        for group in hosted {
             let key = (machine.node, group);
-            if !self.seen.insert((machine.node, machine.incarnation, group)) {
+            let process = (machine.node, machine.incarnation, group);
+            let collected = machine.collected(group);
+            if let Some(before) = self.seen.insert(process, collected) {
+                // INV-100: one that is alone agrees with itself, and tells nobody what it drops.
+                if let Some(told) = self.told.get_mut(&key).filter(|_| collected > before) {
+                    told.retain(|key, told| {
+                        machine.cell(group, key).is_some_and(|cell| cell.knows(told))
+                    });
+                }
                 continue;
             }
             for (key, told) in self.told.get(&key).into_iter().flatten() {

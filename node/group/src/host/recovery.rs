@@ -55,7 +55,7 @@ pub(super) fn start<D: Disk, S: StateStore>(
 ) -> Result<Host<D, S>, StartError> {
     let log_settings = quorate_storage::log::Settings { segment_bytes: settings.segment_bytes };
     let (log, recovered) = Log::open(disk, log_settings)?;
-    let standings: BTreeMap<GroupId, Standing> = standings(&state, rows::STANDINGS)?;
+    let standings: BTreeMap<GroupId, Standing> = standings(&state, rows::STANDINGS, &[])?;
     let mut damage = recovered.damage.as_ref().map(ToString::to_string);
     let shards = leaderless::recovered(&log, &recovered.groups, &state, damage.is_some())?;
     damage = damage.or_else(|| shards.missing.clone());
@@ -113,10 +113,11 @@ pub(super) fn start<D: Disk, S: StateStore>(
     Ok(host)
 }
 
-/// Every standing in the rows that begin with `kind`.
+/// Every standing in the rows that begin with `kind`. `added` is what those end with that were written before they had it.
 pub(super) fn standings<S: StateStore, T: DeserializeOwned>(
     state: &S,
     kind: u8,
+    added: &[u8],
 ) -> Result<BTreeMap<GroupId, T>, StartError> {
     let (mut from, to) = standings_range(kind);
     let mut standings = BTreeMap::new();
@@ -124,9 +125,8 @@ pub(super) fn standings<S: StateStore, T: DeserializeOwned>(
         let page = state.range(&from, &to, PAGE)?;
         for (row, value) in &page {
             let group = group_of_standing_row(row).ok_or(StartError::Row)?;
-            let standing = rows::decode(value).map_err(|what| StartError::Format {
-                group,
-                what: format!("its standing {what}"),
+            let standing = rows::decode_shorter(value, added).map_err(|what| {
+                StartError::Format { group, what: format!("its standing {what}") }
             })?;
             standings.insert(group, standing);
         }

@@ -9,6 +9,7 @@ use std::mem;
 use std::time::Duration;
 
 use quorate_model::{GroupId, LogIndex, Position, ShardId};
+use quorate_replication::leaderless::Collected;
 use quorate_replication::single_leader::{Configuration, Input};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{FlushId, StateStore};
@@ -37,8 +38,8 @@ pub(super) enum Purpose {
     Revive(GroupId),
     /// A shard without a leader has left this node.
     Leave(ShardId),
-    /// A shard without a leader takes no older cells than of this round.
-    Close(ShardId, u64),
+    /// A shard without a leader takes no older cells than this says, and takes part in rounds as far as it does.
+    Close(ShardId, Collected),
     /// A newer topology is in force.
     Announce,
     /// Every group is repaired: the damaged log may go.
@@ -258,7 +259,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 Purpose::Retire(group) => self.retired(group),
                 Purpose::Revive(group) => self.revived(group),
                 Purpose::Leave(shard) => self.shard_left(shard),
-                Purpose::Close(shard, barrier) => self.shard_closed(shard, barrier),
+                Purpose::Close(shard, collected) => self.shard_closed(shard, collected),
                 Purpose::Announce => self.announce(),
                 Purpose::StartOver => self.start_over(),
             }

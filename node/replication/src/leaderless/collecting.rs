@@ -13,9 +13,11 @@ use quorate_model::planted::{self, Bug};
 use quorate_model::{Hlc, NodeId, Time, WallTime};
 
 use super::kernel::Kernel;
-use super::{CellKey, Cells, Message};
+use super::{CellKey, Cells, Mark, Message};
 use crate::causal::{Cell, CellDigest, Content};
 
+/// How many rounds a process makes sure of at once: what it makes durable is once for so many.
+pub(super) const ROUNDS: u64 = 1024;
 /// Cells that one round names, and looks at.
 const NAMED_MAX: usize = 512;
 const LOOKED_AT_MAX: usize = 4096;
@@ -31,6 +33,20 @@ pub(super) struct Collecting {
     agreed: BTreeMap<CellKey, CellDigest>,
     /// Who wants to know when it is closed; `None` when that is this replica.
     asked_by: Option<NodeId>,
+    /// A round that is not taken part in before a restart would know of it.
+    waiting: Option<Asked>,
+    /// The newest round that anybody has named.
+    heard: u64,
+}
+
+/// What is to be prepared.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) by: NodeId,
+    pub(super) round: u64,
+    pub(super) cells: Vec<(CellKey, CellDigest)>,
+    /// Who takes part.
+    pub(super) all: BTreeSet<NodeId>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,19 +65,33 @@ enum Phase {
 }
 
 /// How far a replica is with the rounds, for a restart.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    Debug,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Collected {
     /// Cells of earlier rounds are refused.
     pub barrier: u64,
     /// Later than every write that was dropped: a new one may not come before it (INV-93).
     pub newest: Hlc,
+    /// No process so far has taken part in a later round: what it sent is not marked with one.
+    pub reached: u64,
 }
 
 impl Collecting {
     pub(super) fn new(kernel: &mut Kernel) -> Self {
         let pause = kernel.random.up_to(kernel.settings.collect_interval);
         let (next_at, from) = (kernel.now.after(pause), kernel.span.from.first_key());
-        Self { next_at, from, leading: None, agreed: BTreeMap::new(), asked_by: None }
+        let (agreed, heard) = (BTreeMap::new(), 0);
+        Self { next_at, from, leading: None, agreed, asked_by: None, waiting: None, heard }
     }
 
     pub(super) const fn deadline(&self) -> Time {
@@ -72,6 +102,15 @@ impl Collecting {
     pub(super) fn moved(&mut self) {
         self.leading = None;
         self.agreed.clear();
+        self.waiting = None;
+    }
+
+    /// What is closed anywhere all have agreed to, this replica, too, if by an earlier process.
+    pub(super) fn heard(&mut self, kernel: &mut Kernel, mark: Mark) {
+        if kernel.reaches(mark.closed) {
+            kernel.mark(mark.closed);
+        }
+        self.heard = self.heard.max(mark.round);
     }
 
     pub(super) fn tick(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
@@ -85,11 +124,16 @@ impl Collecting {
             return;
         }
         let all = kernel.owners.holders();
+        let from = self.from.clone();
         let named = self.look(kernel, cells);
         if named.is_empty() {
             return;
         }
-        let round = kernel.round() + 1;
+        let round = kernel.round_after(self.heard);
+        if !kernel.reaches(round) {
+            self.from = from;
+            return;
+        }
         let cells: Vec<(CellKey, CellDigest)> = named.into_iter().collect();
         for to in others(kernel) {
             let (cells, all) = (cells.clone(), all.clone());
@@ -129,22 +173,20 @@ impl Collecting {
 
     // Whoever is asked.
 
-    pub(super) fn prepare(
-        &mut self,
-        kernel: &mut Kernel,
-        cells: &dyn Cells,
-        from: NodeId,
-        round: u64,
-        named: Vec<(CellKey, CellDigest)>,
-        all: &BTreeSet<NodeId>,
-    ) {
-        // What was marked with this round or a later one before may have known less. And nobody is left out to whom this replica may
-        // have given something to hold.
-        if round <= kernel.round() || !kernel.owners.holders().is_subset(all) {
+    pub(super) fn prepare(&mut self, kernel: &mut Kernel, cells: &dyn Cells, asked: Asked) {
+        // What was marked with this round or a later one before, by an earlier process perhaps, may have known less. And nobody is left
+        // out to whom this replica may have given something to hold.
+        let round = asked.round;
+        if round < kernel.round_after(0) || !kernel.owners.holders().is_subset(&asked.all) {
+            return;
+        }
+        if !kernel.reaches(round) {
+            self.waiting = Some(asked);
             return;
         }
         kernel.mark(round);
-        self.agreed = named
+        self.agreed = asked
+            .cells
             .into_iter()
             .take(NAMED_MAX)
             .filter(|(key, digest)| {
@@ -156,7 +198,7 @@ impl Collecting {
             })
             .collect();
         let agreed = self.agreed.keys().cloned().collect();
-        kernel.send(from, Message::Prepared { round, agreed });
+        kernel.send(asked.by, Message::Prepared { round, agreed });
     }
 
     /// This node takes a hint that may be older than what it has agreed to: it has not agreed.
@@ -172,8 +214,22 @@ impl Collecting {
         }
     }
 
-    /// No restart takes the barrier down again.
-    pub(super) fn closed_here(&mut self, kernel: &mut Kernel, cells: &dyn Cells, barrier: u64) {
+    /// No restart takes the barrier down again, nor forgets which rounds this process may take part in.
+    pub(super) fn closed_here(
+        &mut self,
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        Collected { barrier, reached, .. }: Collected,
+    ) {
+        if kernel.has_reached(reached) {
+            // A round that it is to lead, or one that it was asked to take part in.
+            if self.leading.is_none() {
+                self.next_at = self.next_at.min(kernel.now);
+            }
+            if let Some(asked) = self.waiting.take() {
+                self.prepare(kernel, cells, asked);
+            }
+        }
         if barrier != kernel.round() {
             return;
         }

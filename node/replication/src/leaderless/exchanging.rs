@@ -3,8 +3,8 @@
 //!
 //! The asker goes down its tree where hashes differ and lists the cells of the leaves that do. One message is under way at a
 //! time, and the next one waits as long as the rate says; an exchange that gets no answer is given up, and nothing is lost
-//! with it. Everything goes over a digest shortened under the exchange's number, so that a difference which one exchange misses is
-//! found by the next. A cell goes over the network once: from whoever has the newer one, as far as times tell, and in no two exchanges
+//! with it. Every message has a number of its own, so that an answer that comes twice or late is none to the next one.
+//! Everything goes over a digest shortened under that number, so that a difference which one exchange misses is found by the next. A cell goes over the network once: from whoever has the newer one, as far as times tell, and in no two exchanges
 //! at once. Whoever is in one that finds differences begins no other, and lets others that begin one wait. Keeps INV-97.
 
 use std::collections::BTreeSet;
@@ -55,6 +55,7 @@ pub(super) struct Exchanging {
 #[derive(Clone, Debug)]
 struct Exchange {
     peer: NodeId,
+    /// Of the message that was sent last.
     number: u64,
     /// Parts that differ, deeper ones last.
     open: Vec<NodeAt>,
@@ -257,7 +258,9 @@ impl Exchanging {
     /// The next message of the exchange.
     fn ask(&mut self, kernel: &mut Kernel, relaying: &mut Relaying, cells: &dyn Cells) {
         let Some(exchange) = &mut self.under_way else { return };
-        let number = exchange.number;
+        self.numbers = self.numbers.wrapping_add(1);
+        let number = self.numbers;
+        exchange.number = number;
         let rest = std::mem::take(&mut exchange.rest);
         let message = match exchange.open.last().copied() {
             _ if !rest.is_empty() => exchange.list(cells, rest),

@@ -18,6 +18,8 @@ struct Pair {
     replicas: [Replica; 2],
     cells: [Applied; 2],
     unapplied: [BTreeMap<PersistId, Vec<(CellKey, Cell)>>; 2],
+    /// The first answer to a list in a comparison, where it comes again before every later one.
+    repeats: Option<Vec<Message>>,
 }
 
 const fn id(at: usize) -> NodeId {
@@ -38,7 +40,8 @@ impl Pair {
             Replica::new(start, Settings::default(), Time::ZERO, &cells[at])
         };
         let replicas = [replica(0), replica(1)];
-        let mut pair = Self { now: Time::ZERO, replicas, cells, unapplied: Default::default() };
+        let unapplied = Default::default();
+        let mut pair = Self { now: Time::ZERO, replicas, cells, unapplied, repeats: None };
         let dc = Datacenter::new("dc").unwrap();
         for at in 0..2 {
             let nodes = (0..2).map(|node| (id(node), dc.clone())).collect();
@@ -76,7 +79,20 @@ impl Pair {
                         let cells = std::mem::replace(&mut self.unapplied[at], later);
                         self.cells[at].0.extend(cells.into_values().flatten());
                     }
-                    Output::Send { message, .. } => next.push((1 - at, received(at, message))),
+                    Output::Send { message, .. } => {
+                        match (&mut self.repeats, &message) {
+                            (Some(first), Message::Compare { .. }) => first.clear(),
+                            (Some(first), Message::Different { .. }) => {
+                                let again = first.iter().cloned();
+                                next.extend(again.map(|again| (1 - at, received(at, again))));
+                                if first.is_empty() {
+                                    first.push(message.clone());
+                                }
+                            }
+                            _ => {}
+                        }
+                        next.push((1 - at, received(at, message)));
+                    }
                     Output::Filled
                     | Output::Answer { .. }
                     | Output::Close { .. }
@@ -122,4 +138,15 @@ fn a_replica_is_filled_with_places_of_many_cells() {
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.cells[1].0.len(), 20_000);
     assert_eq!(pair.replicas[1].standing(), Standing::Whole);
+}
+
+/// INV-98
+#[test]
+fn what_answers_a_list_answers_no_later_one_of_the_comparison() {
+    let standings = [Standing::Whole, Standing::Filling];
+    let mut pair = Pair::new([cells(0..20_000), BTreeMap::new()], standings);
+    pair.repeats = Some(Vec::new());
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.replicas[1].standing(), Standing::Whole);
+    assert_eq!(pair.cells[1].0.len(), 20_000);
 }

@@ -128,7 +128,8 @@ impl World {
                     Output::Answer { id, result } => {
                         self.answers.insert(id, result);
                     }
-                    Output::Filled | Output::Close { .. } => {}
+                    Output::Close { collected } => next.push((at, Input::Closed { collected })),
+                    Output::Filled => {}
                     Output::Damaged { why } => panic!("{why}"),
                 }
             }
@@ -278,6 +279,8 @@ fn a_hint_that_is_older_than_a_round_keeps_it_from_closing() {
     let named = vec![(key(1), cells[0].1.digest())];
     let all: BTreeSet<NodeId> = OWNERS.into_iter().chain(STAND_INS).map(NodeId).collect();
     let prepare = |round, all| Message::Prepare { round, cells: named.clone(), all };
+    let collected = Collected { reached: 10, ..Collected::default() };
+    world.give(4, Input::Closed { collected });
     let replica = world.replicas.get_mut(&4).unwrap();
     let mut step = |message, round| {
         replica.step(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_model::{LeaderlessPolicy, Level, NodeId, VersionVector};
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, CellKey, Mark, Message, Owners, PersistId};
+use super::{Asked, CellKey, Collected, Mark, Message, Owners, PersistId};
 use crate::causal::{Cell, Change};
 
 /// The caller's number of a request: unique while it is open.
@@ -26,7 +26,7 @@ pub enum Input {
     },
     /// [`Output::Close`](super::Output::Close) is durable.
     Closed {
-        barrier: u64,
+        collected: Collected,
     },
     /// Who has a replica of the shard, and what the store declares.
     Owners {

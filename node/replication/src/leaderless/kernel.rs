@@ -11,6 +11,7 @@ use quorate_model::{
     Level, Need, NodeId, Time, VersionVector, WallTime,
 };
 
+use super::collecting::ROUNDS;
 use super::filling::Filling;
 use super::owners::Owners;
 use super::unsynced::{Replaced, Unsynced};
@@ -48,6 +49,9 @@ pub(super) struct Kernel {
     /// are refused.
     round: u64,
     collected: Collected,
+    /// The newest round that an earlier process may have taken part in, and that this one may.
+    earlier: u64,
+    reached: u64,
     clock: HybridClock,
     /// INV-90: drawn at this start, and how many of its dots are in use.
     actor: ActorId,
@@ -100,6 +104,8 @@ impl Kernel {
             policy: LeaderlessPolicy::default(),
             round: collected.barrier,
             collected,
+            earlier: collected.reached,
+            reached: collected.reached,
             clock,
             actor,
             used: 0,
@@ -391,6 +397,27 @@ impl Kernel {
 
     pub(super) const fn barrier(&self) -> u64 {
         self.collected.barrier
+    }
+
+    /// The first round after `heard` that nothing which this replica has sent, by whatever process, can be of (INV-100).
+    pub(super) fn round_after(&self, heard: u64) -> u64 {
+        self.round.max(self.earlier).max(heard).saturating_add(1)
+    }
+
+    /// Whether the next process will know that something may be of this round. Else that is to be durable first.
+    pub(super) fn reaches(&mut self, round: u64) -> bool {
+        if round > self.collected.reached {
+            self.collected.reached = round.saturating_add(ROUNDS);
+            self.outputs.push_back(Output::Close { collected: self.collected });
+        }
+        round <= self.reached
+    }
+
+    /// That is durable. Answers whether it is news.
+    pub(super) fn has_reached(&mut self, round: u64) -> bool {
+        let news = round > self.reached;
+        self.reached = self.reached.max(round);
+        news
     }
 
     /// All that is sent from now on is of this round.

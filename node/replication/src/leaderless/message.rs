@@ -80,7 +80,7 @@ pub enum Found {
 /// A hash of which only as much is told, always under another number. As bytes it takes no more than four of them.
 pub(super) type Short = [u8; 4];
 
-/// Hashes of nodes that follow each other on a level, shortened under the exchange's number.
+/// Hashes of nodes that follow each other on a level, shortened under the message's number.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub first: NodeAt,
@@ -92,7 +92,7 @@ pub struct Run {
 pub struct Page {
     pub from: Bytes,
     pub to: Bytes,
-    /// Each cell's key and digest as one hash, shortened under the exchange's number.
+    /// Each cell's key and digest as one hash, shortened under the message's number.
     pub cells: Vec<Short>,
     /// The time of the newest value; zero when the asker wants to be told in any case. Whoever has the newer one most probably has what
     /// the other lacks.

@@ -40,6 +40,8 @@ mod writing;
 #[cfg(test)]
 mod cluster_test;
 #[cfg(test)]
+mod collecting_test;
+#[cfg(test)]
 mod exchanging_test;
 #[cfg(test)]
 mod holding_test;

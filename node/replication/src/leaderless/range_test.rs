@@ -47,10 +47,14 @@ pub(super) fn cell(actor: u64) -> Cell {
 
 /// One of three replicas, which holds these cells, and may read three at once.
 pub(super) fn replica(applied: &Applied) -> Replica {
+    replica_after(applied, Collected::default())
+}
+
+/// The same, of which an earlier process came so far with the rounds.
+pub(super) fn replica_after(applied: &Applied, collected: Collected) -> Replica {
     let settings = Settings { range_cells_max: 3, ..Settings::default() };
     let span = Span { from: Place(0), to: Place(1 << 40) };
-    let (standing, collected) = (Standing::Whole, Collected::default());
-    let start = Start { id: HERE, span, seed: 7, standing, collected };
+    let start = Start { id: HERE, span, seed: 7, standing: Standing::Whole, collected };
     let mut replica = Replica::new(start, settings, Time::ZERO, applied);
     let dc = Datacenter::new("dc").unwrap();
     let nodes = (1..=3).map(|node| (NodeId(node), dc.clone())).collect();
@@ -146,8 +150,11 @@ fn a_read_that_begins_again_counts_no_answer_to_what_was_asked_before() {
     let (before, _) = asked_of_peer(&step(&mut replica, &here, read()));
     let all = (1..=3).map(NodeId).collect();
     step(&mut replica, &here, from_peer(Message::Prepare { round: 1, cells: named, all }));
+    let collected = Collected { reached: 10, ..Collected::default() };
+    step(&mut replica, &here, Input::Closed { collected });
     step(&mut replica, &here, from_peer(Message::Close { round: 1 }));
-    let again = step(&mut replica, &here, Input::Closed { barrier: 1 });
+    let collected = Collected { barrier: 1, ..collected };
+    let again = step(&mut replica, &here, Input::Closed { collected });
     let (number, _) = asked_of_peer(&again);
     assert_ne!(number, before);
     let same = |number| {

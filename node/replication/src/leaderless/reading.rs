@@ -171,7 +171,7 @@ impl Reading {
         }
     }
 
-    pub(super) fn due(&mut self, kernel: &mut Kernel, number: u64) {
+    pub(super) fn due(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
         let Some(request) = self.request else { return };
         if self.deadline <= kernel.now {
             self.request = None;
@@ -187,7 +187,7 @@ impl Reading {
             // A repair that was lost is told again; and this replica may take by now what it did not.
             self.told.clear();
             if self.own == PersistId::NEVER {
-                self.settled = None;
+                self.take_over(kernel, cells);
             }
         }
     }
@@ -317,6 +317,14 @@ impl Reading {
         for cell in self.merged.values_mut() {
             kernel.resolve(cell);
         }
+        self.take_over(kernel, cells);
+        if self.own <= kernel.persisted {
+            self.repaired.insert(kernel.id);
+        }
+        self.settled = Some(digests(&self.merged));
+    }
+
+    fn take_over(&mut self, kernel: &mut Kernel, cells: &dyn Cells) {
         let news: Vec<(CellKey, Cell)> = self
             .merged
             .iter()
@@ -324,13 +332,9 @@ impl Reading {
             .map(|(key, merged)| (key.clone(), merged.clone()))
             .collect();
         if !news.is_empty() {
-            // Not taken: this replica counts for nothing any more.
+            // Not taken: this replica counts for nothing until it is. What was settled stays: others have acknowledged that.
             self.own = kernel.merge(cells, &news).unwrap_or(PersistId::NEVER);
         }
-        if self.own <= kernel.persisted {
-            self.repaired.insert(kernel.id);
-        }
-        self.settled = Some(digests(&self.merged));
     }
 
     fn has_answers(&self) -> bool {

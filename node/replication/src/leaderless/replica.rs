@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{ActorId, LeaderlessPolicy, Level, NodeId, Time, WallTime};
 
-use super::collecting::Collecting;
+use super::collecting::{self, Collecting};
 use super::exchanging::{Difference, Exchanging};
 use super::holding::{HintsFor, Holding};
 use super::kernel::Kernel;
@@ -97,8 +97,8 @@ impl Replica {
         match input {
             Input::Tick => self.tick(cells),
             Input::Message { from, mark, message } => self.message(from, mark, message, cells),
-            Input::Closed { barrier } => {
-                self.collecting.closed_here(&mut self.kernel, cells, barrier);
+            Input::Closed { collected } => {
+                self.collecting.closed_here(&mut self.kernel, cells, collected);
                 // What is read by earlier rounds begins again.
                 self.all_go_on(cells);
             }
@@ -299,7 +299,7 @@ impl Replica {
             let kernel = &mut self.kernel;
             match self.operations.get(number) {
                 Some(Operation::Write(writing)) => writing.due(kernel, cells, number),
-                Some(Operation::Read(reading)) => reading.due(kernel, number),
+                Some(Operation::Read(reading)) => reading.due(kernel, cells, number),
                 None => continue,
             }
             self.go_on(number, cells);
@@ -340,8 +340,7 @@ impl Replica {
             }
             return;
         }
-        // What is closed anywhere all have agreed to, this replica, too, if by an earlier process.
-        kernel.mark(mark.closed);
+        self.collecting.heard(kernel, mark);
         match message {
             Message::Store { number, cells: told } => {
                 serving::store(kernel, cells, from, number, &told);
@@ -382,7 +381,8 @@ impl Replica {
                 self.exchanging.list(kernel, cells, from, number, &pages);
             }
             Message::Prepare { round, cells: named, all } => {
-                self.collecting.prepare(kernel, cells, from, round, named, &all);
+                let asked = collecting::Asked { by: from, round, cells: named, all };
+                self.collecting.prepare(kernel, cells, asked);
             }
             Message::Prepared { round, agreed } => {
                 self.collecting.prepared(kernel, from, round, &agreed);

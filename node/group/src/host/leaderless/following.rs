@@ -7,7 +7,9 @@ use std::mem;
 use std::time::Duration;
 
 use quorate_model::{Epoch, GroupId, LogIndex, Member, NodeId, ShardId, Topology};
-use quorate_replication::leaderless::{Input, Owners, Replica, Span, StandIns, Standing, Start};
+use quorate_replication::leaderless::{
+    Collected, Input, Owners, Replica, Span, StandIns, Standing, Start,
+};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, StateStore};
 
@@ -96,8 +98,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     }
 
     /// What the replica wants to be known after a restart is.
-    pub(in super::super) fn shard_closed(&mut self, shard: ShardId, barrier: u64) {
-        self.drive(shard, [Input::Closed { barrier }]);
+    pub(in super::super) fn shard_closed(&mut self, shard: ShardId, collected: Collected) {
+        self.drive(shard, [Input::Closed { collected }]);
     }
 
     /// The rows cannot be read: others have them.

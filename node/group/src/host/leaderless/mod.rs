@@ -204,10 +204,14 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     }
 
     /// The same of what is durable.
-    #[must_use]
-    pub fn durable_cell(&self, shard: ShardId, key: &CellKey) -> Option<Cell> {
-        let hosted = self.shards.hosted.get(&shard)?;
-        Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last).cell(key)
+    ///
+    /// # Errors
+    /// Why its row cannot be read.
+    pub fn durable_cell(&self, shard: ShardId, key: &CellKey) -> Result<Option<Cell>, String> {
+        let Some(hosted) = self.shards.hosted.get(&shard) else { return Ok(None) };
+        let cells = Applied::new(&self.shared.state, hosted.standing.prefix(shard), &hosted.last);
+        let cell = cells.cell(key);
+        cells.failure().map_or(Ok(cell), Err)
     }
 
     pub(super) fn shard_messages(
@@ -306,7 +310,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 shard.standing.collected = collected;
                 let put = shard.standing.put(id);
                 self.shared.state.apply(Batch { changes: vec![put] });
-                self.shared.flush_for(Purpose::Close(id, collected.barrier));
+                self.shared.flush_for(Purpose::Close(id, collected));
             }
             Output::Drop { cells, collected } => {
                 shard.standing.collected = collected;

@@ -19,6 +19,8 @@ use super::super::rows::{self, Prefix, clear_others};
 use super::super::{StartError, recovery};
 use super::applied::{encode_cell, put_cell};
 
+/// What a standing lacks that was written before rounds were reached for: [`Collected::reached`].
+const BEFORE_REACHED: &[u8] = &[0];
 /// How much of a shard's log one read brings.
 const READ_BYTES: usize = 4 << 20;
 
@@ -126,5 +128,8 @@ fn standings<S: StateStore>(state: &S) -> Result<BTreeMap<ShardId, ShardStanding
         GroupId::Shard(shard) => Ok((shard, standing)),
         GroupId::Meta => Err(StartError::Row),
     };
-    recovery::standings(state, rows::SHARD_STANDINGS)?.into_iter().map(of_shard).collect()
+    recovery::standings(state, rows::SHARD_STANDINGS, BEFORE_REACHED)?
+        .into_iter()
+        .map(of_shard)
+        .collect()
 }
