@@ -8,7 +8,7 @@ use quorate_model::{
 use super::range_test::{Applied, PEER, cell, from_peer, key, replica, step};
 use super::{
     After, Asked, CellKey, Found, Input, Mark, Message, Output, Owners, PersistId, ReadRepair,
-    Refused, Replica, RequestId,
+    Refused, Replica, RequestId, Seen,
 };
 use crate::causal::{Cell, Change, Content};
 
@@ -148,7 +148,8 @@ fn what_a_read_is_of_stays_while_its_coordinator_cannot_take_it() {
     };
     step(&mut replica, &applied, owners(0, 5));
     let (id, asked) = (RequestId(1), vec![Asked::Cell(key(1))]);
-    let read = Input::Read { id, asked, level: Level::Quorum, repair: ReadRepair::Blocking };
+    let (level, repair, seen) = (Level::Quorum, ReadRepair::Blocking, Seen::default());
+    let read = Input::Read { id, asked, level, repair, seen };
     let number = fetches(&step(&mut replica, &applied, read))[0];
     let found = |cells| Message::Fetched { number, found: vec![Found::Other(cells)] };
     // INV-94
