@@ -15,7 +15,8 @@ type Cells = Vec<(CellKey, Cell)>;
 #[derive(Default)]
 pub(crate) struct ToldCells {
     told: BTreeMap<(NodeId, GroupId), BTreeMap<CellKey, Cell>>,
-    /// What a process was asked to store, by whom and under which number, as it was asked first.
+    /// The least that a process was asked to store, by whom and under which number. Under one number it is told again of what has
+    /// changed since, and which of these messages an answer is for is not said.
     asked: BTreeMap<(NodeId, u64, GroupId, NodeId, u64), Cells>,
     /// Processes whose cells were looked at after their start, and how many cells each has dropped since.
     seen: BTreeMap<(NodeId, u64, GroupId), u64>,
@@ -32,8 +33,8 @@ impl ToldCells {
         let acknowledged;
         let cells = if let Message::Stored { number } = message {
             let asked = (machine.node, machine.incarnation, group, to, *number);
-            acknowledged = self.asked.remove(&asked);
-            acknowledged.as_deref().unwrap_or_default()
+            acknowledged = self.asked.get(&asked).cloned().unwrap_or_default();
+            acknowledged.as_slice()
         } else if let Message::Different { cells, .. } = message {
             cells.as_slice()
         } else {
@@ -82,7 +83,16 @@ impl ToldCells {
         | Message::Handoff { number, cells } = message
         {
             let asked = (machine.node, machine.incarnation, group, from, *number);
-            self.asked.entry(asked).or_insert_with(|| cells.clone());
+            let least = self.asked.entry(asked).or_insert_with(|| cells.clone());
+            least.retain_mut(|(key, least)| {
+                let Some((_, cell)) = cells.iter().find(|(other, _)| other == key) else {
+                    return false;
+                };
+                if least.knows(cell) {
+                    least.clone_from(cell);
+                }
+                cell.knows(least)
+            });
         }
     }
 
@@ -109,6 +119,9 @@ impl ToldCells {
                 }
                 continue;
             }
+            self.asked.retain(|(node, incarnation, ..), _| {
+                *node != machine.node || *incarnation == machine.incarnation
+            });
             for (key, told) in self.told.get(&key).into_iter().flatten() {
                 let cell = machine.cell(group, key).unwrap_or_default();
                 if !cell.knows(told) {
