@@ -7,8 +7,8 @@ use quorate_model::{
 
 use super::range_test::{Applied, PEER, cell, from_peer, key, replica, step};
 use super::{
-    After, Asked, CellKey, Found, Input, Mark, Message, Output, Owners, PersistId, ReadRepair,
-    Refused, Replica, RequestId, Seen,
+    After, Asked, CellKey, Collected, Found, Input, Mark, Message, Output, Owners, PersistId,
+    ReadRepair, Refused, Replica, RequestId, Seen,
 };
 use crate::causal::{Cell, Change, Content};
 
@@ -174,4 +174,29 @@ fn what_a_read_is_of_stays_while_its_coordinator_cannot_take_it() {
         answered.extend(answers(&outputs).into_iter().cloned());
     }
     assert_eq!(answered, [Ok(ahead)]);
+}
+
+/// INV-100
+#[test]
+fn what_a_read_gathered_before_a_round_was_closed_is_not_taken_over_after_it() {
+    let mut over = cell(1);
+    let dot = Dot { actor: ActorId(1), counter: 2 };
+    over.change(dot, Hlc(2), Change::Remove { context: None });
+    let cells = vec![(key(2), over.digest())];
+    let applied = Applied([(key(2), over)].into());
+    let mut replica = replica(&applied);
+    let begun = step(&mut replica, &applied, write(After::Level(Level::Quorum)));
+    // INV-94
+    step(&mut replica, &applied, found(fetches(&begun)[0], Some(written_at(1_011_000))));
+    let all = (1..=3).map(NodeId).collect();
+    step(&mut replica, &applied, from_peer(Message::Prepare { round: 1, cells, all }));
+    let collected = Collected { reached: 10, ..Collected::default() };
+    step(&mut replica, &applied, Input::Closed { collected });
+    let closed = step(&mut replica, &applied, from_peer(Message::Close { round: 1 }));
+    assert!(closed.iter().any(|output| matches!(output, Output::Close { .. })));
+    let resend = Time::ZERO.after(super::Settings::default().resend);
+    replica.step(resend, WallTime(1_002_000), Input::Tick, &applied);
+    let outputs: Vec<Output> = std::iter::from_fn(|| replica.pop_output()).collect();
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Persist { .. })));
+    assert!(!fetches(&outputs).is_empty(), "it is read again");
 }

@@ -186,7 +186,8 @@ impl Reading {
             self.ask(kernel, number);
             // A repair that was lost is told again; and this replica may take by now what it did not.
             self.told.clear();
-            if self.own == PersistId::NEVER {
+            // INV-100: what is of a closed round is gathered anew.
+            if self.own == PersistId::NEVER && self.round >= kernel.barrier() {
                 self.take_over(kernel, cells);
             }
         }
