@@ -136,7 +136,7 @@ impl Quorate {
             store: self.store,
             epoch: Epoch(1),
             members: members?,
-            meta_voters: ids.iter().take(REPLICAS).copied().collect(),
+            meta_voters: ids.iter().cycle().skip(ids.len() - 2).take(REPLICAS).copied().collect(),
             shards: (0..self.options.shards).map(placement).collect(),
             policy: self.options.policy.clone(),
             mode: self.options.mode.clone(),
@@ -185,10 +185,11 @@ impl Quorate {
         up.map(|node| report(&node.addresses.admin)).collect()
     }
 
-    /// What comparing came to on every node that runs, shard by shard.
-    pub(crate) fn compared(&self) -> Result<Vec<Vec<ComparedReport>>> {
-        let of = |report: NodeReport| report.shards.iter().map(|shard| shard.compared).collect();
-        Ok(self.reports()?.into_iter().map(of).collect())
+    /// What comparing came to, by every replica that runs.
+    pub(crate) fn compared(&self) -> Result<Vec<(ShardId, ComparedReport)>> {
+        let reports = self.reports()?;
+        let replicas = reports.iter().flat_map(|report| &report.shards);
+        Ok(replicas.map(|replica| (replica.shard, replica.compared)).collect())
     }
 
     fn topology(&self) -> Result<Topology> {
@@ -264,10 +265,11 @@ impl Quorate {
         Target { protocol: Protocol::Resp, places: self.nodes.iter().map(place).collect() }
     }
 
-    /// How many hints the nodes that run hold, and of how many bytes.
-    pub(crate) fn hints(&self) -> Result<(u64, u64)> {
+    /// How many hints the nodes that run hold for this one, and of how many bytes.
+    pub(crate) fn hints(&self, at: usize) -> Result<(u64, u64)> {
         let reports = self.reports()?;
         let held = reports.iter().flat_map(|report| &report.hints);
+        let held = held.filter(|one| one.target == self.nodes[at].id);
         Ok(held.fold((0, 0), |(count, bytes), one| (count + one.count, bytes + one.bytes)))
     }
 

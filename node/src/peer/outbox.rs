@@ -202,7 +202,7 @@ fn answer_bytes(answer: &Answer) -> usize {
     }
     match &answer.result {
         Ok(Reply::Value { value, .. } | Reply::Read { value, .. }) => 64 + value_bytes(value),
-        Ok(Reply::Seen { value, seen }) => {
+        Ok(Reply::Seen { value, seen, .. }) => {
             let cells = seen.iter().map(|(key, known)| 32 + key.bytes().len() + 16 * known.len());
             64 + value_bytes(value) + cells.sum::<usize>()
         }

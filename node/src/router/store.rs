@@ -13,7 +13,7 @@ use super::replicas::Replicas;
 use super::requester::Requester;
 use crate::metrics::{Metrics, Way};
 use crate::peer::Remote;
-use crate::session::{Answer, Execute, Reach, Routing, SessionAnswer, SessionRead, Store};
+use crate::session::{Answer, Execute, Reach, Routing, SessionAnswer, SessionRead, Sight, Store};
 
 /// Cloning is cheap.
 #[derive(Clone)]
@@ -81,11 +81,12 @@ impl Store for NodeStore {
             };
             metrics.answered(way, began.elapsed(), &result);
             let reply = result?;
-            if let Reply::Seen { value, seen } = reply {
-                return Ok(Answer { value, position: None, seen });
+            if let Reply::Seen { value, seen, gone } = reply {
+                let sight = Some(Sight { seen, gone });
+                return Ok(Answer { value, position: None, sight });
             }
             let Reply::Value { value, position } = reply else { return Err(unexpected(&reply)) };
-            Ok(Answer { value, position, seen: Vec::new() })
+            Ok(Answer { value, position, sight: None })
         }
     }
 

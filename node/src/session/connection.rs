@@ -29,8 +29,8 @@ use super::queue::{Audible, Queue, Sequence};
 use super::registry::Client;
 use super::route::Replicas;
 use super::{
-    Answer, Ends, Execute, Port, Reach, Routing, SessionAnswer, SessionRead, Sessions, Store,
-    authorize, failure, route,
+    Answer, Ends, Execute, Port, Reach, Routing, SessionAnswer, SessionRead, Sessions, Sight,
+    Store, authorize, failure, route,
 };
 use crate::resp::commands::{DurabilityOption, ReplyMode};
 use crate::resp::{Parser, Reply, Request};
@@ -352,12 +352,10 @@ where
         let answer = self.sessions.store.execute(execute);
         self.running.push(Box::pin(async move {
             let (reply, learnt) = match answer.await {
-                Ok(Answer { value, position, seen }) => {
+                Ok(Answer { value, position, sight }) => {
                     count_hits(&sessions, access, &value);
                     let learnt = match (access, way) {
-                        _ if leaderless => {
-                            Learnt::Saw(if remembers.what(access) { seen } else { Vec::new() })
-                        }
+                        _ if leaderless => Learnt::Saw(saw(sight, remembers.what(access))),
                         (Access::Write, _) => {
                             Learnt::Wrote { shard, position, told: value != Value::Ok }
                         }
@@ -525,6 +523,15 @@ fn failed<S: Store>(
             Reply::Error(refusal.to_string())
         }
     }
+}
+
+/// What a session learns by an answer, where that is remembered.
+fn saw(sight: Option<Sight>, remembers: bool) -> Sight {
+    let mut sight = sight.unwrap_or_default();
+    if !remembers {
+        sight.seen.clear();
+    }
+    sight
 }
 
 fn count_hits<S: Store>(sessions: &Sessions<S>, access: Access, value: &Value) {

@@ -371,7 +371,7 @@ impl<S: Store> Asker<S> {
                 return answer.map(|answer| Answer {
                     value: answer.value,
                     position: None,
-                    seen: Vec::new(),
+                    sight: None,
                 });
             }
             let (demand, seen) = (Demand::Declared, None);

@@ -192,12 +192,12 @@ impl Inner {
         let shard = &mut shards[usize::from(shard.0)];
         Ok(match operation {
             Operation::Read(read) => {
-                Answer { value: shard.read(read), position: None, seen: Vec::new() }
+                Answer { value: shard.read(read), position: None, sight: None }
             }
             Operation::Write(write) => {
                 let value = shard.write(write);
                 let position = Position { term: Term(1), index: shard.last };
-                Answer { value, position: Some(position), seen: Vec::new() }
+                Answer { value, position: Some(position), sight: None }
             }
         })
     }

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use counters::Counters;
 pub use routing::{Routing, ShardRoute, host_and_port};
 pub use settings::Settings;
-pub use store::{Answer, By, Execute, Reach, SessionAnswer, SessionRead, Store};
+pub use store::{Answer, By, Execute, Reach, SessionAnswer, SessionRead, Sight, Store};
 pub use token::{Refusal, Token};
 
 use budget::Budget;

@@ -9,14 +9,12 @@ use bytes::Bytes;
 use quorate_group::host::{Failure, Floor};
 use quorate_group::session::{Knowledge, Source, Vectors};
 use quorate_group::{Operation, Read};
-use quorate_model::{
-    GroupId, Position, ReadPreference, SessionPolicy, ShardId, Time, VersionVector,
-};
-use quorate_replication::leaderless::{CellKey, Seen};
+use quorate_model::{GroupId, Position, ReadPreference, SessionPolicy, ShardId, Time};
+use quorate_replication::leaderless::Seen;
 
 use super::options::Options;
 use super::token::{Refusal, Token};
-use super::{By, Routing, SessionRead};
+use super::{By, Routing, SessionRead, Sight};
 use crate::resp::Reply;
 use crate::resp::commands::SessionOption;
 
@@ -53,7 +51,7 @@ pub(super) enum Learnt {
         position: Position,
     },
     /// Without leaders.
-    Saw(Vec<(CellKey, VersionVector)>),
+    Saw(Sight),
 }
 
 /// The time as sessions know it: since their node began to serve.
@@ -110,7 +108,7 @@ impl Promises {
     /// Without leaders: what an operation's answer is not to go back behind; `None` where nothing is promised.
     pub(super) fn seen(&self, operation: &Operation) -> Option<Seen> {
         let remembers = self.options.remembers();
-        remembers.any().then(|| self.vectors.of(operation.keys()))
+        remembers.any().then(|| self.vectors.of(operation))
     }
 
     pub(super) fn learn(&mut self, learnt: Learnt, now: Time) {
@@ -128,7 +126,10 @@ impl Promises {
                 knowledge.read_at_replica(shard, &floor, position, now);
             }
             Learnt::Lost { shard, position } => knowledge.lost(shard, position),
-            Learnt::Saw(seen) => self.vectors.learn(seen),
+            Learnt::Saw(Sight { seen, gone }) => {
+                self.vectors.forget(&gone);
+                self.vectors.learn(seen);
+            }
         }
     }
 

@@ -75,8 +75,16 @@ pub struct Answer {
     pub value: Value,
     /// Set for a write: where it stands in its shard's log, for WAIT.
     pub position: Option<Position>,
-    /// What the session has seen by it, where that was asked for.
+    /// Where that was asked for.
+    pub sight: Option<Sight>,
+}
+
+/// What a session has seen by an answer, without leaders.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Sight {
     pub seen: Vec<(CellKey, VersionVector)>,
+    /// Of these no replica knows any more what it had seen before.
+    pub gone: Vec<CellKey>,
 }
 
 /// A read that a replica may answer.

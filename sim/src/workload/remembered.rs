@@ -127,7 +127,7 @@ impl Workload for Remembered {
     fn request(&self, client: ClientId, shards: u16) -> Option<Request> {
         let (session, UnderWay { level, doing }) = self.doing(client)?;
         let (shard, operation) = (self.shard(client, shards)?, session.operation(client, doing));
-        let seen = Some(session.vectors.of(operation.keys()));
+        let seen = Some(session.vectors.of(&operation));
         Some(Request::Coordinate { shard, operation, demand: Demand::Level(level), seen })
     }
 
@@ -138,8 +138,10 @@ impl Workload for Remembered {
 
     fn answer(&mut self, client: ClientId, _now: Time, reply: Result<Reply, Failure>) -> Attempt {
         match reply {
-            Ok(Reply::Seen { value, seen }) => {
-                self.session(client).vectors.learn(seen);
+            Ok(Reply::Seen { value, seen, gone }) => {
+                let vectors = &mut self.session(client).vectors;
+                vectors.forget(&gone);
+                vectors.learn(seen);
                 self.end(client, Some(value));
                 self.answered += 1;
                 Attempt::Done

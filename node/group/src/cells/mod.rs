@@ -6,7 +6,7 @@
 //! # Rooms
 //! `layout` says which cells a key has, `local` what the coordinator knows of them, `read` and `write` what it asks of the other
 //! replicas, `finish` what is answered in the end, `shown` what one cell reads as. `listing` answers for whole shards, `register` says what may be linearizable,
-//! `concerned` what a session's write has to know first.
+//! `concerned` what a session has to be known of first.
 
 mod concerned;
 mod context;
@@ -27,9 +27,7 @@ use quorate_replication::leaderless::{Asked, CellKey};
 
 use crate::{Operation, Value, ValueError};
 
-use bytes::Bytes;
-
-pub(crate) use concerned::to_know;
+pub(crate) use concerned::{concerned, named, to_know};
 pub(crate) use finish::Finish;
 pub(crate) use local::Local;
 pub(crate) use register::check as check_linearizable;
@@ -40,15 +38,6 @@ pub(crate) enum Begun {
     Answered(Value),
     Read { asked: Vec<Asked>, finish: Finish },
     Write { changes: Vec<(CellKey, Change)>, finish: Finish },
-}
-
-/// All cells of a key are from the first on and before the second.
-///
-/// # Errors
-/// [`ValueError::KeyTooLong`].
-pub(crate) fn cells_of(key: &Bytes) -> Result<(Bytes, Bytes), ValueError> {
-    let layout::Bounds { from, to } = layout::cells_of(key)?;
-    Ok((from, to))
 }
 
 /// What is to be asked of the replicas for an operation.

@@ -150,7 +150,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.on(id, GroupId::Shard(shard), |turn| turn.read_at(id, read, floor, wait_ms));
             }
             Request::Coordinate { shard, operation, demand, seen } => {
-                self.coordinate(id, shard, Coordinated { operation, demand, seen });
+                self.coordinate(id, shard, Coordinated::new(operation, demand, seen));
             }
         }
     }

@@ -62,6 +62,8 @@ pub enum Reply {
     Seen {
         value: Value,
         seen: Vec<(CellKey, VersionVector)>,
+        /// Of these no replica knows any more what it had seen before.
+        gone: Vec<CellKey>,
     },
 }
 

@@ -7,12 +7,14 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use quorate_model::VersionVector;
-use quorate_replication::leaderless::{CellKey, Seen};
+use quorate_replication::leaderless::{Asked, CellKey, Seen};
 
-use crate::cells;
+use crate::{Operation, cells};
 
 /// Of each generation, roughly: some thousand cells.
 const BYTES_MAX: usize = 256 << 10;
+/// Of one cell.
+const ACTORS_MAX: usize = 1024;
 
 /// Bounded: when a generation is full, the one before it is forgotten, and only that something was is remembered.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -37,6 +39,11 @@ impl Vectors {
                     known.join(&before);
                 }
             }
+            // Only what nobody can have written has so many writers, or a cell that outlived thousands of restarts.
+            if known.len() > ACTORS_MAX {
+                self.more = true;
+                continue;
+            }
             if self.lately.bytes >= BYTES_MAX {
                 self.more |= !self.earlier.cells.is_empty();
                 self.earlier = std::mem::take(&mut self.lately);
@@ -45,15 +52,22 @@ impl Vectors {
         }
     }
 
-    /// What was seen of these keys.
-    pub fn of<'k>(&self, keys: impl IntoIterator<Item = &'k Bytes>) -> Seen {
+    /// No replica knows any more what the session has seen of these: it is gone for good.
+    pub fn forget(&mut self, gone: &[CellKey]) {
+        for key in gone {
+            self.lately.take(key);
+            self.earlier.take(key);
+        }
+    }
+
+    /// What was seen of what this is about.
+    #[must_use]
+    pub fn of(&self, operation: &Operation) -> Seen {
         let mut seen = Seen { cells: Vec::new(), more: self.more };
-        for key in keys {
-            let Ok((from, to)) = cells::cells_of(key) else { continue };
-            for Generation { cells, .. } in [&self.lately, &self.earlier] {
-                let bounds = (Bound::Included(&from), Bound::Excluded(&to));
-                let cells = cells.range::<Bytes, _>(bounds);
-                seen.cells.extend(cells.map(|(key, known)| (key.clone(), known.clone())));
+        for asked in cells::concerned(operation).unwrap_or_default() {
+            for generation in [&self.lately, &self.earlier] {
+                let found = generation.of(&asked);
+                seen.cells.extend(found.map(|(key, known)| (key.clone(), known.clone())));
             }
         }
         seen
@@ -83,6 +97,19 @@ impl Generation {
         assert!(before.is_none(), "it was taken out to be joined");
     }
 
+    fn of<'a>(
+        &'a self,
+        asked: &'a Asked,
+    ) -> Box<dyn Iterator<Item = (&'a CellKey, &'a VersionVector)> + 'a> {
+        match asked {
+            Asked::Cell(key) => Box::new(self.cells.get_key_value(key).into_iter()),
+            Asked::Range { from, to } => {
+                let bounds = (Bound::Included(from), Bound::Excluded(to));
+                Box::new(self.cells.range::<Bytes, _>(bounds))
+            }
+        }
+    }
+
     fn take(&mut self, key: &CellKey) -> Option<VersionVector> {
         let known = self.cells.remove(key)?;
         self.bytes -= bytes(key, &known);
@@ -99,13 +126,23 @@ mod tests {
     use quorate_model::{ActorId, Dot};
 
     use super::*;
+    use crate::{Read, Write};
 
-    fn key(number: usize) -> Bytes {
-        Bytes::from(format!("key-{number}"))
+    fn get(number: usize) -> Operation {
+        Operation::Read(Read::Get { key: Bytes::from(format!("key-{number}")) })
     }
 
-    fn cell(number: usize) -> CellKey {
-        CellKey::new(cells::cells_of(&key(number)).unwrap().0).unwrap()
+    fn field(name: &'static [u8]) -> Operation {
+        let (key, field) = (Bytes::from_static(b"hash"), Bytes::from_static(name));
+        Operation::Read(Read::Field { key, field })
+    }
+
+    /// A cell that it is about.
+    fn cell(operation: &Operation) -> CellKey {
+        match &cells::concerned(operation).unwrap()[0] {
+            Asked::Cell(key) => key.clone(),
+            Asked::Range { from, .. } => CellKey::new(from.clone()).unwrap(),
+        }
     }
 
     fn known(actor: u64, counter: u64) -> VersionVector {
@@ -115,27 +152,48 @@ mod tests {
     #[test]
     fn what_is_seen_of_a_key_is_all_that_was_learnt_of_its_cells() {
         let mut vectors = Vectors::default();
-        vectors.learn([(cell(1), known(1, 5)), (cell(2), known(1, 6))]);
-        vectors.learn([(cell(1), known(2, 1)), (cell(1), known(1, 4))]);
+        vectors.learn([(cell(&get(1)), known(1, 5)), (cell(&get(2)), known(1, 6))]);
+        vectors.learn([(cell(&get(1)), known(2, 1)), (cell(&get(1)), known(1, 4))]);
         let mut both = known(1, 5);
         both.join(&known(2, 1));
-        let seen = Seen { cells: vec![(cell(1), both)], more: false };
-        assert_eq!(vectors.of([&key(1)]), seen);
-        assert_eq!(vectors.of([&key(3)]), Seen::default());
+        let seen = Seen { cells: vec![(cell(&get(1)), both)], more: false };
+        assert_eq!(vectors.of(&get(1)), seen);
+        assert_eq!(vectors.of(&get(3)), Seen::default());
         let mut other = Vectors::default();
         other.import(vectors.export());
-        assert_eq!(other.of([&key(1)]), seen);
+        assert_eq!(other.of(&get(1)), seen);
+    }
+
+    #[test]
+    fn an_operation_on_a_field_is_about_that_field_however_often_it_is_named() {
+        let mut vectors = Vectors::default();
+        vectors.learn([(cell(&field(b"a")), known(1, 5)), (cell(&field(b"b")), known(1, 6))]);
+        assert_eq!(vectors.of(&field(b"a")).cells, [(cell(&field(b"a")), known(1, 5))]);
+        let keys = vec![Bytes::from_static(b"hash"); 3];
+        let all = Operation::Write(Write::Delete { keys });
+        assert_eq!(vectors.of(&all).cells.len(), 2);
+    }
+
+    #[test]
+    fn what_no_replica_knows_any_more_is_forgotten_and_what_is_no_vector_is_not_kept() {
+        let mut vectors = Vectors::default();
+        vectors.learn([(cell(&get(1)), known(1, 5))]);
+        vectors.forget(&[cell(&get(1))]);
+        assert_eq!(vectors, Vectors::default());
+        let dots = (0..=ACTORS_MAX as u64).map(|actor| Dot { actor: ActorId(actor), counter: 1 });
+        vectors.learn([(cell(&get(1)), dots.collect())]);
+        assert_eq!(vectors.of(&get(1)), Seen { cells: Vec::new(), more: true });
     }
 
     #[test]
     fn what_was_seen_last_is_remembered_and_that_there_was_more() {
         let mut vectors = Vectors::default();
-        let count = 4 * BYTES_MAX / bytes(&cell(100_000), &known(1, 1));
+        let count = 4 * BYTES_MAX / bytes(&cell(&get(100_000)), &known(1, 1));
         for number in 0..count {
-            vectors.learn([(cell(number), known(1, 1))]);
+            vectors.learn([(cell(&get(number)), known(1, 1))]);
         }
-        assert_eq!(vectors.of([&key(count - 1)]).cells.len(), 1);
-        assert_eq!(vectors.of([&key(0)]), Seen { cells: Vec::new(), more: true });
+        assert_eq!(vectors.of(&get(count - 1)).cells.len(), 1);
+        assert_eq!(vectors.of(&get(0)), Seen { cells: Vec::new(), more: true });
         assert!(vectors.export().cells.len() <= 2 * BYTES_MAX / 32);
     }
 }

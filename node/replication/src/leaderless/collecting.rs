@@ -177,7 +177,12 @@ impl Collecting {
         // What was marked with this round or a later one before, by an earlier process perhaps, may have known less. And nobody is left
         // out to whom this replica may have given something to hold.
         let round = asked.round;
-        if round < kernel.round_after(0) || !kernel.owners.holders().is_subset(&asked.all) {
+        if round < kernel.round_after(0) {
+            // Whoever leads goes on after the rounds that were reached for before.
+            let round = kernel.round_after(0) - 1;
+            return kernel.send(asked.by, Message::Prepared { round, agreed: Vec::new() });
+        }
+        if !kernel.owners.holders().is_subset(&asked.all) {
             return;
         }
         if !kernel.reaches(round) {
@@ -270,6 +275,7 @@ impl Collecting {
         round: u64,
         agreed: &[CellKey],
     ) {
+        self.heard = self.heard.max(round);
         let Some(leading) = self.leads(round, Phase::Preparing) else { return };
         if leading.lacking.remove(&from) {
             let agreed: BTreeSet<&CellKey> = agreed.iter().collect();

@@ -84,7 +84,14 @@ fn a_round_that_others_closed_is_no_mark_before_a_restart_would_know_of_it() {
 fn a_process_takes_part_in_no_round_that_an_earlier_one_may_have() {
     let mut replica = begin(Collected { reached: 1_000, ..Collected::default() });
     for round in [1, 16, 1_000] {
-        assert_eq!(step(&mut replica, &here(), prepare(round)), [], "{round}");
+        // Whoever leads is told where to go on.
+        let refused = step(&mut replica, &here(), prepare(round));
+        let [Output::Send { mark, message: Message::Prepared { round: after, agreed }, .. }] =
+            &refused[..]
+        else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((mark.round, *after, agreed.len()), (0, 1_000, 0));
     }
     let asked = step(&mut replica, &here(), prepare(1_001));
     let [collected] = to_be_durable(&asked)[..] else { panic!("{asked:?}") };

@@ -16,8 +16,8 @@ use super::{CellKey, Cells, Message};
 use crate::causal::{Cell, CellDigest};
 
 /// Cells and bytes of one batch.
-const BATCH_CELLS_MAX: usize = 512;
-const BATCH_BYTES_MAX: usize = 256 << 10;
+const BATCH_CELLS_MAX: usize = 64;
+const BATCH_BYTES_MAX: usize = 64 << 10;
 /// How long a batch may take to become durable at its target.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE_MIN: Duration = Duration::from_millis(250);

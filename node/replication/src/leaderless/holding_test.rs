@@ -125,7 +125,7 @@ impl World {
                         );
                         next.push((to.0, Input::Message { from: NodeId(at), mark, message }));
                     }
-                    Output::Answer { id, result } => {
+                    Output::Answer { id, result, .. } => {
                         self.answers.insert(id, result);
                     }
                     Output::Close { collected } => next.push((at, Input::Closed { collected })),

@@ -59,11 +59,24 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Only what is of this.
+    pub(super) fn keep_within(&mut self, asked: &[Asked]) {
+        let cells: BTreeSet<&CellKey> = asked.iter().filter_map(Asked::cell).collect();
+        let mut ranges = asked.iter().filter(|asked| asked.cell().is_none());
+        self.cells.retain(|(key, _)| {
+            cells.contains(key) || ranges.clone().any(|range| range.covers(key))
+        });
+        self.more &= ranges.next().is_some() || !self.remembers(cells.into_iter());
+    }
+
     /// Whether what it has seen of all of these cells is remembered.
     #[must_use]
     pub fn remembers<'k>(&self, mut keys: impl Iterator<Item = &'k CellKey>) -> bool {
+        if !self.more {
+            return true;
+        }
         let remembered: BTreeSet<&CellKey> = self.cells.iter().map(|(key, _)| key).collect();
-        !self.more || keys.all(|key| remembered.contains(key))
+        keys.all(|key| remembered.contains(key))
     }
 }
 

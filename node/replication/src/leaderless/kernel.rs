@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
 use quorate_model::{
     ActorId, ConflictPolicy, Datacenter, Datacenters, Dot, Hlc, HybridClock, LeaderlessPolicy,
-    Level, Need, NodeId, Time, VersionVector, WallTime,
+    Level, Need, NodeId, Time, WallTime,
 };
 
 use super::collecting::ROUNDS;
@@ -17,7 +17,7 @@ use super::owners::Owners;
 use super::unsynced::{Replaced, Unsynced};
 use super::{
     CellKey, Cells, Collected, Counts, HashTree, Mark, Message, Output, PersistId, Refused,
-    RequestId, Seen, Settings, Span, Start,
+    RequestId, Settings, Span, Start,
 };
 use crate::causal::Cell;
 use crate::random::Random;
@@ -282,14 +282,6 @@ impl Kernel {
         self.unsynced.cell(key).cloned().or_else(|| cells.cell(key))
     }
 
-    /// INV-106: whether this replica knows what a session has seen, as far as that is remembered.
-    pub(super) fn knows(&self, cells: &dyn Cells, seen: &Seen) -> bool {
-        let known = |(key, seen): &(CellKey, VersionVector)| {
-            self.cell(cells, key).is_some_and(|cell| cell.known().covers_all(seen))
-        };
-        seen.cells.iter().all(known)
-    }
-
     /// What is not applied yet of a range.
     pub(super) fn unsynced_within(&self, from: &Bytes, to: &Bytes) -> Vec<(CellKey, Cell)> {
         self.unsynced.within(from, to).map(|(key, cell)| (key.clone(), cell.clone())).collect()
@@ -526,7 +518,17 @@ impl Kernel {
     }
 
     pub(super) fn answer(&mut self, id: RequestId, result: Result<Vec<(CellKey, Cell)>, Refused>) {
-        self.outputs.push_back(Output::Answer { id, result });
+        self.outputs.push_back(Output::Answer { id, result, gone: Vec::new() });
+    }
+
+    /// Of some cells no replica knows what the session had seen.
+    pub(super) fn answer_without(
+        &mut self,
+        id: RequestId,
+        cells: Vec<(CellKey, Cell)>,
+        gone: Vec<CellKey>,
+    ) {
+        self.outputs.push_back(Output::Answer { id, result: Ok(cells), gone });
     }
 
     pub(super) fn filled(&mut self) {

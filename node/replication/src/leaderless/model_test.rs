@@ -337,7 +337,7 @@ impl World {
                     let place = self.network.partition_point(|sent| sent.print <= print);
                     self.network.insert(place, Sent { from, to, mark, message, print });
                 }
-                Output::Answer { id, result } => answers.push((id, result)),
+                Output::Answer { id, result, .. } => answers.push((id, result)),
                 Output::Close { .. }
                 | Output::Drop { .. }
                 | Output::Filled

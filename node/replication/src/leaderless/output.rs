@@ -53,6 +53,8 @@ pub enum Output {
     Answer {
         id: RequestId,
         result: Result<Vec<(CellKey, Cell)>, Refused>,
+        /// Of these no replica knows any more what the session had seen (INV-106).
+        gone: Vec<CellKey>,
     },
 }
 

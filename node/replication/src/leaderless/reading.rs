@@ -5,6 +5,7 @@
 //! What a session has seen is waited for, until nobody can know it (INV-106).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{Level, Need, NodeId, Time, VersionVector};
@@ -65,8 +66,9 @@ pub(super) struct Reading {
     seen: Seen,
     /// What its session has seen may be where its level does not look.
     everywhere: bool,
-    /// Those who answered may know more by now.
+    /// Those who answered may know more by now: they are asked again, after growing pauses.
     again: bool,
+    pause: Duration,
     /// Through which persist this replica knows its part durably.
     own: PersistId,
     resend_at: Time,
@@ -93,9 +95,7 @@ impl Reading {
         }
         let needs = Needs::of(kernel, level)?;
         let known = kernel.known(cells, &asked).map_err(|TooMuch| too_much(kernel))?;
-        seen.cells.retain(|(key, _)| asked.iter().any(|asked| asked.covers(key)));
-        let cells: Option<Vec<&CellKey>> = asked.iter().map(Asked::cell).collect();
-        seen.more &= cells.is_none_or(|cells| !seen.remembers(cells.into_iter()));
+        seen.keep_within(&asked);
         let digests = known.iter().map(|part| digest(part.iter().map(|(key, cell)| (key, cell))));
         let asked = asked.into_iter().zip(digests).collect();
         let here: BTreeMap<CellKey, Cell> = known.into_iter().flatten().collect();
@@ -116,6 +116,7 @@ impl Reading {
             everywhere: seen.more,
             seen,
             again: false,
+            pause: settings.resend,
             own: kernel.durable_through(here.keys()),
             here,
             resend_at: now.after(settings.resend),
@@ -181,6 +182,8 @@ impl Reading {
             if self.settled.is_none() && self.has_answers() {
                 self.everywhere = true;
                 self.again = true;
+                self.pause *= 2;
+                self.resend_at = kernel.now.after(self.pause);
                 return;
             }
             self.ask(kernel, number);
@@ -273,7 +276,8 @@ impl Reading {
                 self.request = None;
                 if self.write.is_none() {
                     let merged = self.merged.iter().map(|(key, cell)| (key.clone(), cell.clone()));
-                    kernel.answer(request, Ok(merged.collect()));
+                    let gone = self.unknown().cloned().collect();
+                    kernel.answer_without(request, merged.collect(), gone);
                 }
             }
             self.settled = Some(merged);
@@ -345,13 +349,18 @@ impl Reading {
 
     /// INV-106: what nobody knows was lost, or removed and then dropped.
     fn knows_enough(&self, kernel: &Kernel) -> bool {
-        let known = |(key, seen): &(CellKey, VersionVector)| {
-            self.merged.get(key).is_some_and(|cell| cell.known().covers_all(seen))
-        };
-        let knows = !self.seen.more && self.seen.cells.iter().all(known);
         let everybody =
             || kernel.owners.knowing().iter().all(|node| self.answers.contains_key(node));
-        knows || everybody() || planted::is(Bug::ReadBehindSession)
+        let covers = !self.seen.more && self.unknown().next().is_none();
+        covers || everybody() || planted::is(Bug::ReadBehindSession)
+    }
+
+    /// Those of which the session has seen more than was gathered.
+    fn unknown(&self) -> impl Iterator<Item = &CellKey> {
+        let known = |(key, seen): &&(CellKey, VersionVector)| {
+            self.merged.get(key).is_some_and(|cell| cell.known().covers_all(seen))
+        };
+        self.seen.cells.iter().filter(move |one| !known(one)).map(|(key, _)| key)
     }
 
     /// Whom it asks and tells.

@@ -114,7 +114,7 @@ impl Sites {
                         }
                         next.push((to, Input::Message { from: id(at), mark, message }));
                     }
-                    Output::Answer { id, result } => {
+                    Output::Answer { id, result, .. } => {
                         self.answers.insert(id, result);
                     }
                     Output::Filled | Output::Close { .. } | Output::Drop { .. } => {}

@@ -16,7 +16,7 @@ use super::serving;
 use super::writing::{Planned, Writing};
 use super::{
     After, CellKey, Cells, Collected, Counts, HashTree, Input, Mark, Message, Output, PersistId,
-    Refused, Report, Seen, Settings, Span, Standing,
+    Refused, Report, Settings, Span, Standing,
 };
 use crate::causal::Cell;
 
@@ -162,12 +162,6 @@ impl Replica {
     #[must_use]
     pub fn cell(&self, key: &CellKey, cells: &dyn Cells) -> Cell {
         self.kernel.cell(cells, key).unwrap_or_default()
-    }
-
-    /// INV-106: whether this replica knows what a session has seen, as far as that is remembered.
-    #[must_use]
-    pub fn knows(&self, seen: &Seen, cells: &dyn Cells) -> bool {
-        self.kernel.knows(cells, seen)
     }
 
     /// As [`Self::cell`], of a range: its first cells, at most `count_max`.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use quorate_model::{Demand, GroupId, LogIndex, NodeId, ShardId, Time};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{
-    self, CellKey, Cells, Input, Mark, NodeAt, Output, PersistId, Replica, Seen, Standing,
+    self, CellKey, Cells, Input, Mark, NodeAt, Output, PersistId, Replica, Standing,
 };
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{Batch, Change, StateStore};
@@ -46,8 +46,8 @@ pub(super) struct Shards {
     given_up: BTreeMap<ShardId, String>,
     /// Those that begin once it is durable that they are hosted, or once the damaged log is gone.
     beginning: BTreeMap<ShardId, ShardStanding>,
-    /// Writes that what their sessions have seen is known for by now.
-    known: VecDeque<(RequestId, ShardId, Operation, Demand)>,
+    /// Requests of sessions of which it is known by now what they have seen.
+    known: Vec<(RequestId, ShardId, Coordinated)>,
     /// Those with something to be carried out at the end of the turn.
     gathering: BTreeSet<ShardId>,
     reports: moving::Reports,
@@ -79,13 +79,20 @@ struct Entry {
     cells: Vec<(CellKey, Bytes)>,
 }
 
+/// Whose requests are answered with what they see.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// Of these no replica knows any more what it had seen.
+    gone: Vec<CellKey>,
+}
+
 /// What follows when a request's replicas have answered.
 #[derive(Debug)]
 enum Asked {
     /// The client's answer, with what its session sees by it.
-    Answer { finish: Finish, writes: bool, tells: bool },
-    /// A write that what its session has seen was to be known for.
-    Write(Operation, Demand),
+    Answer { finish: Finish, writes: bool, session: Option<Session> },
+    /// What its session has seen was to be known first.
+    First(Operation, Demand),
 }
 
 impl Asked {
@@ -240,9 +247,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// Gives a shard's replica one input after the other and carries out all that it says, and what follows from it.
     pub(super) fn drive(&mut self, id: ShardId, inputs: impl IntoIterator<Item = Input>) {
         self.drive_replica(id, inputs);
-        while let Some((request, id, operation, demand)) = self.shards.known.pop_front() {
-            let seen = Some(Seen::default());
-            self.coordinate(request, id, Coordinated { operation, demand, seen });
+        for (request, id, coordinated) in std::mem::take(&mut self.shards.known) {
+            self.coordinate(request, id, coordinated);
         }
     }
 
@@ -323,8 +329,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 self.shared.note_unflushed(group);
             }
             Output::Damaged { why } => self.refill(id, why),
-            Output::Answer { id: request, result } => {
-                self.shard_answered(id, RequestId(request.0), result);
+            Output::Answer { id: request, result, gone } => {
+                self.shard_answered(id, RequestId(request.0), result, gone);
             }
         }
     }

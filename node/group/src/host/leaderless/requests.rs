@@ -9,17 +9,26 @@ use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
 use super::super::{Failure, Host, Output, Reply, RequestId};
-use super::Asked;
 use super::applied::Applied;
-use crate::cells::{self, Begun, Local};
+use super::{Asked, Session};
+use crate::cells::{self, Begun, Finish, Local};
 use crate::{Operation, Value, ValueError};
 
 /// See `Request::Coordinate`.
 #[derive(Debug)]
 pub(in super::super) struct Coordinated {
-    pub(in super::super) operation: Operation,
-    pub(in super::super) demand: Demand,
-    pub(in super::super) seen: Option<Seen>,
+    operation: Operation,
+    demand: Demand,
+    /// What is still to be known.
+    seen: Seen,
+    session: Option<Session>,
+}
+
+impl Coordinated {
+    pub(in super::super) fn new(operation: Operation, demand: Demand, seen: Option<Seen>) -> Self {
+        let session = seen.as_ref().map(|_| Session::default());
+        Self { operation, demand, seen: seen.unwrap_or_default(), session }
+    }
 }
 
 impl<D: Disk, S: StateStore> Host<D, S> {
@@ -28,7 +37,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         &mut self,
         id: RequestId,
         shard: ShardId,
-        Coordinated { operation, demand, seen }: Coordinated,
+        Coordinated { operation, demand, seen, session }: Coordinated,
     ) {
         let group = GroupId::Shard(shard);
         let hosted = self.shards.hosted.get(&shard).filter(|hosted| hosted.replica.is_owner());
@@ -55,37 +64,41 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             now: self.shared.wall,
             seed,
         };
-        // What a write changes, and what it answers, follows from what is known here. INV-106
-        let unknown = match (&operation, &seen) {
-            (Operation::Write(write), Some(seen)) => {
-                let knows = hosted.replica.knows(seen, &applied);
-                may.and_then(|()| cells::to_know(write, seen, knows))
-            }
-            (Operation::Read(_) | Operation::Write(_), _) => may.map(|()| Vec::new()),
+        // What a write changes, and which type a key has, follows from what is known here. INV-106
+        let knows = |(key, seen): &&(CellKey, VersionVector)| {
+            hosted.replica.cell(key, &applied).known().covers_all(seen)
         };
-        let begun = match unknown {
-            Ok(unknown) if !unknown.is_empty() => {
-                let (seen, next) = (seen.unwrap_or_default(), Asked::Write(operation, demand));
+        let unknown = seen.cells.iter().filter(|one| !knows(one)).map(|(key, _)| key.clone());
+        let first = may.and_then(|()| cells::to_know(&operation, &seen, unknown.collect()));
+        let begun = match first {
+            Ok(asked) if !asked.is_empty() => {
                 let (level, repair) = (Level::Count(1), ReadRepair::Background);
-                let input = Input::Read { id: request, asked: unknown, level, repair, seen };
-                return self.ask(shard, id, next, input);
+                let input = Input::Read { id: request, asked, level, repair, seen };
+                return self.ask(shard, id, Asked::First(operation, demand), input);
             }
             Ok(_) => cells::begin(&operation, &local),
             Err(error) => Err(error),
         };
-        let tells = seen.is_some();
         if let Some(why) = applied.failure() {
             self.refuse(id, Failure::TimedOut { group });
             return self.refill(shard, why);
         }
         let (asked, input) = match begun {
             Err(error) => return self.answer_value(id, Value::Error(error)),
-            Ok(Begun::Answered(value)) => return self.answer_value(id, value),
+            Ok(Begun::Answered(value)) => match answered(&operation, session.is_some()) {
+                None => return self.answer_value(id, value),
+                // That there is nothing to be written its session has seen, too.
+                Some(asked) => {
+                    let (level, repair) = (Level::Count(1), ReadRepair::Blocking);
+                    let input = Input::Read { id: request, asked, level, repair, seen };
+                    let finish = Finish::Fixed(value);
+                    (Asked::Answer { finish, writes: false, session }, input)
+                }
+            },
             Ok(Begun::Read { asked, finish }) => {
                 let (level, repair) = (demand.level(policy.read), ReadRepair::Blocking);
-                let seen = seen.unwrap_or_default();
                 let input = Input::Read { id: request, asked, level, repair, seen };
-                (Asked::Answer { finish, writes: false, tells }, input)
+                (Asked::Answer { finish, writes: false, session }, input)
             }
             Ok(Begun::Write { changes, finish }) => {
                 let level = demand.level(policy.write);
@@ -95,7 +108,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                     Demand::Linearizable => After::Level(Level::LINEARIZABLE),
                 };
                 let input = Input::Write { id: request, changes, level, after };
-                (Asked::Answer { finish, writes: true, tells }, input)
+                (Asked::Answer { finish, writes: true, session }, input)
             }
         };
         self.ask(shard, id, asked, input);
@@ -121,23 +134,25 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         shard: ShardId,
         id: RequestId,
         result: Result<Vec<(CellKey, Cell)>, Refused>,
+        mut gone: Vec<CellKey>,
     ) {
         let (group, now) = (GroupId::Shard(shard), self.shared.wall);
         let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
         let Some(asked) = hosted.finishes.remove(&id) else { return };
         let writes = asked.writes();
         match (result, asked) {
-            (Ok(_), Asked::Write(operation, demand)) => {
-                self.shards.known.push_back((id, shard, operation, demand));
+            (Ok(_), Asked::First(operation, demand)) => {
+                let (seen, session) = (Seen::default(), Some(Session { gone }));
+                let coordinated = Coordinated { operation, demand, seen, session };
+                self.shards.known.push((id, shard, coordinated));
             }
-            (Ok(cells), Asked::Answer { finish, tells, .. }) => {
-                let seen = tells.then(|| cells.iter().map(known).collect());
+            (Ok(cells), Asked::Answer { finish, session, .. }) => {
                 let conflicts = hosted.replica.policy().conflicts;
                 let value = finish.finish(&cells, conflicts, now);
-                match seen {
-                    Some(seen) => self.answer(id, Reply::Seen { value, seen }),
-                    None => self.answer_value(id, value),
-                }
+                let Some(session) = session else { return self.answer_value(id, value) };
+                gone.extend(session.gone);
+                let seen = cells.iter().map(known).collect();
+                self.answer(id, Reply::Seen { value, seen, gone });
             }
             (Err(refused), _) => match refusal(refused, group, writes) {
                 Ok(value) => self.answer_value(id, value),
@@ -153,6 +168,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     fn answer(&mut self, id: RequestId, reply: Reply) {
         self.shared.outputs.push_back(Output::Reply { id, reply: Ok(reply) });
     }
+}
+
+/// The cells by which a write was found to change nothing, where its session is to remember them.
+fn answered(operation: &Operation, remembers: bool) -> Option<Vec<leaderless::Asked>> {
+    let writes = matches!(operation, Operation::Write(_));
+    if remembers && writes { cells::named(operation).ok() } else { None }
 }
 
 fn known((key, cell): &(CellKey, Cell)) -> (CellKey, VersionVector) {

@@ -289,7 +289,7 @@ impl World {
             Output::Close { .. } | Output::Drop { .. } => unreachable!("nothing is collected"),
             Output::Damaged { why } => panic!("{why}"),
             Output::Filled => self.nodes[at].standing = Standing::Whole,
-            Output::Answer { id, result } => self.answered(id, result),
+            Output::Answer { id, result, .. } => self.answered(id, result),
         }
     }
 
