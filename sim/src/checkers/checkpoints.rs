@@ -27,6 +27,8 @@ struct Process {
     /// By cell, how many of its writes are noted.
     noted: BTreeMap<CellKey, u64>,
     writes: Vec<Write>,
+    /// How many cells its replica has dropped.
+    collected: u64,
     /// By datacenter, how many of them were looked for there.
     looked_for: BTreeMap<Datacenter, usize>,
 }
@@ -70,6 +72,7 @@ impl Checkpoints {
             if process.actor != machine.actor(group) {
                 continue;
             }
+            process.collect(machine, group);
             for (place, through) in machine.checkpoints(now, group) {
                 process.check(machine, machines, group, &place, through)?;
             }
@@ -82,6 +85,22 @@ impl Process {
     fn forget(&mut self, cells: &[CellKey]) {
         for write in self.writes.iter_mut().filter(|write| cells.contains(&write.key)) {
             write.counter = 0;
+        }
+    }
+
+    /// INV-100: one that is alone agrees with itself, and tells nobody what it drops.
+    fn collect(&mut self, machine: &Machine, group: GroupId) {
+        let (Some(actor), collected) = (self.actor, machine.collected(group)) else { return };
+        if collected > self.collected {
+            let known = |write: &Write| {
+                let cell = machine.cell(group, &write.key);
+                cell.is_some_and(|cell| cell.known().counter(actor) >= write.counter)
+            };
+            self.writes
+                .iter_mut()
+                .filter(|write| !known(write))
+                .for_each(|write| write.counter = 0);
+            self.collected = collected;
         }
     }
 
