@@ -12,6 +12,7 @@ use quorate_model::{Hints, LeaderlessPolicy, Level as Quorum, Mode, Policy};
 use serde_json::json;
 
 use super::contest::Ratio;
+use super::operations::told;
 use super::repair::await_equal;
 use super::{Bench, Level};
 use crate::load::{Latencies, Load, Operation, Shape, Target, keys, preload};
@@ -34,6 +35,7 @@ const PER_SECOND: f64 = 500.0;
 const PATIENCE: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_secs(3);
 const QUIET: Duration = Duration::from_secs(10);
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(300);
 const SECONDS_MAX: f64 = 30.0;
 const SLOWER_MAX: f64 = 2.0;
@@ -76,13 +78,18 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
         format!("{:.1} s", seconds.greatest),
         Some(seconds.greatest < SECONDS_MAX),
     ));
-    let slower = Ratio::of(delivered.iter().map(Delivered::slower).collect());
+    let slower = |idle: fn(&Delivered) -> f64| {
+        Ratio::of(delivered.iter().map(|one| one.during.p99 / idle(one)).collect())
+    };
+    let over_after = slower(|one| one.after.p99);
+    let slower = slower(|one| one.before.p99);
     section.verdicts.push(Verdict::new(
         "hints: p99 of the foreground meanwhile, over before",
         format!("below {SLOWER_MAX}"),
         format!("{:.2} ({:.2} to {:.2})", slower.median, slower.least, slower.greatest),
         Some(slower.median < SLOWER_MAX),
     ));
+    section.verdicts.push(told("hints: the same, over after", over_after));
     let head = ["hints", "seconds", "part", "requests", "failed", "p50 us", "p99 us", "most us"];
     let mut table = Table::new(&head);
     for one in &delivered {
@@ -106,12 +113,6 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
     section.table = Some(table);
     section.data = json!(delivered);
     Ok(vec![section])
-}
-
-impl Delivered {
-    fn slower(&self) -> f64 {
-        self.during.p99 / self.before.p99
-    }
 }
 
 fn deliver(bench: &Bench, number: usize, wanted: u64) -> Result<Delivered> {
@@ -158,6 +159,8 @@ fn deliver(bench: &Bench, number: usize, wanted: u64) -> Result<Delivered> {
     let begin = Instant::now();
     load.take();
     await_condition("that all hints are delivered", DELIVERY_TIMEOUT, || {
+        // To be asked costs the nodes something, too.
+        std::thread::sleep(LOOKED_AT_EVERY);
         Ok(store.hints(BACK)?.0 == 0)
     })?;
     let took = begin.elapsed();
