@@ -34,9 +34,9 @@ pub use single_leader::{
     SingleLeaderSpec,
 };
 pub use status::{
-    BootstrapStatus, CatchUpPhase, CatchUpStatus, FailoverStatus, HintsStatus, NodeState,
-    NodeStatus, Phase, ReplicatedStoreStatus, RollbackStatus, ServicesStatus, ShardHealth,
-    ShardStatus, SwapStatus, SwapWhy,
+    BehindStatus, BootstrapStatus, CatchUpPhase, CatchUpStatus, FailoverStatus, HintsStatus,
+    NodeState, NodeStatus, Phase, ReplicatedStoreStatus, RollbackStatus, ServicesStatus,
+    ShardHealth, ShardStatus, SwapStatus, SwapWhy,
 };
 pub use storage::{ReclaimPolicy, StorageSpec};
 pub use store::{ReplicatedStore, ReplicatedStoreSpec};

@@ -191,6 +191,20 @@ pub struct NodeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub hints: Vec<HintsStatus>,
+    /// Other datacenters that are a second or more behind what it coordinated, where datacenters are Local.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub behind: Vec<BehindStatus>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BehindStatus {
+    #[schemars(length(max = 63))]
+    pub datacenter: String,
+    pub seconds: i64,
+    /// Too much waited, or the node began lately: replicas are compared to find what is to be told.
+    pub compared: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]

@@ -1,13 +1,16 @@
 //! What each node is, for people.
 
-use quorate_api::{HintsStatus, NodeState, NodeStatus};
-use quorate_model::{GroupId, NodeId, admin::HintsReport};
+use std::collections::BTreeMap;
+
+use quorate_api::{BehindStatus, HintsStatus, NodeState, NodeStatus};
+use quorate_model::{Datacenter, GroupId, NodeId, admin::HintsReport};
 
 use super::limited;
 use crate::plan::facts::{Facts, MemberState, PodFacts};
 
 const NODE_MESSAGE_LENGTH_MAX: usize = 512;
 const HINTS_MAX: usize = 16;
+const BEHIND_MAX: usize = 16;
 
 /// Every pod that is asked for or exists, by name, and every lost identity.
 pub(super) fn statuses(facts: &Facts<'_>) -> Vec<NodeStatus> {
@@ -23,6 +26,7 @@ pub(super) fn statuses(facts: &Facts<'_>) -> Vec<NodeStatus> {
                 state: NodeState::Lost,
                 message: Some("another identity has come back under its name".to_owned()),
                 hints: vec![],
+                behind: vec![],
             }
         });
     let mut all: Vec<NodeStatus> = pods.chain(lost).collect();
@@ -49,7 +53,26 @@ fn status(facts: &Facts<'_>, name: &str, pod: &PodFacts<'_>) -> NodeStatus {
         state,
         message: message.map(|message| limited(&message, NODE_MESSAGE_LENGTH_MAX)),
         hints: hints(facts, pod),
+        behind: behind(pod),
     }
+}
+
+/// By the slowest of its shards. What is told at once is not said, so that a status does not change all the time.
+fn behind(pod: &PodFacts<'_>) -> Vec<BehindStatus> {
+    let mut most = BTreeMap::<&Datacenter, (u64, bool)>::new();
+    let shards = pod.report.iter().flat_map(|report| &report.shards);
+    for relay in shards.flat_map(|shard| &shard.relays) {
+        let (ms, compared) = most.entry(&relay.datacenter).or_default();
+        *ms = relay.behind_ms.max(*ms);
+        *compared |= relay.torn || !relay.known;
+    }
+    let behind = most.into_iter().filter(|(_, (ms, _))| *ms >= 1_000);
+    let status = |(datacenter, (ms, compared)): (&Datacenter, _)| BehindStatus {
+        datacenter: datacenter.to_string(),
+        seconds: i64::try_from(ms / 1_000).unwrap_or(i64::MAX),
+        compared,
+    };
+    behind.map(status).take(BEHIND_MAX).collect()
 }
 
 /// What the node says that it holds for others.

@@ -1,11 +1,12 @@
 //! What users are told, beyond what whole lives in `simulation` assert.
 
-use quorate_api::{NodeState, Phase, ShardHealth};
-use quorate_model::{Level, Mode, ShardId};
+use quorate_api::{BehindStatus, NodeState, Phase, ShardHealth};
+use quorate_model::admin::RelayReport;
+use quorate_model::{Datacenter, Level, Mode, ShardId};
 
 use super::{EventReason, Outcome, Report, report};
 use crate::{
-    Next, Observed, Violation,
+    Next, Observed, Reported, Violation,
     fixtures::{resource, three_datacenters},
     plan,
     simulation::World,
@@ -49,6 +50,38 @@ fn a_silent_node_is_unknown_and_the_store_degraded() {
     assert_eq!(condition(&report, "Ready").0, "False");
     assert_eq!(report.status.ready.as_deref(), Some("2/3"));
     assert!(report.events.iter().any(|event| event.reason == EventReason::Degraded));
+}
+
+#[test]
+fn a_datacenter_that_is_behind_what_a_node_coordinated_is_told_by_the_slowest_shard() {
+    let mut world = World::settled_leaderless(27, 3);
+    let mut observed = world.observe();
+    let (pod, reported) = observed.reports.iter_mut().next().unwrap();
+    let pod = pod.clone();
+    let Reported::Known { report: said, .. } = reported else { panic!("{reported:?}") };
+    let relay = |datacenter: &str, behind_ms, torn| RelayReport {
+        datacenter: Datacenter::new(datacenter).unwrap(),
+        behind_ms,
+        known: true,
+        torn,
+        waiting: 1,
+    };
+    let one = vec![relay("dc-b", 900, false), relay("dc-c", 65_000, false)];
+    let other = vec![relay("dc-b", 500, false), relay("dc-c", 2_500, true)];
+    said.shards[0].relays = one;
+    said.shards[1].relays = other;
+    let report = told(&world, &observed);
+    let node = report.status.nodes.iter().find(|node| node.name == pod).unwrap();
+    let behind = BehindStatus { datacenter: "dc-c".to_owned(), seconds: 65, compared: true };
+    assert_eq!(node.behind, [behind]);
+    assert!(
+        report
+            .status
+            .nodes
+            .iter()
+            .filter(|node| node.name != pod)
+            .all(|node| node.behind.is_empty())
+    );
 }
 
 #[test]
@@ -103,7 +136,7 @@ fn weak_quorums_are_told_once_when_they_are_in_force() {
     let mut world = World::settled_leaderless(26, 3);
     let mut observed = world.observe();
     for reported in observed.reports.values_mut() {
-        let crate::Reported::Known { report, .. } = reported else { continue };
+        let Reported::Known { report, .. } = reported else { continue };
         if let Some(Mode::Leaderless(leaderless)) =
             report.topology.as_mut().map(|topology| &mut topology.mode)
         {
