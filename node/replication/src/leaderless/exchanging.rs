@@ -62,7 +62,7 @@ struct Exchange {
     /// What is left of leaves that are longer than a page.
     rest: Vec<Bounds>,
     /// The pages that were listed last.
-    listed: Vec<Bounds>,
+    listed: Vec<Listed>,
     /// The asker wants to be told whatever the other has.
     insists: bool,
     /// The trees differ.
@@ -78,6 +78,13 @@ struct Exchange {
     /// What was sent and received since the last message waited for the rate.
     bytes: usize,
     step: Step,
+}
+
+/// One page, and what was listed of it: a cell that changes meanwhile is wanted all the same (INV-102).
+#[derive(Clone, Debug)]
+struct Listed {
+    bounds: Bounds,
+    cells: Vec<(Short, CellKey)>,
 }
 
 /// From the first key on, before the second.
@@ -312,7 +319,7 @@ impl Exchanging {
         let gives = self.numbers;
         let Some(exchange) = self.answered(from, number) else { return };
         exchange.not_looked_at(looked);
-        let mut sent = exchange.wanted(cells, wanted);
+        let mut sent = exchange.wanted(kernel, cells, wanted);
         // What they know better is not sent back; what they do not is, below.
         let told_keys: BTreeSet<&CellKey> = told.iter().map(|(key, _)| key).collect();
         sent.retain(|(key, _)| !told_keys.contains(key));
@@ -431,9 +438,13 @@ impl Exchange {
                 to = next;
             }
             let newest = if self.insists { Hlc::default() } else { newest_of(&here) };
-            let listed = here.iter().map(|(key, cell)| short_cell(key, cell, number)).collect();
+            let cells: Vec<(Short, CellKey)> = here
+                .into_iter()
+                .map(|(key, cell)| (short_cell(&key, &cell, number), key))
+                .collect();
+            let listed = cells.iter().map(|(short, _)| *short).collect();
             pages.push(Page { from: from.clone(), to: to.clone(), cells: listed, newest });
-            self.listed.push((from, to));
+            self.listed.push(Listed { bounds: (from, to), cells });
         }
         Message::List { number, pages }
     }
@@ -443,30 +454,31 @@ impl Exchange {
         let looked =
             usize::try_from(looked).unwrap_or(usize::MAX).clamp(1, self.listed.len().max(1));
         if looked < self.listed.len() {
-            self.rest.extend(self.listed.drain(looked..));
+            self.rest.extend(self.listed.drain(looked..).map(|page| page.bounds));
         }
     }
 
-    /// The cells of the pages that are wanted.
-    fn wanted(&mut self, cells: &dyn Cells, wanted: &[(u32, Short)]) -> Vec<(CellKey, Cell)> {
+    /// The cells of the pages that are wanted, as they are known by now.
+    fn wanted(
+        &mut self,
+        kernel: &Kernel,
+        cells: &dyn Cells,
+        wanted: &[(u32, Short)],
+    ) -> Vec<(CellKey, Cell)> {
         let wanted: BTreeSet<(u32, Short)> =
             wanted.iter().take(LEAVES_MAX * PAGE_CELLS_MAX).copied().collect();
         let mut found: Vec<(CellKey, Cell)> = Vec::new();
         let mut bytes = 0;
-        for (page, (begin, end)) in (0..).zip(&self.listed) {
-            if wanted.range((page, Short::default())..=(page, [u8::MAX; 4])).next().is_none() {
-                continue;
-            }
-            for (key, cell) in cells.range(begin, end, PAGE_CELLS_MAX) {
-                if !wanted.contains(&(page, short_cell(&key, &cell, self.number))) {
-                    continue;
-                }
+        for (page, Listed { cells: listed, .. }) in (0..).zip(&self.listed) {
+            for (_, key) in listed.iter().filter(|(short, _)| wanted.contains(&(page, *short))) {
                 if bytes >= CELLS_BYTES_MAX {
                     self.more = true;
-                    break;
+                    return found;
                 }
-                bytes += cell_bytes(&key, &cell);
-                found.push((key, cell));
+                // What is no more all have agreed on (INV-100).
+                let Some(cell) = kernel.cell(cells, key) else { continue };
+                bytes += cell_bytes(key, &cell);
+                found.push((key.clone(), cell));
             }
         }
         found

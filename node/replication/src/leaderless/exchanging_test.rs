@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_model::{ActorId, Datacenter, Dot, Hlc, LeaderlessPolicy, NodeId, Time, WallTime};
 
-use super::range_test::Applied;
+use super::range_test::{Applied, PEER, cell, from_peer, key, replica};
 use super::{
-    CellKey, Collected, Input, Mark, Message, Output, Owners, PersistId, Place, Replica, Settings,
-    Span, Standing, Start,
+    CellKey, Collected, Input, Mark, Message, NodeAt, Output, Owners, PersistId, Place, Replica,
+    Settings, Span, Standing, Start,
 };
 use crate::causal::{Cell, Change, Content};
 
@@ -149,4 +149,64 @@ fn what_answers_a_list_answers_no_later_one_of_the_comparison() {
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.replicas[1].standing(), Standing::Whole);
     assert_eq!(pair.cells[1].0.len(), 20_000);
+}
+
+/// The next message to the peer, which what it answers leads to.
+fn asked(replica: &mut Replica, applied: &Applied, now: &mut Time, input: Input) -> Message {
+    let mut input = Some(input);
+    loop {
+        let next = input.take().unwrap_or(Input::Tick);
+        replica.step(*now, WallTime(1_000_000), next, applied);
+        while let Some(output) = replica.pop_output() {
+            if let Output::Send { to: PEER, message, .. } = output {
+                return message;
+            }
+        }
+        *now = replica.deadline().max(*now);
+    }
+}
+
+#[test]
+fn what_changes_after_it_was_listed_is_given_as_it_is_by_then() {
+    let mut applied = Applied([(key(1), cell(5))].into());
+    let (mut replica, mut now) = (replica(&applied), Time::ZERO);
+    let mut message = asked(&mut replica, &applied, &mut now, Input::Tick);
+    // Of its tree that place differs.
+    let place = key(1).place();
+    while let Message::Compare { number, runs } = message {
+        let nodes = runs.iter().flat_map(|run| {
+            let at = |next| NodeAt { index: run.first.index + next, ..run.first };
+            (0..).zip(&run.hashes).map(move |(next, _)| at(next))
+        });
+        let differs =
+            |at: &NodeAt| replica.tree().span_of(*at).is_none_or(|span| span.contains(place));
+        let nodes = nodes.filter(differs).collect();
+        let differing = Message::Differing { number, nodes };
+        message = asked(&mut replica, &applied, &mut now, from_peer(differing));
+    }
+    let Message::List { number, pages } = message else { panic!("{message:?}") };
+    let places = (0..).zip(&pages);
+    let wanted: Vec<_> =
+        places.flat_map(|(at, page)| page.cells.iter().map(move |listed| (at, *listed))).collect();
+    assert_eq!(wanted.len(), 1);
+    // Meanwhile another replica tells of a write that this one did not know of.
+    let told = vec![(key(1), cell(9))];
+    let store = Input::Message {
+        from: NodeId(3),
+        mark: Mark::default(),
+        message: Message::Store { number: 1, cells: told },
+    };
+    replica.step(now, WallTime(1_000_000), store, &applied);
+    let persisted = std::iter::from_fn(|| replica.pop_output()).find_map(|output| {
+        if let Output::Persist { id, cells } = output { Some((id, cells)) } else { None }
+    });
+    let (id, cells) = persisted.unwrap();
+    replica.step(now, WallTime(1_000_000), Input::Persisted { id }, &applied);
+    while replica.pop_output().is_some() {}
+    applied.0.extend(cells);
+    let looked = u32::try_from(pages.len()).unwrap();
+    let different = Message::Different { number, cells: Vec::new(), wanted, looked, more: false };
+    let given = asked(&mut replica, &applied, &mut now, from_peer(different));
+    let Message::Store { cells, .. } = &given else { panic!("{given:?}") };
+    assert!(cells[0].1.knows(&cell(5)) && cells[0].1.knows(&cell(9)));
 }
