@@ -12,7 +12,7 @@ use quorate_model::{Hints, LeaderlessPolicy, Level as Quorum, Mode, Policy};
 use serde_json::json;
 
 use super::contest::Ratio;
-use super::operations::told;
+use super::operations::{shown, told};
 use super::repair::await_equal;
 use super::{Bench, Level};
 use crate::load::{Latencies, Load, Operation, Shape, Target, keys, preload};
@@ -86,7 +86,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
     section.verdicts.push(Verdict::new(
         "hints: p99 of the foreground meanwhile, over before",
         format!("below {SLOWER_MAX}"),
-        format!("{:.2} ({:.2} to {:.2})", slower.median, slower.least, slower.greatest),
+        shown(slower),
         Some(slower.median < SLOWER_MAX),
     ));
     section.verdicts.push(told("hints: the same, over after", over_after));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_group::host::{Failure, Reply, Request};
+use quorate_group::host::{Reply, Request};
 use quorate_group::{CollectionKind, Operation, Read, Value, Write};
 use quorate_model::{
     Datacenter, Datacenters, Demand, LeaderlessPolicy, Level, ShardId, Slot, Time,
@@ -199,24 +199,19 @@ impl Workload for Collections {
         Some(Slot::of_key(&self.elements[under_way.element].key).shard(shards))
     }
 
-    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt {
-        match reply {
-            // Refused by what stands there; of a field with several values, a read, too.
-            Ok(Reply::Value { value: Value::Error(_), .. }) => {
-                self.under_way.remove(&client);
-                self.answered += 1;
-                Attempt::Done
-            }
-            Ok(Reply::Value { value, .. }) => {
-                self.end(client, Some((now, value)));
-                self.answered += 1;
-                Attempt::Done
-            }
-            Ok(other) => panic!("{other:?} is no answer to an operation"),
-            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => self.give_up(client),
-            // Everything else promises that nothing happened.
-            Err(_) => Attempt::Again,
+    fn answered_with(&mut self, client: ClientId, now: Time, reply: Reply) -> Attempt {
+        let Reply::Value { value, .. } = reply else {
+            panic!("{reply:?} is no answer to an operation")
+        };
+        // Refused by what stands there; of a field with several values, a read, too.
+        if matches!(value, Value::Error(_)) {
+            self.under_way.remove(&client);
+            self.answered += 1;
+            return Attempt::Done;
         }
+        self.end(client, Some((now, value)));
+        self.answered += 1;
+        Attempt::Done
     }
 
     fn give_up(&mut self, client: ClientId) -> Attempt {

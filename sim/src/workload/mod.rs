@@ -9,6 +9,7 @@ mod remembered;
 mod versions;
 mod without_leaders;
 
+use quorate_group::Value;
 use quorate_group::host::{Failure, Reply, Request};
 use quorate_model::{Datacenter, ShardId, Time};
 use rand_chacha::ChaCha8Rng;
@@ -68,8 +69,32 @@ pub(crate) trait Workload {
     /// The shard that the client's call is about.
     fn shard(&self, client: ClientId, shards: u16) -> Option<ShardId>;
 
-    /// An attempt of the client's call was answered.
-    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt;
+    /// An attempt of the client's call has come to its end.
+    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt {
+        match reply {
+            Ok(reply) => self.answered_with(client, now, reply),
+            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => self.give_up(client),
+            // Everything else promises that nothing happened.
+            Err(
+                Failure::NotLeader { .. }
+                | Failure::NoLeader { .. }
+                | Failure::NotHosted { .. }
+                | Failure::Overloaded
+                | Failure::EpochMoved { .. }
+                | Failure::AlreadyBootstrapped
+                | Failure::Invalid(_)
+                | Failure::Behind { .. }
+                | Failure::PositionLost { .. }
+                | Failure::TimedOut { .. }
+                | Failure::NoQuorum { writes: false, .. }
+                | Failure::Filling { .. }
+                | Failure::Damaged(_),
+            ) => Attempt::Again,
+        }
+    }
+
+    /// It was answered with this.
+    fn answered_with(&mut self, client: ClientId, now: Time, reply: Reply) -> Attempt;
 
     /// The client does not know what became of its attempt.
     fn give_up(&mut self, client: ClientId) -> Attempt;
@@ -82,6 +107,16 @@ pub(crate) trait Workload {
 
     /// Whether what clients saw can be.
     fn check(&self, shards: u16, lost: &Lost) -> Verdict;
+}
+
+/// What a counter is read as.
+fn number(value: &Value) -> i64 {
+    if *value == Value::Nil {
+        return 0;
+    }
+    let Value::Bulk(text) = value else { panic!("{value:?} is no counter") };
+    let text = str::from_utf8(text).ok();
+    text.and_then(|text| text.parse().ok()).expect("a counter is a number")
 }
 
 fn fresh_value(number: &mut u64) -> bytes::Bytes {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_group::host::{Failure, ReadLevel, Reply, Request};
+use quorate_group::host::{ReadLevel, Reply, Request};
 use quorate_group::{Expiry, Operation, Read, SetCondition, Value, Write};
 use quorate_model::{GroupId, ShardId, Slot, Time};
 use rand::RngExt;
@@ -181,31 +181,12 @@ impl Workload for Registers {
         Some(Slot::of_key(operation.keys()[0]).shard(shards))
     }
 
-    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt {
-        match reply {
-            Ok(Reply::Value { value, .. }) => {
-                self.end(client, Some(now), Some(value));
-                Attempt::Done
-            }
-            Ok(other) => panic!("{other:?} is no answer to an operation"),
-            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => self.give_up(client),
-            // Everything else promises that nothing happened.
-            Err(
-                Failure::NotLeader { .. }
-                | Failure::NoLeader { .. }
-                | Failure::NotHosted { .. }
-                | Failure::Overloaded
-                | Failure::EpochMoved { .. }
-                | Failure::AlreadyBootstrapped
-                | Failure::Invalid(_)
-                | Failure::Behind { .. }
-                | Failure::PositionLost { .. }
-                | Failure::TimedOut { .. }
-                | Failure::NoQuorum { writes: false, .. }
-                | Failure::Filling { .. }
-                | Failure::Damaged(_),
-            ) => Attempt::Again,
-        }
+    fn answered_with(&mut self, client: ClientId, now: Time, reply: Reply) -> Attempt {
+        let Reply::Value { value, .. } = reply else {
+            panic!("{reply:?} is no answer to an operation")
+        };
+        self.end(client, Some(now), Some(value));
+        Attempt::Done
     }
 
     /// With a token it asks again: what it is answered then is the answer

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_group::host::{Failure, Reply, Request};
+use quorate_group::host::{Reply, Request};
 use quorate_group::session::Vectors;
 use quorate_group::{CollectionKind, Operation, Read, Value, Write};
 use quorate_model::{Demand, Level, ShardId, Slot, Time};
@@ -14,7 +14,7 @@ use quorate_replication::leaderless::Seen;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Attempt, ClientId, Lost, Workload};
+use super::{Attempt, ClientId, Lost, Workload, number};
 use crate::checkers::remembered::{self, Call};
 use crate::options::pick;
 use crate::verdict::{By, Verdict};
@@ -61,7 +61,7 @@ impl Remembered {
     fn end(&mut self, client: ClientId, answer: Option<Value>) {
         let session = self.session(client);
         let Some(UnderWay { doing, .. }) = session.under_way.take() else { return };
-        if let Err(why) = session.knows.note(doing, answer.as_ref().map(number)) {
+        if let Err(why) = session.knows.note(doing, answer.as_ref().map(number_of)) {
             self.violation.get_or_insert(format!("session {}: {why}", client.0));
         }
     }
@@ -136,27 +136,16 @@ impl Workload for Remembered {
         Some(Slot::of_key(&session.key(client, doing)).shard(shards))
     }
 
-    fn answer(&mut self, client: ClientId, _now: Time, reply: Result<Reply, Failure>) -> Attempt {
-        match reply {
-            Ok(Reply::Seen { value, seen, gone }) => {
-                let vectors = &mut self.session(client).vectors;
-                vectors.forget(&gone);
-                vectors.learn(seen);
-                self.end(client, Some(value));
-                self.answered += 1;
-                Attempt::Done
-            }
-            // Answered from what the coordinator knows: there was nothing to remove.
-            Ok(Reply::Value { value, .. }) => {
-                self.end(client, Some(value));
-                self.answered += 1;
-                Attempt::Done
-            }
-            Ok(other) => panic!("{other:?} is no answer to an operation"),
-            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => self.give_up(client),
-            // Everything else promises that nothing happened.
-            Err(_) => Attempt::Again,
-        }
+    fn answered_with(&mut self, client: ClientId, _now: Time, reply: Reply) -> Attempt {
+        let Reply::Seen { value, seen, gone } = reply else {
+            panic!("{reply:?} is no answer to a session")
+        };
+        let vectors = &mut self.session(client).vectors;
+        vectors.forget(&gone);
+        vectors.learn(seen);
+        self.end(client, Some(value));
+        self.answered += 1;
+        Attempt::Done
     }
 
     fn give_up(&mut self, client: ClientId) -> Attempt {
@@ -185,16 +174,7 @@ impl Workload for Remembered {
     }
 }
 
-fn number(value: &Value) -> i64 {
-    match value {
-        Value::Nil | Value::Ok => 0,
-        Value::Integer(number) => *number,
-        Value::Bulk(text) => {
-            let text = str::from_utf8(text).ok();
-            text.and_then(|text| text.parse().ok()).expect("a counter is a number")
-        }
-        Value::Status(_) | Value::List(_) | Value::Error(_) => {
-            panic!("{value:?} is no answer to a session")
-        }
-    }
+/// What a write answers, or a counter or the size of a set is read as.
+fn number_of(value: &Value) -> i64 {
+    if let Value::Integer(number) = value { *number } else { number(value) }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use quorate_group::host::{Failure, Reply, Request};
+use quorate_group::host::{Reply, Request};
 use quorate_group::{Expiry, Operation, Read, SetCondition, Value, Write};
 use quorate_model::{
     ConflictPolicy, Datacenter, Datacenters, Demand, LeaderlessPolicy, Level, ShardId, Slot, Time,
@@ -13,7 +13,7 @@ use quorate_model::{
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Attempt, COLD, COLD_KEYS, ClientId, Lost, Workload, fresh_value};
+use super::{Attempt, COLD, COLD_KEYS, ClientId, Lost, Workload, fresh_value, number};
 use crate::checkers::versions::{Action, Quorums, Replaces};
 use crate::checkers::{linearizability, sums, versions};
 use crate::options::pick;
@@ -325,23 +325,18 @@ impl Workload for Versions {
         Some(Slot::of_key(&self.keys[under_way.key].name).shard(shards))
     }
 
-    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt {
-        match reply {
-            // Refused by what stands in the cell.
-            Ok(Reply::Value { value: Value::Error(_), .. }) => {
-                self.drop_call(client);
-                Attempt::Done
-            }
-            Ok(Reply::Value { value, .. }) => {
-                self.end(client, Some((now, value)));
-                self.answered += 1;
-                Attempt::Done
-            }
-            Ok(other) => panic!("{other:?} is no answer to an operation"),
-            Err(Failure::Unknown | Failure::NoQuorum { writes: true, .. }) => self.give_up(client),
-            // Everything else promises that nothing happened.
-            Err(_) => Attempt::Again,
+    fn answered_with(&mut self, client: ClientId, now: Time, reply: Reply) -> Attempt {
+        let Reply::Value { value, .. } = reply else {
+            panic!("{reply:?} is no answer to an operation")
+        };
+        // Refused by what stands in the cell.
+        if matches!(value, Value::Error(_)) {
+            self.drop_call(client);
+            return Attempt::Done;
         }
+        self.end(client, Some((now, value)));
+        self.answered += 1;
+        Attempt::Done
     }
 
     fn give_up(&mut self, client: ClientId) -> Attempt {
@@ -421,13 +416,4 @@ pub(super) fn quorums(
     let departs = policy.datacenters == Datacenters::Local && lost.moves;
     let always = Quorums { replicas, lasting: floor(lost.replicas || lost.moves), departs };
     (always, Quorums { lasting: floor(lost.replicas), departs: false, ..always })
-}
-
-fn number(value: &Value) -> i64 {
-    if *value == Value::Nil {
-        return 0;
-    }
-    let Value::Bulk(text) = value else { panic!("{value:?} is no counter") };
-    let text = str::from_utf8(text).ok();
-    text.and_then(|text| text.parse().ok()).expect("a counter is a number")
 }

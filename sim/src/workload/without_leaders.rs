@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_group::host::{Failure, Reply, Request};
+use quorate_group::host::{Reply, Request};
 use quorate_model::{Datacenter, LeaderlessPolicy, ShardId, Time};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -103,8 +103,8 @@ impl Workload for WithoutLeaders {
         self.of(client).shard(client, shards)
     }
 
-    fn answer(&mut self, client: ClientId, now: Time, reply: Result<Reply, Failure>) -> Attempt {
-        self.of_mut(client).answer(client, now, reply)
+    fn answered_with(&mut self, client: ClientId, now: Time, reply: Reply) -> Attempt {
+        self.of_mut(client).answered_with(client, now, reply)
     }
 
     fn give_up(&mut self, client: ClientId) -> Attempt {

@@ -3,11 +3,9 @@
 //! Keeps INV-106 together with the coordinators, which answer from no less.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
-use bytes::Bytes;
 use quorate_model::VersionVector;
-use quorate_replication::leaderless::{Asked, CellKey, Seen};
+use quorate_replication::leaderless::{CellKey, Seen};
 
 use crate::{Operation, cells};
 
@@ -65,8 +63,8 @@ impl Vectors {
     pub fn of(&self, operation: &Operation) -> Seen {
         let mut seen = Seen { cells: Vec::new(), more: self.more };
         for asked in cells::concerned(operation).unwrap_or_default() {
-            for generation in [&self.lately, &self.earlier] {
-                let found = generation.of(&asked);
+            for Generation { cells, .. } in [&self.lately, &self.earlier] {
+                let found = asked.of(cells).into_iter();
                 seen.cells.extend(found.map(|(key, known)| (key.clone(), known.clone())));
             }
         }
@@ -97,19 +95,6 @@ impl Generation {
         assert!(before.is_none(), "it was taken out to be joined");
     }
 
-    fn of<'a>(
-        &'a self,
-        asked: &'a Asked,
-    ) -> Box<dyn Iterator<Item = (&'a CellKey, &'a VersionVector)> + 'a> {
-        match asked {
-            Asked::Cell(key) => Box::new(self.cells.get_key_value(key).into_iter()),
-            Asked::Range { from, to } => {
-                let bounds = (Bound::Included(from), Bound::Excluded(to));
-                Box::new(self.cells.range::<Bytes, _>(bounds))
-            }
-        }
-    }
-
     fn take(&mut self, key: &CellKey) -> Option<VersionVector> {
         let known = self.cells.remove(key)?;
         self.bytes -= bytes(key, &known);
@@ -123,7 +108,9 @@ const fn bytes(key: &CellKey, known: &VersionVector) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use quorate_model::{ActorId, Dot};
+    use quorate_replication::leaderless::Asked;
 
     use super::*;
     use crate::{Read, Write};

@@ -45,7 +45,8 @@ impl Asked {
     }
 
     /// What of these is asked for.
-    pub(super) fn of<'m, V>(&self, all: &'m BTreeMap<CellKey, V>) -> Vec<(&'m CellKey, &'m V)> {
+    #[must_use]
+    pub fn of<'m, V>(&self, all: &'m BTreeMap<CellKey, V>) -> Vec<(&'m CellKey, &'m V)> {
         match self {
             Self::Cell(key) => all.get_key_value(key).into_iter().collect(),
             Self::Range { from, to } => within(all, from, to).collect(),

@@ -74,11 +74,10 @@ impl Owners {
     /// Those that together know everything that any replica knows, once they answer reads.
     pub(super) fn knowing(&self) -> BTreeSet<NodeId> {
         let mut knowing = self.all();
-        let nothing: Vec<NodeId> = self.joining().chain(self.lost.iter().copied()).collect();
-        nothing.iter().for_each(|node| {
-            knowing.remove(node);
-        });
-        knowing
+        for node in self.joining() {
+            knowing.remove(&node);
+        }
+        &knowing - &self.lost
     }
 
     /// Those that are left for good.
