@@ -1,5 +1,5 @@
-//! Contestants take turns under the same shape of load, A B A B, so that a noisy neighbour hits all of them; what counts
-//! is the ratio within a round.
+//! Contestants take turns under the same shape of load, A B B A, so that a noisy neighbour, and what one of them leaves behind,
+//! hits all of them; what counts is the ratio within a round.
 
 use anyhow::Result;
 
@@ -32,7 +32,11 @@ pub(super) fn contest(bench: &Bench, contestants: &[Contestant]) -> Result<Vec<S
         .map(|one| Series { name: one.name.clone(), shape: one.shape, samples: Vec::new() })
         .collect();
     for round in 0..bench.rounds() {
-        for (contestant, series) in contestants.iter().zip(&mut all) {
+        let mut turns: Vec<_> = contestants.iter().zip(&mut all).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (contestant, series) in turns {
             let Contestant { name, target, shape, pids } = contestant;
             let sample = measure(target, *shape, pids, bench.turn, bench.syncs)?;
             progress(&format!(

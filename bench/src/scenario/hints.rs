@@ -12,7 +12,7 @@ use quorate_model::{Hints, LeaderlessPolicy, Level as Quorum, Mode, Policy};
 use serde_json::json;
 
 use super::contest::Ratio;
-use super::operations::{shown, told};
+use super::operations::{below, told};
 use super::repair::await_equal;
 use super::{Bench, Level};
 use crate::load::{Latencies, Load, Operation, Shape, Target, keys, preload};
@@ -83,12 +83,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Section>> {
     };
     let over_after = slower(|one| one.after.p99);
     let slower = slower(|one| one.before.p99);
-    section.verdicts.push(Verdict::new(
-        "hints: p99 of the foreground meanwhile, over before",
-        format!("below {SLOWER_MAX}"),
-        shown(slower),
-        Some(slower.median < SLOWER_MAX),
-    ));
+    let claim = "hints: p99 of the foreground meanwhile, over before";
+    section.verdicts.push(below(claim, slower, SLOWER_MAX));
     section.verdicts.push(told("hints: the same, over after", over_after));
     let head = ["hints", "seconds", "part", "requests", "failed", "p50 us", "p99 us", "most us"];
     let mut table = Table::new(&head);

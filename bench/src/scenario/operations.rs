@@ -223,12 +223,16 @@ fn filled(mut section: Section, all: &[Series]) -> Section {
     section
 }
 
-fn at_least(claim: &str, ratio: Ratio, wanted: f64) -> Verdict {
+pub(super) fn at_least(claim: &str, ratio: Ratio, wanted: f64) -> Verdict {
     Verdict::new(claim, format!("at least {wanted}"), shown(ratio), Some(ratio.median >= wanted))
 }
 
-fn at_most(claim: &str, ratio: Ratio, wanted: f64) -> Verdict {
+pub(super) fn at_most(claim: &str, ratio: Ratio, wanted: f64) -> Verdict {
     Verdict::new(claim, format!("at most {wanted}"), shown(ratio), Some(ratio.median <= wanted))
+}
+
+pub(super) fn below(claim: &str, ratio: Ratio, wanted: f64) -> Verdict {
+    Verdict::new(claim, format!("below {wanted}"), shown(ratio), Some(ratio.median < wanted))
 }
 
 pub(super) fn told(claim: &str, ratio: Ratio) -> Verdict {

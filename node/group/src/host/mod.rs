@@ -38,6 +38,7 @@ mod recovery;
 mod repair;
 mod report;
 mod requests;
+mod rest;
 mod retention;
 mod retiring;
 mod rollback;
@@ -235,7 +236,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             return;
         }
         self.release_shards();
-        self.shared.persisting.submit(self.shared.now);
+        let rests = self.shared.persisting.submit(self.shared.now);
+        self.shared.timers.set(Timer::Rest, rests);
         self.send_beats();
         let stall = self.shared.settings.disk_stall;
         let now = self.shared.now;
@@ -289,6 +291,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Beat => self.beat_due(),
             Timer::Check => self.check_due(),
             Timer::DiskStall => self.disk_stalled(),
+            // The turn ends with what was gathered.
+            Timer::Rest => {}
             Timer::Addresses => self.update_addresses(),
             Timer::Moves => self.moves_due(),
             Timer::Ages => self.ages_due(),
@@ -350,7 +354,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     }
 
     fn completed(&mut self, completion: quorate_storage::disk::Completion) {
-        if let Err(error) = self.shared.persisting.completed(completion) {
+        if let Err(error) = self.shared.persisting.completed(self.shared.now, completion) {
             // INV-40.
             self.shared.fatal(describe(&error));
         }

@@ -14,6 +14,7 @@ use quorate_replication::single_leader::{Configuration, Entry, HardState, Payloa
 use quorate_storage::disk::{Completion, Disk};
 use quorate_storage::log::{self, BatchId, Body, EntryKind, Log, LogError, OpenError, Record};
 
+use super::rest::Rest;
 use super::rows;
 
 /// The largest command: an entry fits well into a record of the log and into a message between nodes, so that a queue
@@ -37,6 +38,7 @@ pub(super) struct Persisting<D> {
     done: Vec<(GroupId, PersistId)>,
     /// Since when something is not durable.
     busy_since: Option<Time>,
+    rest: Rest,
     /// Payload bytes appended since the start, on top of what was there.
     written: u64,
 }
@@ -51,6 +53,7 @@ impl<D: Disk> Persisting<D> {
             issued: VecDeque::new(),
             done: Vec::new(),
             busy_since: None,
+            rest: Rest::default(),
             written,
         }
     }
@@ -78,6 +81,7 @@ impl<D: Disk> Persisting<D> {
         if let Some(from) = truncate_from {
             batch = Some(self.append(group, Body::Cut { from }));
         }
+        self.rest.gather(entries.len());
         for entry in entries {
             let (kind, payload) = encode(entry.payload);
             let position = entry.position;
@@ -103,6 +107,7 @@ impl<D: Disk> Persisting<D> {
         let index = self.log().last(group).index.next();
         let position = Position { term: CELLS_TERM, index };
         let payload = rows::encode_pairs(cells);
+        self.rest.gather(cells.len());
         let batch = self.append(group, Body::Entry { position, kind: CELLS, payload });
         self.issued.push_back((batch, group, PersistId(id.0)));
         index
@@ -147,24 +152,32 @@ impl<D: Disk> Persisting<D> {
         self.done.retain(|(issuer, _)| *issuer != group);
     }
 
-    /// Hands the next batch to the disk, if none is under way.
-    pub(super) fn submit(&mut self, now: Time) {
+    /// Hands the next batch to the disk, if none is under way. Answers when to ask again, if the log rests.
+    pub(super) fn submit(&mut self, now: Time) -> Option<Time> {
         if self.damaged {
-            return;
+            return None;
         }
-        let _written = self.log_mut().submit();
+        if let Some(until) = self.rest.until(now).filter(|_| !self.log().is_writing()) {
+            return Some(until).filter(|_| !self.log().is_idle());
+        }
+        if self.log_mut().submit().is_some() {
+            self.rest.begin();
+        }
         if self.log().is_idle() {
             self.busy_since = None;
         } else if self.busy_since.is_none() {
             self.busy_since = Some(now);
         }
+        None
     }
 
     /// # Errors
     /// [`LogError`]: the process must stop.
-    pub(super) fn completed(&mut self, completion: Completion) -> Result<(), LogError> {
+    pub(super) fn completed(&mut self, now: Time, completion: Completion) -> Result<(), LogError> {
         if let Some(durable) = self.log_mut().completed(completion)? {
-            self.busy_since = None;
+            if let Some(since) = self.busy_since.take() {
+                self.rest.end(now, now.since(since));
+            }
             while let Some((batch, group, id)) = self.issued.front().copied()
                 && batch <= durable
             {

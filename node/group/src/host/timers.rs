@@ -38,6 +38,8 @@ pub(super) enum Timer {
     Check,
     /// The batch in flight has been there for too long.
     DiskStall,
+    /// The log has rested.
+    Rest,
     /// Try again to put a member's new addresses into the topology.
     Addresses,
     /// Say how far the replicas of shards that move came.

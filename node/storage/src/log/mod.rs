@@ -172,6 +172,11 @@ impl<D: Disk> Log<D> {
         self.filling.records.is_empty() && self.ready.is_empty() && !self.writer.is_writing()
     }
 
+    /// Whether a batch is under way.
+    pub const fn is_writing(&self) -> bool {
+        self.writer.is_writing()
+    }
+
     /// Bytes of all segments on the disk, preallocated ones included.
     pub fn bytes(&self) -> u64 {
         self.writer.bytes()

@@ -15,6 +15,9 @@ use super::segment::{self, SegmentNumber, UNIT_BYTES};
 use super::{Body, Filling, Log, LogError, Settings};
 use crate::disk::{Completion, Disk, Operation, OperationId};
 
+/// How many times as large the next segment is, until it is as large as all are to be.
+const GROWTH: u64 = 4;
+
 #[derive(Debug)]
 pub(super) struct Writer {
     settings: Settings,
@@ -63,7 +66,7 @@ struct UnderWay {
 enum Purpose {
     Write,
     Sync,
-    Create(SegmentNumber),
+    Create(SegmentNumber, u64),
     Remove(SegmentNumber),
 }
 
@@ -140,25 +143,35 @@ impl Writer {
 
     /// Where a batch of this size goes: `None` when its segment is not ready.
     fn room_for(&self, total_bytes: usize) -> Option<Room> {
-        if let Some(current) = self.current {
-            let fits = current.end + total_bytes as u64 <= self.settings.segment_bytes;
+        let room = self.current.map(|current| {
+            let end = current.end + total_bytes as u64;
             // A batch that is larger than a segment has one to itself, beyond its size.
-            if fits || current.end == UNIT_BYTES as u64 {
-                return Some(Room::Here(current));
-            }
-        }
-        match self.next {
-            Next::Ready(number) => Some(Room::Roll(number)),
-            Next::None | Next::Creating(_) => None,
+            let fits = end <= self.settings.segment_bytes || current.end == UNIT_BYTES as u64;
+            (current, fits, end <= self.zeroed(current.number))
+        });
+        match (room, self.next) {
+            (Some((current, true, true)), _) => Some(Room::Here(current)),
+            // Rather than beyond the zeros, where each sync writes metadata, too.
+            (_, Next::Ready(number)) => Some(Room::Roll(number)),
+            (Some((current, true, false)), _) => Some(Room::Here(current)),
+            (Some((_, false, _)) | None, Next::None | Next::Creating(_)) => None,
         }
     }
 
-    /// The next segment is created when the current one is half full, at the latest when a batch does not fit.
-    fn next_to_create(&self, needed: bool) -> Option<SegmentNumber> {
+    /// The next segment is created when the current one is half full, at the latest when a batch does not fit. The first one is
+    /// small, and they grow: what is filled with zeros is in proportion to what was written.
+    fn next_to_create(&self, needed: bool) -> Option<(SegmentNumber, u64)> {
         let Next::None = self.next else { return None };
         let current = self.current.expect("without a current segment one is ready");
-        let half_full = current.end * 2 > self.settings.segment_bytes;
-        (needed || half_full).then(|| current.number.next())
+        let size = self.zeroed(current.number);
+        let half_full = current.end * 2 > size;
+        let bytes = size.saturating_mul(GROWTH).min(self.settings.segment_bytes);
+        (needed || half_full).then(|| (current.number.next(), bytes))
+    }
+
+    /// Up to where a segment was filled with zeros, or written.
+    fn zeroed(&self, segment: SegmentNumber) -> u64 {
+        self.segments.get(&segment).copied().unwrap_or(0)
     }
 
     fn operation(&mut self, purpose: Purpose) -> OperationId {
@@ -205,10 +218,10 @@ pub(super) fn completed<D: Disk>(
     completion.result.map_err(|source| purpose.failed(log.writer.current(), source))?;
     match purpose {
         Purpose::Write | Purpose::Remove(_) => Ok(None),
-        Purpose::Create(number) => {
+        Purpose::Create(number, bytes) => {
             assert_eq!(log.writer.next, Next::Creating(number), "one segment is created at a time");
             log.writer.next = Next::Ready(number);
-            log.writer.segments.insert(number, log.writer.settings.segment_bytes);
+            log.writer.segments.insert(number, bytes);
             Ok(None)
         }
         Purpose::Sync => batch_durable(log).map(Some),
@@ -318,10 +331,9 @@ fn remove_before<D: Disk>(log: &mut Log<D>, oldest: SegmentNumber) {
 }
 
 fn prepare_next<D: Disk>(log: &mut Log<D>, needed: bool) {
-    let Some(number) = log.writer.next_to_create(needed) else { return };
+    let Some((number, bytes)) = log.writer.next_to_create(needed) else { return };
     log.writer.next = Next::Creating(number);
-    let bytes = log.writer.settings.segment_bytes;
-    let id = log.writer.operation(Purpose::Create(number));
+    let id = log.writer.operation(Purpose::Create(number, bytes));
     log.disk.submit(id, Operation::Create { file: number.file(), bytes });
 }
 
@@ -352,7 +364,7 @@ impl Purpose {
         let (what, number) = match self {
             Self::Write => ("write", current),
             Self::Sync => ("sync", current),
-            Self::Create(number) => ("create", number),
+            Self::Create(number, _) => ("create", number),
             Self::Remove(number) => ("remove", number),
         };
         LogError::Disk { what, file: number.file(), source }
