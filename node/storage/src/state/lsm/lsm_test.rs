@@ -92,7 +92,10 @@ fn a_copy_of_a_directory_taken_while_it_is_open_opens_at_the_last_flush() {
     until(|| store.flushed().unwrap() == Some(id));
     apply(&store, [put("a", "lost"), put("b", "lost")]);
     let copy = tempfile::tempdir().unwrap();
+    // A snapshot is of one moment: until it is taken no compaction makes a new version and removes the files of the old one.
+    let version = store.0.shared.tree.get_version_history_lock();
     copy_all(directory.path(), copy.path());
+    drop(version);
     let copied = Store::open(copy.path(), Settings::default()).unwrap();
     assert_eq!(all(&copied), [("a".to_owned(), "flushed".to_owned())]);
 }
