@@ -21,9 +21,10 @@ use super::relaying::Relaying;
 use super::{CellKey, Cells, HashTree, Message, NodeAt, Settings};
 use crate::causal::Cell;
 
-/// Nodes of which one message tells the hashes, and leaves of which one lists the cells.
+/// Nodes of which one message tells the hashes, and leaves of which one lists the cells. To look for a leaf's cells takes some 40 us,
+/// and whoever asks meanwhile waits.
 const NODES_MAX: usize = 1024;
-const LEAVES_MAX: usize = 64;
+const LEAVES_MAX: usize = 16;
 /// Cells of one page. A leaf with more, as where a hash has many fields, is listed page by page.
 const PAGE_CELLS_MAX: usize = 4096;
 /// Cells that are read for one message; a page is looked at whole.

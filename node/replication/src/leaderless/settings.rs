@@ -49,7 +49,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(2),
             resend: Duration::from_millis(250),
             hint_after: Duration::from_millis(100),
-            hint_bytes_per_second: 1 << 20,
+            hint_bytes_per_second: 640 << 10,
             requests_max: 10_000,
             unsynced_bytes_max: 64 << 20,
             siblings_max: 100,
