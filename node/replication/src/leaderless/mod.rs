@@ -55,6 +55,8 @@ mod range_test;
 mod relaying_test;
 #[cfg(test)]
 mod session_test;
+#[cfg(test)]
+mod steps_test;
 
 pub use asked::Asked;
 pub use collecting::Collected;

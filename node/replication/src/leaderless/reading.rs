@@ -66,7 +66,7 @@ pub(super) struct Reading {
     seen: Seen,
     /// What its session has seen may be where its level does not look.
     everywhere: bool,
-    /// Those who answered may know more by now: they are asked again, after growing pauses.
+    /// Those who answered are asked again: they may know more by now (then after growing pauses), or are others.
     again: bool,
     pause: Duration,
     /// Through which persist this replica knows its part durably.
@@ -157,13 +157,14 @@ impl Reading {
         Some((self.write.take()?, self.deadline))
     }
 
-    /// The shard came to another step: what was answered still holds, whom it takes is another question now.
-    pub(super) fn moved(&mut self, kernel: &mut Kernel, number: u64) {
+    /// The shard came to another step: whom it takes is another question now, and whoever answered may have left since and joined again,
+    /// empty.
+    pub(super) fn moved(&mut self, kernel: &mut Kernel) {
         let Some(request) = self.request else { return };
         match Needs::of(kernel, self.level) {
             Ok(needs) => {
                 self.needs = needs;
-                self.ask(kernel, number);
+                self.again = true;
             }
             Err(_) => {
                 self.request = None;
@@ -291,7 +292,7 @@ impl Reading {
         }
     }
 
-    /// INV-100: what was gathered may be older than what is dropped by now. Under a number of its own: an answer to what was asked
+    /// What was gathered may be older than what is dropped by now (INV-100), or of another step. Under a number of its own: an answer to what was asked
     /// before says `Same` of other cells, and acknowledges other repairs.
     pub(super) fn begin_again(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
         let parts = self.asked.iter().map(|(asked, _)| asked);

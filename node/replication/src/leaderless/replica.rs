@@ -69,7 +69,7 @@ enum Operation {
 pub(super) enum Progress {
     /// Wants a tick then.
     Until(Time),
-    /// A read that begins again, under another number.
+    /// Begins again, under another number.
     Again,
     Done,
 }
@@ -310,8 +310,8 @@ impl Replica {
         self.collecting.moved();
         for number in self.operations.open.keys().copied().collect::<Vec<_>>() {
             match self.operations.get(number) {
-                Some(Operation::Write(writing)) => writing.moved(&mut self.kernel, cells, number),
-                Some(Operation::Read(reading)) => reading.moved(&mut self.kernel, number),
+                Some(Operation::Write(writing)) => writing.moved(&mut self.kernel),
+                Some(Operation::Read(reading)) => reading.moved(&mut self.kernel),
                 None => {}
             }
             self.go_on(number, cells);
@@ -480,14 +480,13 @@ impl Replica {
     }
 
     fn begin_again(&mut self, number: u64, cells: &dyn Cells) {
-        let Some(Open { operation: Operation::Read(mut reading), .. }) =
-            self.operations.open.remove(&number)
-        else {
-            return;
-        };
-        let number = self.operations.number();
-        reading.begin_again(&mut self.kernel, cells, number);
-        self.begin(number, Operation::Read(reading), cells);
+        let Some(Open { mut operation, .. }) = self.operations.open.remove(&number) else { return };
+        let (number, kernel) = (self.operations.number(), &mut self.kernel);
+        match &mut operation {
+            Operation::Write(writing) => writing.begin_again(kernel, cells, number),
+            Operation::Read(reading) => reading.begin_again(kernel, cells, number),
+        }
+        self.begin(number, operation, cells);
     }
 }
 

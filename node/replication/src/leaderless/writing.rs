@@ -36,6 +36,8 @@ pub(super) struct Writing {
     stored: BTreeSet<NodeId>,
     others: BTreeSet<NodeId>,
     standing_in: Option<StandingIn>,
+    /// The shard came to another step.
+    again: bool,
     resend_at: Time,
     deadline: Time,
 }
@@ -122,6 +124,7 @@ impl Writing {
             stored: BTreeSet::new(),
             others: kernel.peers(level).clone(),
             standing_in: None,
+            again: false,
             resend_at: now.after(settings.resend),
             deadline: now.after(settings.request_timeout),
         }
@@ -145,8 +148,9 @@ impl Writing {
         }
     }
 
-    /// The shard came to another step. Who holds it holds it; whom it takes is another question now.
-    pub(super) fn moved(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+    /// The shard came to another step: whom it takes is another question now, and whoever held it may have left since and joined
+    /// again, empty. All that still hold it say so again (INV-95).
+    pub(super) fn moved(&mut self, kernel: &mut Kernel) {
         let need = match (self.request, kernel.owners.place(kernel.id)) {
             (Some(Requester::Replica(..)), Some(place)) => kernel.relay_need(place),
             (Some(Requester::Client(_) | Requester::Replica(..)) | None, _) => {
@@ -157,10 +161,20 @@ impl Writing {
             Ok(need) => {
                 self.need = need;
                 self.others.clone_from(kernel.peers(self.level));
-                self.send(kernel, cells, number);
+                self.again = true;
             }
             Err(_) => self.give_up(kernel),
         }
+    }
+
+    /// Under a number of its own: what acknowledges the one before does not acknowledge this.
+    pub(super) fn begin_again(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
+        self.stored.clear();
+        if self.standing_in.is_some() {
+            self.standing_in = StandingIn::new(kernel, self.level);
+        }
+        self.send(kernel, cells, number);
+        self.have_stood_in(kernel, cells, number);
     }
 
     pub(super) fn due(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
@@ -176,6 +190,9 @@ impl Writing {
     }
 
     pub(super) fn go_on(&mut self, kernel: &mut Kernel) -> Progress {
+        if std::mem::take(&mut self.again) && self.request.is_some() {
+            return Progress::Again;
+        }
         if self.own <= kernel.persisted || planted::is(Bug::CountOwnCellEarly) {
             self.stored.insert(kernel.id);
         }

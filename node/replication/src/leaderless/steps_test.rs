@@ -1,0 +1,96 @@
+//! Requests over steps of the shard, by one coordinator and the others' messages.
+
+use quorate_model::{Datacenter, Epoch, LeaderlessPolicy, Leaving, Level, NodeId, Step};
+
+use super::range_test::{Applied, HERE, PEER, cell, key, replica, step};
+use super::{
+    After, Asked, Found, Input, Mark, Message, Output, Owners, PersistId, ReadRepair, Refused,
+    Replica, RequestId, Seen,
+};
+use crate::causal::{Change, Content};
+
+const OTHER: NodeId = NodeId(3);
+const JOINS: NodeId = NodeId(4);
+
+/// The shard goes from three replicas to this one and another, or has gone back.
+fn owners(since: u64, moves: bool) -> Input {
+    let place = |nodes: &[NodeId]| {
+        nodes.iter().map(|node| (*node, Datacenter::new("dc").unwrap())).collect()
+    };
+    let before = [HERE, PEER, OTHER];
+    let leaves = Leaving { owners: place(&before), step: Step::Filling };
+    let owners = Owners {
+        since: Epoch(since),
+        nodes: if moves { place(&[HERE, JOINS]) } else { place(&before) },
+        leaves: moves.then_some(leaves),
+        ..Owners::default()
+    };
+    Input::Owners { owners, policy: LeaderlessPolicy::default() }
+}
+
+fn says(from: NodeId, since: u64, message: Message) -> Input {
+    Input::Message { from, mark: Mark { since: Epoch(since), ..Mark::default() }, message }
+}
+
+fn sent(outputs: &[Output], whom: NodeId) -> u64 {
+    let sent = outputs.iter().find_map(|output| {
+        let Output::Send { to, message, .. } = output else { return None };
+        let (Message::Store { number, .. } | Message::Fetch { number, .. }) = message else {
+            return None;
+        };
+        (*to == whom).then_some(*number)
+    });
+    sent.expect("it is asked")
+}
+
+fn answered(outputs: &[Output]) -> bool {
+    let mut answers = outputs.iter().filter_map(|output| {
+        let Output::Answer { result, .. } = output else { return None };
+        Some(result.clone().map_err(|_: Refused| ()))
+    });
+    let answer = answers.next();
+    assert_ne!(answer, Some(Err(())), "there is a quorum");
+    answer.is_some()
+}
+
+fn moved(replica: &mut Replica, applied: &Applied) -> Vec<Output> {
+    step(replica, applied, owners(2, false));
+    step(replica, applied, owners(3, true))
+}
+
+#[test]
+fn what_a_replica_held_before_it_left_and_joined_again_counts_no_more() {
+    let applied = Applied::default();
+    let mut replica = replica(&applied);
+    step(&mut replica, &applied, owners(1, true));
+    let content = Content::Value { value: "value".into(), expiry: None };
+    let changes = vec![(key(1), Change::Put { content, context: None })];
+    let (id, level, after) = (RequestId(1), Level::Quorum, After::Nothing);
+    let begun = step(&mut replica, &applied, Input::Write { id, changes, level, after });
+    let first = sent(&begun, JOINS);
+    step(&mut replica, &applied, Input::Persisted { id: PersistId(1) });
+    let stored = |number| Message::Stored { number };
+    assert!(!answered(&step(&mut replica, &applied, says(JOINS, 1, stored(first)))));
+    let again = sent(&moved(&mut replica, &applied), JOINS);
+    assert!(!answered(&step(&mut replica, &applied, says(OTHER, 3, stored(again)))));
+    let late = step(&mut replica, &applied, says(JOINS, 1, stored(first)));
+    assert!(!answered(&late), "that copy is gone");
+    assert!(answered(&step(&mut replica, &applied, says(JOINS, 3, stored(again)))));
+}
+
+#[test]
+fn a_read_over_a_step_asks_everybody_again() {
+    let applied = Applied([(key(1), cell(5))].into());
+    let mut replica = replica(&applied);
+    let (asked, level) = (vec![Asked::Cell(key(1))], Level::All);
+    let (id, repair, seen) = (RequestId(1), ReadRepair::Blocking, Seen::default());
+    let begun = step(&mut replica, &applied, Input::Read { id, asked, level, repair, seen });
+    let first = sent(&begun, PEER);
+    let same = |number| Message::Fetched { number, found: vec![Found::Same] };
+    assert!(!answered(&step(&mut replica, &applied, says(PEER, 0, same(first)))));
+    step(&mut replica, &applied, owners(1, true));
+    let again = sent(&step(&mut replica, &applied, owners(2, false)), PEER);
+    assert!(!answered(&step(&mut replica, &applied, says(OTHER, 0, same(first)))), "late");
+    assert!(!answered(&step(&mut replica, &applied, says(OTHER, 2, same(again)))));
+    assert!(answered(&step(&mut replica, &applied, says(PEER, 2, same(again)))));
+}
