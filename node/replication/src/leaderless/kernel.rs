@@ -53,7 +53,7 @@ pub(super) struct Kernel {
     earlier: u64,
     reached: u64,
     clock: HybridClock,
-    /// INV-90: drawn at this start, and how many of its dots are in use.
+    /// INV-90: drawn when this replica began, and how many of its dots are in use.
     actor: ActorId,
     used: u64,
     unsynced: Unsynced,
@@ -83,8 +83,7 @@ impl Kernel {
         let mut clock = HybridClock::default();
         clock.pass(collected.newest);
         let mut random = Random::new(seed);
-        let drawn = ActorId(random.next());
-        let actor = if planted::is(Bug::KeepActor) { ActorId(id.0 as u64) } else { drawn };
+        let actor = new_actor(&mut random, id);
         let tree = HashTree::new(span, settings.leaf_bits);
         Self {
             id,
@@ -151,6 +150,11 @@ impl Kernel {
         if owned && !self.is_owner() {
             // It has no word any more.
             self.held.clear();
+        }
+        if !owned && self.is_owner() {
+            // INV-90: what it wrote when it had a replica before it has let go of since.
+            self.actor = new_actor(&mut self.random, self.id);
+            self.used = 0;
         }
         self.others = self.owners.all();
         self.others.remove(&self.id);
@@ -542,6 +546,12 @@ impl Kernel {
     pub(super) fn pop_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
+}
+
+/// INV-90
+fn new_actor(random: &mut Random, id: NodeId) -> ActorId {
+    let drawn = ActorId(random.next());
+    if planted::is(Bug::KeepActor) { ActorId(id.0 as u64) } else { drawn }
 }
 
 impl Draft<'_> {

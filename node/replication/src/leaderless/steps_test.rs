@@ -94,3 +94,18 @@ fn a_read_over_a_step_asks_everybody_again() {
     assert!(!answered(&step(&mut replica, &applied, says(OTHER, 2, same(again)))));
     assert!(answered(&step(&mut replica, &applied, says(PEER, 2, same(again)))));
 }
+
+/// INV-90
+#[test]
+fn a_replica_that_joins_again_is_another_actor() {
+    let applied = Applied::default();
+    let mut replica = replica(&applied);
+    let first = replica.actor();
+    step(&mut replica, &applied, owners(1, true));
+    assert_eq!(replica.actor(), first, "it has had a replica all the time");
+    let Input::Owners { owners: mut without, policy } = owners(2, false) else { panic!("owners") };
+    without.nodes.remove(&HERE);
+    step(&mut replica, &applied, Input::Owners { owners: without, policy });
+    step(&mut replica, &applied, owners(3, true));
+    assert_ne!(replica.actor(), first, "of its own amounts it may know nothing any more");
+}
