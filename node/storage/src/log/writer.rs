@@ -146,8 +146,9 @@ impl Writer {
         let room = self.current.map(|current| {
             let end = current.end + total_bytes as u64;
             // A batch that is larger than a segment has one to itself, beyond its size.
-            let fits = end <= self.settings.segment_bytes || current.end == UNIT_BYTES as u64;
-            (current, fits, end <= self.zeroed(current.number))
+            let is_empty = current.end == UNIT_BYTES as u64;
+            let fits = is_empty || end <= self.settings.segment_bytes;
+            (current, fits, is_empty || end <= self.zeroed(current.number))
         });
         match (room, self.next) {
             (Some((current, true, true)), _) => Some(Room::Here(current)),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
-use quorate_model::{Epoch, GroupId, LogIndex, Member, NodeId, ShardId, Topology};
+use quorate_model::{Epoch, GroupId, LogIndex, Member, NodeId, ShardId, Step, Topology};
 use quorate_replication::leaderless::{
     Collected, Input, Owners, Replica, Span, StandIns, Standing, Start,
 };
@@ -116,11 +116,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.begin_generation(shard, next);
     }
 
-    /// Others have what its replica held, and it stands in for them from now on.
+    /// Others have what its replica held: it stands in for them from now on, or begins anew.
     fn empty(&mut self, shard: ShardId) {
         let group = GroupId::Shard(shard);
         let Some(standing) = self.stop_shard(shard, Failure::NotHosted { group }) else { return };
-        let next = ShardStanding { generation: standing.generation + 1, whole: false, ..standing };
+        let generation = standing.generation + 1;
+        let next = ShardStanding { generation, whole: false, step: None, ..standing };
         self.begin_generation(shard, next);
     }
 
@@ -212,6 +213,20 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     fn tell_owners(&mut self, shard: ShardId, topology: &Topology) {
         let Some(placement) = topology.placement(shard) else { return };
         let Some(leaderless) = topology.mode.leaderless() else { return };
+        let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
+        let step = step(topology, shard, self.shared.node());
+        if hosted.standing.step.is_some_and(|known| Some(known) != step)
+            && joins(topology, shard, self.shared.node())
+        {
+            // INV-99: it did not hear that it had left. Of what it holds the others may have collected what it never heard of.
+            return self.empty(shard);
+        }
+        if hosted.standing.step != step {
+            hosted.standing.step = step;
+            let put = hosted.standing.put(shard);
+            self.shared.state.apply(Batch { changes: vec![put] });
+            self.shared.note_unflushed(GroupId::Shard(shard));
+        }
         let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
         let moved = leaderless.moved.get(&shard);
         let leaves = leaderless.leaving(shard).cloned();
@@ -234,6 +249,20 @@ impl Shard {
     fn was_replica(&self) -> bool {
         self.standing.whole && !self.replica.holds_hints()
     }
+}
+
+/// The newest step of a shard of which the node has a replica, or is to have one.
+fn step(topology: &Topology, shard: ShardId, node: NodeId) -> Option<Epoch> {
+    let moved = topology.mode.leaderless()?.moved.get(&shard);
+    topology.holds(shard, node).then(|| moved.map_or(Epoch::ZERO, |moved| moved.since))
+}
+
+/// Whether the node is to have a replica of the shard that it has not had.
+fn joins(topology: &Topology, shard: ShardId, node: NodeId) -> bool {
+    let leaving = topology.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
+    leaving
+        .is_some_and(|leaving| leaving.step == Step::Filling && !leaving.owners.contains_key(&node))
+        && topology.holds(shard, node)
 }
 
 /// Whether the node stands in for the replicas of all shards of which it has none.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_model::{GroupId, LogIndex, ShardId};
+use quorate_model::{Epoch, GroupId, LogIndex, ShardId};
 use quorate_replication::leaderless::Collected;
 use quorate_storage::disk::Disk;
 use quorate_storage::log::{Log, RecoveredGroup};
@@ -19,8 +19,8 @@ use super::super::rows::{self, Prefix, clear_others};
 use super::super::{StartError, recovery};
 use super::applied::{encode_cell, put_cell};
 
-/// What a standing lacks that was written before rounds were reached for: [`Collected::reached`].
-const BEFORE_REACHED: &[u8] = &[0];
+/// What a standing lacks that was written before rounds were reached for: [`Collected::reached`], and [`ShardStanding::step`].
+const BEFORE_REACHED: &[u8] = &[0, 0];
 /// How much of a shard's log one read brings.
 const READ_BYTES: usize = 4 << 20;
 
@@ -33,6 +33,8 @@ pub(in super::super) struct ShardStanding {
     /// It holds what it may have acknowledged.
     pub(super) whole: bool,
     pub(super) collected: Collected,
+    /// The newest step of the shard by which this node has a replica, or is to have one; `None` while it stands in for replicas.
+    pub(super) step: Option<Epoch>,
 }
 
 impl ShardStanding {

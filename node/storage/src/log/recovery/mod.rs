@@ -35,7 +35,10 @@ use replay::Replay;
 use scan::{Scan, Tail};
 
 /// The first segment of a new log: small, so that a new node starts at once.
-const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+const FIRST_SEGMENT_BYTES_MIN: u64 = 4 << 10;
+const FIRST_SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// Of what a segment is to be.
+const FIRST_SEGMENT_SHARE: u64 = 64;
 /// Zeros are written over a torn tail in steps of this size.
 const ZEROS_BYTES: usize = 1 << 20;
 
@@ -120,7 +123,8 @@ fn resume<D: Disk>(
         }
         None => {
             let number = SegmentNumber::FIRST;
-            let bytes = FIRST_SEGMENT_BYTES.min(settings.segment_bytes);
+            let bytes = (settings.segment_bytes / FIRST_SEGMENT_SHARE)
+                .clamp(FIRST_SEGMENT_BYTES_MIN, FIRST_SEGMENT_BYTES_MAX);
             prepare(&mut disk, Operation::Create { file: number.file(), bytes })?;
             segments.insert(number, bytes);
             ready = Some(number);
