@@ -214,13 +214,11 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(placement) = topology.placement(shard) else { return };
         let Some(leaderless) = topology.mode.leaderless() else { return };
         let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
-        let step = step(topology, shard, self.shared.node());
-        if hosted.standing.step.is_some_and(|known| Some(known) != step)
-            && joins(topology, shard, self.shared.node())
-        {
-            // INV-99: it did not hear that it had left. Of what it holds the others may have collected what it never heard of.
+        let node = self.shared.node();
+        if has_left(&hosted.standing, topology, shard, node) {
             return self.empty(shard);
         }
+        let step = step(topology, shard, node);
         if hosted.standing.step != step {
             hosted.standing.step = step;
             let put = hosted.standing.put(shard);
@@ -257,12 +255,15 @@ fn step(topology: &Topology, shard: ShardId, node: NodeId) -> Option<Epoch> {
     topology.holds(shard, node).then(|| moved.map_or(Epoch::ZERO, |moved| moved.since))
 }
 
-/// Whether the node is to have a replica of the shard that it has not had.
-fn joins(topology: &Topology, shard: ShardId, node: NodeId) -> bool {
+/// INV-99: the node is to have a replica that it has not, and was one before: it did not hear that it had left. Of what it holds
+/// the others may have collected what it never heard of.
+fn has_left(standing: &ShardStanding, topology: &Topology, shard: ShardId, node: NodeId) -> bool {
     let leaving = topology.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
-    leaving
-        .is_some_and(|leaving| leaving.step == Step::Filling && !leaving.owners.contains_key(&node))
-        && topology.holds(shard, node)
+    let joins = leaving.is_some_and(|leaving| {
+        leaving.step == Step::Filling && !leaving.owners.contains_key(&node)
+    });
+    let step = step(topology, shard, node);
+    joins && step.is_some() && standing.step.is_some() && standing.step != step
 }
 
 /// Whether the node stands in for the replicas of all shards of which it has none.
@@ -286,5 +287,59 @@ fn stand_ins(topology: &Topology, shard: ShardId) -> StandIns {
         zones: topology.members.iter().map(|(node, member)| (*node, place(member))).collect(),
         window: Duration::from_secs(hints.window_seconds),
         bytes_max: hints.max_bytes / shards,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use quorate_model::{
+        Datacenter, Leaderless, Leaving, Mode, Moved, Policy, ShardPlacement, StoreId,
+    };
+
+    use super::*;
+
+    const SHARD: ShardId = ShardId(0);
+    const HERE: NodeId = NodeId(1);
+
+    /// The replicas of the only shard, and those that it leaves in which step.
+    fn topology(since: u64, voters: &[u128], leaves: Option<(&[u128], Step)>) -> Topology {
+        let leaves = leaves.map(|(owners, step)| {
+            let place = |node: &u128| (NodeId(*node), Datacenter::new("dc").unwrap());
+            Leaving { owners: owners.iter().map(place).collect(), step }
+        });
+        let moved = [(SHARD, Moved { since: Epoch(since), leaves })].into();
+        let voters: BTreeSet<NodeId> = voters.iter().copied().map(NodeId).collect();
+        let placement = ShardPlacement { genesis: voters.clone(), voters, preferred_leader: None };
+        Topology {
+            store: StoreId(1),
+            epoch: Epoch(since),
+            members: BTreeMap::new(),
+            meta_voters: BTreeSet::new(),
+            shards: vec![placement],
+            policy: Policy::default(),
+            mode: Mode::Leaderless(Leaderless { moved, ..Leaderless::default() }),
+        }
+    }
+
+    #[test]
+    fn a_replica_that_is_to_join_and_was_one_before_has_left_meanwhile() {
+        let has_left = |known: Option<u64>, topology: &Topology| {
+            let standing = ShardStanding { step: known.map(Epoch), ..Default::default() };
+            has_left(&standing, topology, SHARD, HERE)
+        };
+        let joins = topology(6, &[1, 2, 3], Some((&[2, 3, 4], Step::Filling)));
+        assert!(has_left(Some(3), &joins));
+        assert!(!has_left(Some(6), &joins), "it knows");
+        assert!(!has_left(None, &joins), "what it holds are hints");
+        for stays in [
+            topology(6, &[1, 2, 3], Some((&[1, 2, 4], Step::Filling))),
+            topology(6, &[2, 3, 4], Some((&[1, 2, 3], Step::Filling))),
+            topology(6, &[1, 2, 3], Some((&[2, 3, 4], Step::Draining))),
+            topology(6, &[1, 2, 3], None),
+        ] {
+            assert!(!has_left(Some(3), &stays), "{stays:?}");
+        }
     }
 }
