@@ -1,11 +1,13 @@
 //! Requests over steps of the shard, by one coordinator and the others' messages.
 
-use quorate_model::{Datacenter, Epoch, LeaderlessPolicy, Leaving, Level, NodeId, Step};
+use quorate_model::{
+    Datacenter, Datacenters, Epoch, LeaderlessPolicy, Leaving, Level, NodeId, Step, Time,
+};
 
 use super::range_test::{Applied, HERE, PEER, cell, key, replica, step};
 use super::{
-    After, Asked, Found, Input, Mark, Message, Output, Owners, PersistId, ReadRepair, Refused,
-    Replica, RequestId, Seen,
+    After, Asked, Collected, Found, Input, Mark, Message, Output, Owners, PersistId, Place,
+    ReadRepair, Refused, Replica, RequestId, Seen, Settings, Span, Standing, Start,
 };
 use crate::causal::{Change, Content};
 
@@ -33,14 +35,17 @@ fn says(from: NodeId, since: u64, message: Message) -> Input {
 }
 
 fn sent(outputs: &[Output], whom: NodeId) -> u64 {
-    let sent = outputs.iter().find_map(|output| {
+    asked(outputs, whom).expect("it is asked")
+}
+
+fn asked(outputs: &[Output], whom: NodeId) -> Option<u64> {
+    outputs.iter().find_map(|output| {
         let Output::Send { to, message, .. } = output else { return None };
         let (Message::Store { number, .. } | Message::Fetch { number, .. }) = message else {
             return None;
         };
         (*to == whom).then_some(*number)
-    });
-    sent.expect("it is asked")
+    })
 }
 
 fn answered(outputs: &[Output]) -> bool {
@@ -108,4 +113,43 @@ fn a_replica_that_joins_again_is_another_actor() {
     step(&mut replica, &applied, Input::Owners { owners: without, policy });
     step(&mut replica, &applied, owners(3, true));
     assert_ne!(replica.actor(), first, "of its own amounts it may know nothing any more");
+}
+
+/// INV-98: it took it while nobody read from it; now they do, and it is not filled.
+#[test]
+fn a_replica_that_lacks_something_does_not_acknowledge_what_it_took_while_it_joined() {
+    let place = |node: NodeId| Datacenter::new(if node == PEER { "dc-a" } else { "dc-b" }).unwrap();
+    let places = |nodes: &[NodeId]| nodes.iter().map(|node| (*node, place(*node))).collect();
+    let owners = |since, step| {
+        let leaves = Some(Leaving { owners: places(&[OTHER, PEER]), step });
+        let nodes = places(&[HERE, PEER]);
+        let owners = Owners { since: Epoch(since), nodes, leaves, ..Owners::default() };
+        let datacenters = Datacenters::Local;
+        Input::Owners { owners, policy: LeaderlessPolicy { datacenters, ..Default::default() } }
+    };
+    for moves in [false, true] {
+        let applied = Applied::default();
+        let span = Span { from: Place(0), to: Place(1 << 40) };
+        let (standing, collected) = (Standing::Filling, Collected::default());
+        let start = Start { id: HERE, span, seed: 7, standing, collected };
+        let mut replica = Replica::new(start, Settings::default(), Time::ZERO, &applied);
+        step(&mut replica, &applied, owners(1, Step::Filling));
+        let relay = Message::Relay { number: 9, cells: vec![(key(1), cell(5))] };
+        let begun = step(&mut replica, &applied, says(PEER, 1, relay));
+        // The one that it is in place of holds it, too.
+        let stored = Message::Stored { number: sent(&begun, OTHER) };
+        step(&mut replica, &applied, says(OTHER, 1, stored));
+        if moves {
+            let again = step(&mut replica, &applied, owners(2, Step::Draining));
+            let number = asked(&again, OTHER).unwrap_or_default();
+            step(&mut replica, &applied, says(OTHER, 2, Message::Stored { number }));
+        }
+        let outputs = step(&mut replica, &applied, Input::Persisted { id: PersistId(1) });
+        let stored = Message::Stored { number: 9 };
+        let said = |output: &Output| {
+            let Output::Send { message, .. } = output else { return false };
+            *message == stored
+        };
+        assert_eq!(outputs.iter().any(said), !moves);
+    }
 }

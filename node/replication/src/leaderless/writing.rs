@@ -96,8 +96,7 @@ impl Writing {
         told: &[(CellKey, Cell)],
     ) -> Option<Self> {
         let own = kernel.merge(cells, told)?;
-        let place = kernel.owners.place(kernel.id)?;
-        let need = kernel.relay_need(place).ok().filter(|_| kernel.counts_for_writes())?;
+        let need = relayed_need(kernel)?;
         let keys = told.iter().map(|(key, _)| key.clone()).collect();
         let request = Requester::Replica(from, theirs);
         let writing = Self::new(kernel, request, keys, Level::LocalQuorum, need, own);
@@ -151,19 +150,17 @@ impl Writing {
     /// The shard came to another step: whom it takes is another question now, and whoever held it may have left since and joined
     /// again, empty. All that still hold it say so again (INV-95).
     pub(super) fn moved(&mut self, kernel: &mut Kernel) {
-        let need = match (self.request, kernel.owners.place(kernel.id)) {
-            (Some(Requester::Replica(..)), Some(place)) => kernel.relay_need(place),
-            (Some(Requester::Client(_) | Requester::Replica(..)) | None, _) => {
-                kernel.hold_need(self.level)
-            }
+        let need = match self.request {
+            Some(Requester::Replica(..)) => relayed_need(kernel),
+            Some(Requester::Client(_)) | None => kernel.hold_need(self.level).ok(),
         };
         match need {
-            Ok(need) => {
+            Some(need) => {
                 self.need = need;
                 self.others.clone_from(kernel.peers(self.level));
                 self.again = true;
             }
-            Err(_) => self.give_up(kernel),
+            None => self.give_up(kernel),
         }
     }
 
@@ -257,6 +254,12 @@ impl Writing {
             kernel.send(*to, Message::Store { number, cells: told.clone() });
         }
     }
+}
+
+/// Of replicas of this datacenter, for what another one's coordinated; `None` when this replica's word does not count.
+fn relayed_need(kernel: &Kernel) -> Option<Need> {
+    let place = kernel.owners.place(kernel.id)?;
+    kernel.relay_need(place).ok().filter(|_| kernel.counts_for_writes())
 }
 
 fn known(kernel: &Kernel, cells: &dyn Cells, keys: &[CellKey]) -> Vec<(CellKey, Cell)> {
