@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quorate_model::{GroupId, LogIndex, Position, Term, Time};
+use quorate_model::{Epoch, GroupId, LogIndex, Position, Term, Time};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{self, CellKey};
 use quorate_replication::single_leader::{Configuration, Entry, HardState, Payload, PersistId};
@@ -25,6 +25,7 @@ const EMPTY: EntryKind = EntryKind(0);
 const CONFIGURATION: EntryKind = EntryKind(1);
 const COMMAND: EntryKind = EntryKind(2);
 const CELLS: EntryKind = EntryKind(3);
+const STEP: EntryKind = EntryKind(4);
 /// Without a leader there are no terms.
 const CELLS_TERM: Term = Term(1);
 
@@ -104,13 +105,26 @@ impl<D: Disk> Persisting<D> {
         id: leaderless::PersistId,
         cells: &[(CellKey, Bytes)],
     ) -> LogIndex {
-        let index = self.log().last(group).index.next();
-        let position = Position { term: CELLS_TERM, index };
-        let payload = rows::encode_pairs(cells);
         self.rest.gather(cells.len());
-        let batch = self.append(group, Body::Entry { position, kind: CELLS, payload });
+        let (index, batch) = self.append_without_leader(group, CELLS, rows::encode_pairs(cells));
         self.issued.push_back((batch, group, PersistId(id.0)));
         index
+    }
+
+    /// Appends a step of a shard without a leader: durable before whatever follows it.
+    pub(super) fn persist_step(&mut self, group: GroupId, step: Option<Epoch>) {
+        self.append_without_leader(group, STEP, rows::encode(&step));
+    }
+
+    fn append_without_leader(
+        &mut self,
+        group: GroupId,
+        kind: EntryKind,
+        payload: Bytes,
+    ) -> (LogIndex, BatchId) {
+        let index = self.log().last(group).index.next();
+        let position = Position { term: CELLS_TERM, index };
+        (index, self.append(group, Body::Entry { position, kind, payload }))
     }
 
     /// The shard's rows hold everything through `index` durably.
@@ -276,28 +290,33 @@ pub(super) fn read<D: Disk>(
 }
 
 /// What a shard without a leader made durable at once.
-pub(super) type CellsEntry = (LogIndex, Vec<(CellKey, Cell)>);
+pub(super) enum ShardEntry {
+    Cells(Vec<(CellKey, Cell)>),
+    Step(Option<Epoch>),
+}
 
-/// Cells as they were persisted, entry by entry.
+/// What a shard without a leader persisted, entry by entry.
 ///
 /// # Errors
 /// A sentence for what cannot be read or was not written by this program.
-pub(super) fn read_cells<D: Disk>(
+pub(super) fn read_shard<D: Disk>(
     log: &Log<D>,
     group: GroupId,
     from: LogIndex,
     bytes_max: usize,
-) -> Result<Vec<CellsEntry>, String> {
+) -> Result<Vec<(LogIndex, ShardEntry)>, String> {
     let entries = log.read(group, from, bytes_max).map_err(|error| describe(&error))?;
-    let cells = |(position, kind, payload): log::Entry| {
+    let entry = |(position, kind, payload): log::Entry| {
         let index = position.index;
-        match kind {
-            CELLS => rows::decode(&payload).map(|cells| (index, cells)),
+        let entry = match kind {
+            CELLS => rows::decode(&payload).map(ShardEntry::Cells),
+            STEP => rows::decode(&payload).map(ShardEntry::Step),
             EntryKind(kind) => Err(format!("is of kind {kind}")),
-        }
-        .map_err(|what| format!("{group}: entry {index} {what}"))
+        };
+        let entry = entry.map_err(|what| format!("{group}: entry {index} {what}"))?;
+        Ok((index, entry))
     };
-    entries.into_iter().map(cells).collect()
+    entries.into_iter().map(entry).collect()
 }
 
 /// An error with its causes, in one line: it leaves the process as text.

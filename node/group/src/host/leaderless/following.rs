@@ -220,10 +220,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         let step = step(topology, shard, node);
         if hosted.standing.step != step {
+            let group = GroupId::Shard(shard);
             hosted.standing.step = step;
             let put = hosted.standing.put(shard);
+            // Before it acknowledges anything by this step, which it had not by an earlier one.
+            self.shared.persisting.persist_step(group, step);
             self.shared.state.apply(Batch { changes: vec![put] });
-            self.shared.note_unflushed(GroupId::Shard(shard));
+            self.shared.note_unflushed(group);
         }
         let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
         let moved = leaderless.moved.get(&shard);

@@ -2,7 +2,8 @@
 //! state store as everything else.
 //!
 //! What a replica wants durable in one turn is one entry of its shard's log, and goes to the rows once it is. Entries carry whole
-//! cells, so replaying one that the rows hold already does no harm. Nothing of the log is kept for others: they compare cells.
+//! cells, so replaying one that the rows hold already does no harm; but for those that say by which step of the shard the node has a
+//! replica from there on. Nothing of the log is kept for others: they compare cells.
 
 mod applied;
 mod copies;

@@ -14,7 +14,7 @@ use quorate_storage::log::{Log, RecoveredGroup};
 use quorate_storage::state::{Batch, Change, StateStore};
 use serde::{Deserialize, Serialize};
 
-use super::super::persisting::read_cells;
+use super::super::persisting::{ShardEntry, read_shard};
 use super::super::rows::{self, Prefix, clear_others};
 use super::super::{StartError, recovery};
 use super::applied::{encode_cell, put_cell};
@@ -110,14 +110,21 @@ fn replay<D: Disk, S: StateStore>(
     let first = log.start(group).index.max(standing.applied);
     loop {
         let from = first.max(standing.applied).next();
-        let entries = read_cells(log, group, from, READ_BYTES)
+        let entries = read_shard(log, group, from, READ_BYTES)
             .map_err(|what| StartError::Format { group, what })?;
         if entries.is_empty() {
             return Ok(());
         }
         let prefix = standing.prefix(shard);
-        for (index, cells) in entries {
+        for (index, entry) in entries {
             standing.applied = index;
+            let cells = match entry {
+                ShardEntry::Cells(cells) => cells,
+                ShardEntry::Step(step) => {
+                    standing.step = step;
+                    Vec::new()
+                }
+            };
             let put = cells.iter().map(|(key, cell)| put_cell(prefix, key, encode_cell(cell)));
             let changes = put.chain([standing.put(shard)]).collect();
             state.apply(Batch { changes });
