@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quorate_model::{Epoch, GroupId, LogIndex, Position, Term, Time};
+use quorate_model::{GroupId, LogIndex, Position, Term, Time};
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{self, CellKey};
 use quorate_replication::single_leader::{Configuration, Entry, HardState, Payload, PersistId};
 use quorate_storage::disk::{Completion, Disk};
 use quorate_storage::log::{self, BatchId, Body, EntryKind, Log, LogError, OpenError, Record};
 
+use super::leaderless::Role;
 use super::rest::Rest;
 use super::rows;
 
@@ -25,7 +26,7 @@ const EMPTY: EntryKind = EntryKind(0);
 const CONFIGURATION: EntryKind = EntryKind(1);
 const COMMAND: EntryKind = EntryKind(2);
 const CELLS: EntryKind = EntryKind(3);
-const STEP: EntryKind = EntryKind(4);
+const ROLE: EntryKind = EntryKind(4);
 /// Without a leader there are no terms.
 const CELLS_TERM: Term = Term(1);
 
@@ -111,9 +112,9 @@ impl<D: Disk> Persisting<D> {
         index
     }
 
-    /// Appends a step of a shard without a leader: durable before whatever follows it.
-    pub(super) fn persist_step(&mut self, group: GroupId, step: Option<Epoch>) {
-        self.append_without_leader(group, STEP, rows::encode(&step));
+    /// Appends what the node is to a shard without a leader: durable before whatever follows.
+    pub(super) fn persist_role(&mut self, group: GroupId, role: Role) {
+        self.append_without_leader(group, ROLE, rows::encode(&role));
     }
 
     fn append_without_leader(
@@ -292,7 +293,7 @@ pub(super) fn read<D: Disk>(
 /// What a shard without a leader made durable at once.
 pub(super) enum ShardEntry {
     Cells(Vec<(CellKey, Cell)>),
-    Step(Option<Epoch>),
+    Role(Role),
 }
 
 /// What a shard without a leader persisted, entry by entry.
@@ -310,7 +311,7 @@ pub(super) fn read_shard<D: Disk>(
         let index = position.index;
         let entry = match kind {
             CELLS => rows::decode(&payload).map(ShardEntry::Cells),
-            STEP => rows::decode(&payload).map(ShardEntry::Step),
+            ROLE => rows::decode(&payload).map(ShardEntry::Role),
             EntryKind(kind) => Err(format!("is of kind {kind}")),
         };
         let entry = entry.map_err(|what| format!("{group}: entry {index} {what}"))?;

@@ -19,7 +19,7 @@ use super::super::rows::{clear_all, empty_generation};
 use super::super::timers::Timer;
 use super::super::{Failure, Host, Output};
 use super::applied::{Applied, Last};
-use super::standing::Found;
+use super::standing::{Found, Role};
 use super::{Shard, ShardStanding};
 
 impl<D: Disk, S: StateStore> Host<D, S> {
@@ -121,7 +121,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let group = GroupId::Shard(shard);
         let Some(standing) = self.stop_shard(shard, Failure::NotHosted { group }) else { return };
         let generation = standing.generation + 1;
-        let next = ShardStanding { generation, whole: false, step: None, ..standing };
+        let next = ShardStanding { generation, whole: false, role: None, ..standing };
         self.begin_generation(shard, next);
     }
 
@@ -218,13 +218,15 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         if has_left(&hosted.standing, topology, shard, node) {
             return self.empty(shard);
         }
-        let step = step(topology, shard, node);
-        if hosted.standing.step != step {
+        let role = role(topology, shard, node);
+        let known = hosted.standing.role;
+        // After a restart the topology may be an older one for a while.
+        if known != Some(role) && known.is_none_or(|known| known.since <= role.since) {
             let group = GroupId::Shard(shard);
-            hosted.standing.step = step;
+            hosted.standing.role = Some(role);
             let put = hosted.standing.put(shard);
-            // Before it acknowledges anything by this step, which it had not by an earlier one.
-            self.shared.persisting.persist_step(group, step);
+            // Before it acknowledges anything as what it is now.
+            self.shared.persisting.persist_role(group, role);
             self.shared.state.apply(Batch { changes: vec![put] });
             self.shared.note_unflushed(group);
         }
@@ -252,10 +254,10 @@ impl Shard {
     }
 }
 
-/// The newest step of a shard of which the node has a replica, or is to have one.
-fn step(topology: &Topology, shard: ShardId, node: NodeId) -> Option<Epoch> {
-    let moved = topology.mode.leaderless()?.moved.get(&shard);
-    topology.holds(shard, node).then(|| moved.map_or(Epoch::ZERO, |moved| moved.since))
+fn role(topology: &Topology, shard: ShardId, node: NodeId) -> Role {
+    let moved = topology.mode.leaderless().and_then(|leaderless| leaderless.moved.get(&shard));
+    let since = moved.map_or(Epoch::ZERO, |moved| moved.since);
+    Role { since, owns: topology.holds(shard, node) }
 }
 
 /// INV-99: the node is to have a replica that it has not, and was one before: it did not hear that it had left. Of what it holds
@@ -265,8 +267,8 @@ fn has_left(standing: &ShardStanding, topology: &Topology, shard: ShardId, node:
     let joins = leaving.is_some_and(|leaving| {
         leaving.step == Step::Filling && !leaving.owners.contains_key(&node)
     });
-    let step = step(topology, shard, node);
-    joins && step.is_some() && standing.step.is_some() && standing.step != step
+    let now = role(topology, shard, node);
+    joins && now.owns && standing.role.is_some_and(|known| known.owns && known.since < now.since)
 }
 
 /// Whether the node stands in for the replicas of all shards of which it has none.
@@ -328,21 +330,24 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_to_join_and_was_one_before_has_left_meanwhile() {
-        let has_left = |known: Option<u64>, topology: &Topology| {
-            let standing = ShardStanding { step: known.map(Epoch), ..Default::default() };
+        let has_left = |known: Option<(u64, bool)>, topology: &Topology| {
+            let role = known.map(|(since, owns)| Role { since: Epoch(since), owns });
+            let standing = ShardStanding { role, ..Default::default() };
             has_left(&standing, topology, SHARD, HERE)
         };
         let joins = topology(6, &[1, 2, 3], Some((&[2, 3, 4], Step::Filling)));
-        assert!(has_left(Some(3), &joins));
-        assert!(!has_left(Some(6), &joins), "it knows");
-        assert!(!has_left(None, &joins), "what it holds are hints");
+        assert!(has_left(Some((3, true)), &joins));
+        assert!(!has_left(Some((6, true)), &joins), "it knows");
+        assert!(!has_left(Some((7, true)), &joins), "this topology is an older one");
+        assert!(!has_left(Some((3, false)), &joins), "what it holds are hints");
+        assert!(!has_left(None, &joins), "it is new");
         for stays in [
             topology(6, &[1, 2, 3], Some((&[1, 2, 4], Step::Filling))),
             topology(6, &[2, 3, 4], Some((&[1, 2, 3], Step::Filling))),
             topology(6, &[1, 2, 3], Some((&[2, 3, 4], Step::Draining))),
             topology(6, &[1, 2, 3], None),
         ] {
-            assert!(!has_left(Some(3), &stays), "{stays:?}");
+            assert!(!has_left(Some((3, true)), &stays), "{stays:?}");
         }
     }
 }

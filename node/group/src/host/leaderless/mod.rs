@@ -2,8 +2,8 @@
 //! state store as everything else.
 //!
 //! What a replica wants durable in one turn is one entry of its shard's log, and goes to the rows once it is. Entries carry whole
-//! cells, so replaying one that the rows hold already does no harm; but for those that say by which step of the shard the node has a
-//! replica from there on. Nothing of the log is kept for others: they compare cells.
+//! cells, so replaying one that the rows hold already does no harm; but for those that say what the node is to the shard from there
+//! on. Nothing of the log is kept for others: they compare cells.
 
 mod applied;
 mod copies;
@@ -34,7 +34,7 @@ use crate::cells::Finish;
 
 pub use copies::Age;
 pub(super) use requests::Coordinated;
-pub(super) use standing::{ShardStanding, recovered};
+pub(super) use standing::{Role, ShardStanding, recovered};
 
 use applied::{Applied, Last, cell_row, put_cell};
 use gathering::Gathered;

@@ -19,7 +19,7 @@ use super::super::rows::{self, Prefix, clear_others};
 use super::super::{StartError, recovery};
 use super::applied::{encode_cell, put_cell};
 
-/// What a standing lacks that was written before rounds were reached for: [`Collected::reached`], and [`ShardStanding::step`].
+/// What a standing lacks that was written before rounds were reached for: [`Collected::reached`], and [`ShardStanding::role`].
 const BEFORE_REACHED: &[u8] = &[0, 0];
 /// How much of a shard's log one read brings.
 const READ_BYTES: usize = 4 << 20;
@@ -33,8 +33,15 @@ pub(in super::super) struct ShardStanding {
     /// It holds what it may have acknowledged.
     pub(super) whole: bool,
     pub(super) collected: Collected,
-    /// The newest step of the shard by which this node has a replica, or is to have one; `None` while it stands in for replicas.
-    pub(super) step: Option<Epoch>,
+    /// What the node is by the newest step that it knows; `None` before it knows any.
+    pub(super) role: Option<Role>,
+}
+
+/// What a node is to a shard since one of its steps: has it a replica, or is it to have one? Else it stands in for replicas.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(in super::super) struct Role {
+    pub(super) since: Epoch,
+    pub(super) owns: bool,
 }
 
 impl ShardStanding {
@@ -120,8 +127,8 @@ fn replay<D: Disk, S: StateStore>(
             standing.applied = index;
             let cells = match entry {
                 ShardEntry::Cells(cells) => cells,
-                ShardEntry::Step(step) => {
-                    standing.step = step;
+                ShardEntry::Role(role) => {
+                    standing.role = Some(role);
                     Vec::new()
                 }
             };
