@@ -61,6 +61,16 @@ impl Topology {
         self.holders(shard).any(|holder| holder == node)
     }
 
+    /// Whether the node is to have a replica of the shard that nobody reads from yet.
+    #[must_use]
+    pub fn joins(&self, shard: ShardId, node: NodeId) -> bool {
+        let leaving = self.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
+        let new = leaving.is_some_and(|leaving| {
+            leaving.step == Step::Filling && !leaving.owners.contains_key(&node)
+        });
+        new && self.holds(shard, node)
+    }
+
     /// Shards move as their steps say, and nothing that those depend on changes meanwhile. There is nothing to check where there are
     /// leaders.
     ///

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
 use quorate_model::{
     ActorId, Addresses, ConflictPolicy, Datacenters, GroupId, Hlc, LogIndex, Member, Name, NodeId,
-    Step, StoreId, Time, Topology, WallTime,
+    StoreId, Time, Topology, WallTime,
 };
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{CellKey, Mark, Relayed, Replica as Leaderless, Standing};
@@ -299,13 +299,7 @@ impl Machine {
         if replica.is_some_and(Leaderless::is_joining) {
             return true;
         }
-        let Some(topology) = self.topology() else { return false };
-        let leaving = topology.mode.leaderless().and_then(|mode| mode.leaving(shard));
-        let named = topology.placement(shard).is_some_and(|one| one.voters.contains(&self.node));
-        named
-            && leaving.is_some_and(|leaving| {
-                leaving.step == Step::Filling && !leaving.owners.contains_key(&self.node)
-            })
+        self.topology().is_some_and(|topology| topology.joins(shard, self.node))
     }
 
     /// Whether the replica's log or its rows were given up.

@@ -239,6 +239,6 @@ pub(super) fn told(claim: &str, ratio: Ratio) -> Verdict {
     Verdict::new(claim, "-".to_owned(), shown(ratio), None)
 }
 
-pub(super) fn shown(ratio: Ratio) -> String {
+fn shown(ratio: Ratio) -> String {
     format!("{:.2} ({:.2} to {:.2})", ratio.median, ratio.least, ratio.greatest)
 }

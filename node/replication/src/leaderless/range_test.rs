@@ -108,7 +108,7 @@ fn persisted(outputs: &[Output]) -> PersistId {
     persist.expect("it takes something over")
 }
 
-fn answers(outputs: &[Output]) -> Vec<Result<Vec<(CellKey, Cell)>, Refused>> {
+pub(super) fn answers(outputs: &[Output]) -> Vec<Result<Vec<(CellKey, Cell)>, Refused>> {
     let answers = outputs.iter().filter_map(|output| {
         let Output::Answer { result, .. } = output else { return None };
         Some(result.clone())

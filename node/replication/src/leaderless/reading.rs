@@ -292,8 +292,8 @@ impl Reading {
         }
     }
 
-    /// What was gathered may be older than what is dropped by now (INV-100), or of another step. Under a number of its own: an answer to what was asked
-    /// before says `Same` of other cells, and acknowledges other repairs.
+    /// What was gathered may be older than what is dropped by now (INV-100), or of another step. Under a number of its own: an
+    /// answer to what was asked before says `Same` of other cells, and acknowledges other repairs.
     pub(super) fn begin_again(&mut self, kernel: &mut Kernel, cells: &dyn Cells, number: u64) {
         let parts = self.asked.iter().map(|(asked, _)| asked);
         // Of a range there are not more cells than there were, but for what was written meanwhile.

@@ -4,10 +4,10 @@ use quorate_model::{
     Datacenter, Datacenters, Epoch, LeaderlessPolicy, Leaving, Level, NodeId, Step, Time,
 };
 
-use super::range_test::{Applied, HERE, PEER, cell, key, replica, step};
+use super::range_test::{Applied, HERE, PEER, answers, cell, key, replica, step};
 use super::{
     After, Asked, Collected, Found, Input, Mark, Message, Output, Owners, PersistId, Place,
-    ReadRepair, Refused, Replica, RequestId, Seen, Settings, Span, Standing, Start,
+    ReadRepair, Replica, RequestId, Seen, Settings, Span, Standing, Start,
 };
 use crate::causal::{Change, Content};
 
@@ -49,13 +49,9 @@ fn asked(outputs: &[Output], whom: NodeId) -> Option<u64> {
 }
 
 fn answered(outputs: &[Output]) -> bool {
-    let mut answers = outputs.iter().filter_map(|output| {
-        let Output::Answer { result, .. } = output else { return None };
-        Some(result.clone().map_err(|_: Refused| ()))
-    });
-    let answer = answers.next();
-    assert_ne!(answer, Some(Err(())), "there is a quorum");
-    answer.is_some()
+    let answers = answers(outputs);
+    assert!(answers.iter().all(Result::is_ok), "there is a quorum");
+    !answers.is_empty()
 }
 
 fn moved(replica: &mut Replica, applied: &Applied) -> Vec<Output> {

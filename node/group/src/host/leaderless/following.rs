@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
-use quorate_model::{Epoch, GroupId, LogIndex, Member, NodeId, ShardId, Step, Topology};
+use quorate_model::{Epoch, GroupId, LogIndex, Member, NodeId, ShardId, Topology};
 use quorate_replication::leaderless::{
     Collected, Input, Owners, Replica, Span, StandIns, Standing, Start,
 };
@@ -215,11 +215,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(leaderless) = topology.mode.leaderless() else { return };
         let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
         let node = self.shared.node();
-        if has_left(&hosted.standing, topology, shard, node) {
+        let (known, role) = (hosted.standing.role, role(topology, shard, node));
+        if has_left(known, role, topology.joins(shard, node)) {
             return self.empty(shard);
         }
-        let role = role(topology, shard, node);
-        let known = hosted.standing.role;
         // After a restart the topology may be an older one for a while.
         if known != Some(role) && known.is_none_or(|known| known.since <= role.since) {
             let group = GroupId::Shard(shard);
@@ -231,12 +230,11 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             self.shared.note_unflushed(group);
         }
         let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
-        let moved = leaderless.moved.get(&shard);
         let leaves = leaderless.leaving(shard).cloned();
         let leaving = leaves.iter().flat_map(|leaving| leaving.owners.keys());
         let lost = leaving.filter(|node| !topology.members.contains_key(node)).copied();
         let owners = Owners {
-            since: moved.map_or(Epoch::ZERO, |moved| moved.since),
+            since: role.since,
             nodes: placement.voters.iter().filter_map(place).collect(),
             lost: lost.collect(),
             leaves,
@@ -262,13 +260,8 @@ fn role(topology: &Topology, shard: ShardId, node: NodeId) -> Role {
 
 /// INV-99: the node is to have a replica that it has not, and was one before: it did not hear that it had left. Of what it holds
 /// the others may have collected what it never heard of.
-fn has_left(standing: &ShardStanding, topology: &Topology, shard: ShardId, node: NodeId) -> bool {
-    let leaving = topology.mode.leaderless().and_then(|leaderless| leaderless.leaving(shard));
-    let joins = leaving.is_some_and(|leaving| {
-        leaving.step == Step::Filling && !leaving.owners.contains_key(&node)
-    });
-    let now = role(topology, shard, node);
-    joins && now.owns && standing.role.is_some_and(|known| known.owns && known.since < now.since)
+fn has_left(known: Option<Role>, now: Role, joins: bool) -> bool {
+    joins && known.is_some_and(|known| known.owns && known.since < now.since)
 }
 
 /// Whether the node stands in for the replicas of all shards of which it has none.
@@ -300,7 +293,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use quorate_model::{
-        Datacenter, Leaderless, Leaving, Mode, Moved, Policy, ShardPlacement, StoreId,
+        Datacenter, Leaderless, Leaving, Mode, Moved, Policy, ShardPlacement, Step, StoreId,
     };
 
     use super::*;
@@ -332,8 +325,7 @@ mod tests {
     fn a_replica_that_is_to_join_and_was_one_before_has_left_meanwhile() {
         let has_left = |known: Option<(u64, bool)>, topology: &Topology| {
             let role = known.map(|(since, owns)| Role { since: Epoch(since), owns });
-            let standing = ShardStanding { role, ..Default::default() };
-            has_left(&standing, topology, SHARD, HERE)
+            has_left(role, super::role(topology, SHARD, HERE), topology.joins(SHARD, HERE))
         };
         let joins = topology(6, &[1, 2, 3], Some((&[2, 3, 4], Step::Filling)));
         assert!(has_left(Some((3, true)), &joins));
