@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{Dot, GroupId, Hlc, NodeId, Time};
+use quorate_model::{ActorId, Dot, GroupId, Hlc, NodeId, Time};
 use quorate_replication::causal::{Cell, Content, Sibling};
 use quorate_replication::leaderless::{CellKey, Message};
 
@@ -16,7 +16,7 @@ pub(crate) struct Dots {
     /// The newest time in a cell that a process has told of, where the last writer wins: else what is there may be removed
     /// without a time. So may members everywhere: what is added after that need not be later, and no time decides which stay. That
     /// it is later than those that are there the cell itself asserts.
-    told: BTreeMap<(NodeId, u64, GroupId, CellKey), Hlc>,
+    told: BTreeMap<(NodeId, Option<ActorId>, GroupId, CellKey), Hlc>,
     /// Writes in the message that is arriving that are too far ahead for its receiver, and new to it.
     ahead: BTreeSet<(CellKey, Dot)>,
 }
@@ -30,7 +30,7 @@ struct Write {
 impl Dots {
     pub(crate) fn sent(&mut self, machine: &Machine, group: GroupId, message: &Message) -> Word {
         for (key, cell) in named_cells(message) {
-            let process = (machine.node, machine.incarnation, group, key.clone());
+            let process = (machine.node, machine.actor(group), group, key.clone());
             let told = self.told.get(&process).copied();
             for sibling in cell.siblings() {
                 let Some(known) = self.writes.get(&(group, sibling.dot)) else {

@@ -72,6 +72,8 @@ struct Exchange {
     found: bool,
     /// Not all of it.
     more: bool,
+    /// The peer never said that it may lack something.
+    whole: bool,
     /// What was given to the peer that it has not acknowledged.
     given: BTreeSet<u64>,
     /// What is torn and mended by this (INV-102).
@@ -97,6 +99,7 @@ pub(super) struct Difference<'a> {
     pub(super) wanted: &'a [(u32, Short)],
     pub(super) looked: u32,
     pub(super) more: bool,
+    pub(super) whole: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -199,6 +202,7 @@ impl Exchanging {
             differs: false,
             found: false,
             more: false,
+            whole: true,
             given: BTreeSet::new(),
             tear: relaying.wants(kernel, peer),
             bytes,
@@ -245,7 +249,7 @@ impl Exchanging {
         if let Some(exchange) = &mut self.under_way
             && !exchange.more
         {
-            kernel.compared(exchange.peer);
+            kernel.compared(exchange.peer, exchange.whole);
             if let Some(tear) = exchange.tear {
                 let given = std::mem::take(&mut exchange.given);
                 relaying.compared(kernel, exchange.peer, tear, given);
@@ -298,9 +302,10 @@ impl Exchanging {
         relaying: &mut Relaying,
         cells: &dyn Cells,
         (from, number): (NodeId, u64),
-        nodes: &[NodeAt],
+        (nodes, whole): (&[NodeAt], bool),
     ) {
         let Some(exchange) = self.answered(from, number) else { return };
+        exchange.whole &= whole;
         exchange.open.extend(nodes.iter().take(NODES_MAX));
         exchange.differs |= !nodes.is_empty();
         exchange.pause(kernel);
@@ -314,11 +319,12 @@ impl Exchanging {
         relaying: &mut Relaying,
         cells: &dyn Cells,
         (from, number): (NodeId, u64),
-        Difference { told, wanted, looked, more }: Difference<'_>,
+        Difference { told, wanted, looked, more, whole }: Difference<'_>,
     ) {
         self.numbers = self.numbers.wrapping_add(1);
         let gives = self.numbers;
         let Some(exchange) = self.answered(from, number) else { return };
+        exchange.whole &= whole;
         exchange.not_looked_at(looked);
         let mut sent = exchange.wanted(kernel, cells, wanted);
         // What they know better is not sent back; what they do not is, below.
@@ -372,7 +378,7 @@ impl Exchanging {
         let differ =
             |(at, theirs): &(NodeAt, Short)| short(kernel.tree.hash(*at), number) != *theirs;
         let nodes = nodes.filter(differ).map(|(at, _)| at).collect();
-        let message = Message::Differing { number, nodes };
+        let message = Message::Differing { number, nodes, whole: kernel.is_whole() };
         kernel.counts.exchanged_bytes += message.bytes() as u64;
         kernel.send(from, message);
     }
@@ -398,7 +404,8 @@ impl Exchanging {
         let Answer { told, wanted, more, .. } = answer;
         kernel.counts.exchanged_cells += told.len() as u64;
         kernel.counts.exchanged_cell_bytes += bytes_of(&told);
-        let message = Message::Different { number, cells: told, wanted, looked, more };
+        let whole = kernel.is_whole();
+        let message = Message::Different { number, cells: told, wanted, looked, more, whole };
         kernel.counts.exchanged_bytes += message.bytes() as u64;
         kernel.send(from, message);
     }

@@ -181,7 +181,7 @@ fn what_changes_after_it_was_listed_is_given_as_it_is_by_then() {
         let differs =
             |at: &NodeAt| replica.tree().span_of(*at).is_none_or(|span| span.contains(place));
         let nodes = nodes.filter(differs).collect();
-        let differing = Message::Differing { number, nodes };
+        let differing = Message::Differing { number, nodes, whole: true };
         message = asked(&mut replica, &applied, &mut now, from_peer(differing));
     }
     let Message::List { number, pages } = message else { panic!("{message:?}") };
@@ -205,7 +205,8 @@ fn what_changes_after_it_was_listed_is_given_as_it_is_by_then() {
     while replica.pop_output().is_some() {}
     applied.0.extend(cells);
     let looked = u32::try_from(pages.len()).unwrap();
-    let different = Message::Different { number, cells: Vec::new(), wanted, looked, more: false };
+    let different =
+        Message::Different { number, cells: Vec::new(), wanted, looked, more: false, whole: true };
     let given = asked(&mut replica, &applied, &mut now, from_peer(different));
     let Message::Store { cells, .. } = &given else { panic!("{given:?}") };
     assert!(cells[0].1.knows(&cell(5)) && cells[0].1.knows(&cell(9)));

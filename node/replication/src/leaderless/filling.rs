@@ -27,6 +27,8 @@ pub(super) struct Filling {
 struct Compared {
     /// Comparisons that came to their end, with all that was found taken over.
     times: u32,
+    /// The peer lacked nothing of what it acknowledged, in each of them.
+    whole: bool,
     /// What they brought is durable with this.
     through: PersistId,
 }
@@ -37,9 +39,17 @@ impl Filling {
     }
 
     fn has(&self, node: NodeId, persisted: PersistId) -> bool {
-        self.compared
-            .get(&node)
-            .is_some_and(|one| one.times >= COMPARISONS && one.through <= persisted)
+        self.of(node, persisted).is_some()
+    }
+
+    /// What it acknowledged, too.
+    fn has_all(&self, node: NodeId, persisted: PersistId) -> bool {
+        self.of(node, persisted).is_some_and(|one| one.whole)
+    }
+
+    fn of(&self, node: NodeId, persisted: PersistId) -> Option<&Compared> {
+        let compared = self.compared.get(&node)?;
+        (compared.times >= COMPARISONS && compared.through <= persisted).then_some(compared)
     }
 }
 
@@ -64,13 +74,18 @@ impl Kernel {
         self.filling.compared.clear();
     }
 
-    /// A comparison with this replica came to its end.
-    pub(super) fn compared(&mut self, peer: NodeId) {
+    /// A comparison with this replica came to its end. It was whole, or may have lacked what it acknowledged.
+    pub(super) fn compared(&mut self, peer: NodeId, whole: bool) {
         let issued = self.issued();
         let compared = self.filling.compared.entry(peer).or_default();
-        compared.times += 1;
-        if compared.times <= COMPARISONS {
-            compared.through = issued;
+        if whole && !compared.whole {
+            *compared = Compared { whole, ..Compared::default() };
+        }
+        if compared.whole == whole {
+            compared.times += 1;
+            if compared.times <= COMPARISONS {
+                compared.through = issued;
+            }
         }
         self.fill();
     }
@@ -105,15 +120,18 @@ impl Kernel {
     pub(super) fn lacks(&self, node: NodeId) -> bool {
         let from = self.sources().contains_key(&node);
         let wanted = from || self.owners.leaving().any(|leaving| leaving == node);
-        wanted && !self.owners.lost.contains(&node) && !self.filling.has(node, self.persisted)
+        wanted && !self.owners.lost.contains(&node) && !self.filling.has_all(node, self.persisted)
     }
 
     /// Whether it holds what the others may have acknowledged.
     pub(super) fn has_enough(&self) -> bool {
         let sources = self.sources();
-        let from = sources.keys().filter(|node| **node != self.id);
-        let has = from.filter(|node| self.filling.has(**node, self.persisted)).count();
-        has >= self.comparisons_needed(&sources)
+        let from = || sources.keys().filter(|node| **node != self.id);
+        let has_all = from().filter(|node| self.filling.has_all(**node, self.persisted)).count();
+        // Where too few are whole there is nobody else.
+        let compared = |node: &NodeId| self.filling.has(*node, self.persisted);
+        has_all >= self.comparisons_needed(&sources)
+            || from().filter(|node| self.is_source(**node)).all(compared)
     }
 
     fn is_source(&self, node: NodeId) -> bool {

@@ -34,8 +34,8 @@ pub enum Message {
     TooMuch { number: u64 },
     /// The asker's hashes of parts of the tree.
     Compare { number: u64, runs: Vec<Run> },
-    /// Those of the parts that differ.
-    Differing { number: u64, nodes: Vec<NodeAt> },
+    /// Those of the parts that differ. `whole` unless the answerer may lack what it acknowledged (INV-98).
+    Differing { number: u64, nodes: Vec<NodeAt>, whole: bool },
     /// What the asker has of leaves that differ.
     List { number: u64, pages: Vec<Page> },
     /// What differs in the first `looked` of the pages, at least in one: cells of the answerer that the asker has not or has
@@ -46,6 +46,7 @@ pub enum Message {
         wanted: Vec<(u32, Short)>,
         looked: u32,
         more: bool,
+        whole: bool,
     },
     /// A round of collecting of all these: these cells are over, exactly so.
     Prepare { round: u64, cells: Vec<(CellKey, CellDigest)>, all: BTreeSet<NodeId> },

@@ -44,6 +44,8 @@ mod collecting_test;
 #[cfg(test)]
 mod exchanging_test;
 #[cfg(test)]
+mod filling_test;
+#[cfg(test)]
 mod holding_test;
 #[cfg(test)]
 mod model_test;

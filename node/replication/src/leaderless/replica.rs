@@ -386,12 +386,12 @@ impl Replica {
             Message::Drop { round, cells: keys } => {
                 self.collecting.drop_cells(kernel, cells, round, &keys);
             }
-            Message::Differing { number, nodes } => {
+            Message::Differing { number, nodes, whole } => {
                 let (asker, relaying) = ((from, number), &mut self.relaying);
-                self.exchanging.differing(kernel, relaying, cells, asker, &nodes);
+                self.exchanging.differing(kernel, relaying, cells, asker, (&nodes, whole));
             }
-            Message::Different { number, cells: told, wanted, looked, more } => {
-                let found = Difference { told: &told, wanted: &wanted, looked, more };
+            Message::Different { number, cells: told, wanted, looked, more, whole } => {
+                let found = Difference { told: &told, wanted: &wanted, looked, more, whole };
                 let (asker, relaying) = ((from, number), &mut self.relaying);
                 self.exchanging.different(kernel, relaying, cells, asker, found);
             }

@@ -1,0 +1,61 @@
+//! Of whom a replica that lacks something has it, by what the others answer.
+
+use quorate_model::{Datacenter, LeaderlessPolicy, NodeId, Time, WallTime};
+
+use super::range_test::{Applied, HERE};
+use super::{
+    Collected, Input, Mark, Message, Output, Owners, Place, Replica, Settings, Span, Standing,
+    Start,
+};
+
+/// One of four replicas, which lacks something: of the other three it needs two.
+fn filling() -> Replica {
+    let span = Span { from: Place(0), to: Place(1 << 40) };
+    let (standing, collected) = (Standing::Filling, Collected::default());
+    let start = Start { id: HERE, span, seed: 7, standing, collected };
+    let mut replica = Replica::new(start, Settings::default(), Time::ZERO, &Applied::default());
+    let dc = Datacenter::new("dc").unwrap();
+    let nodes = (1..=4).map(|node| (NodeId(node), dc.clone())).collect();
+    let owners = Owners { nodes, ..Owners::default() };
+    let input = Input::Owners { owners, policy: LeaderlessPolicy::default() };
+    replica.step(Time::ZERO, WallTime(0), input, &Applied::default());
+    replica
+}
+
+/// Compares itself for long with replicas that have what it has. Each says whether it is whole; those that are not here do not answer.
+fn compare(replica: &mut Replica, whole: &[(NodeId, bool)]) -> Standing {
+    let mut now = Time::ZERO;
+    for _ in 0..100 {
+        now = replica.deadline().max(now);
+        let mut inputs = vec![Input::Tick];
+        while let Some(input) = inputs.pop() {
+            replica.step(now, WallTime(0), input, &Applied::default());
+            while let Some(output) = replica.pop_output() {
+                let Output::Send { to, message: Message::Compare { number, .. }, .. } = output
+                else {
+                    continue;
+                };
+                let answers = whole.iter().find(|(node, _)| *node == to);
+                inputs.extend(answers.map(|(_, whole)| Input::Message {
+                    from: to,
+                    mark: Mark::default(),
+                    message: Message::Differing { number, nodes: Vec::new(), whole: *whole },
+                }));
+            }
+        }
+    }
+    replica.standing()
+}
+
+/// INV-98: a write may be held by the silent one and by what the third has lost.
+#[test]
+fn what_lacks_something_itself_does_not_stand_for_what_it_acknowledged() {
+    let [one, other, third] = [2, 3, 4].map(NodeId);
+    assert_eq!(compare(&mut filling(), &[(one, true), (other, true)]), Standing::Whole);
+    let mut replica = filling();
+    assert_eq!(compare(&mut replica, &[(one, true), (other, false)]), Standing::Filling);
+    assert_eq!(compare(&mut replica, &[(one, true), (other, true)]), Standing::Whole);
+    // Nobody else is there to ask.
+    let all = [(one, true), (other, false), (third, false)];
+    assert_eq!(compare(&mut filling(), &all), Standing::Whole);
+}
