@@ -58,6 +58,11 @@ impl Kernel {
         self.filling.standing == Standing::Whole
     }
 
+    /// It is filled again with what it may lack.
+    pub(super) fn lack(&mut self) {
+        self.filling = Filling::new(Standing::Filling);
+    }
+
     /// Whether its word counts for what others read.
     pub(super) fn counts_for_reads(&self) -> bool {
         self.is_whole() || planted::is(Bug::CountFilling)

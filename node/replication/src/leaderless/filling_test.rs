@@ -59,3 +59,15 @@ fn what_lacks_something_itself_does_not_stand_for_what_it_acknowledged() {
     let all = [(one, true), (other, false), (third, false)];
     assert_eq!(compare(&mut filling(), &all), Standing::Whole);
 }
+
+/// INV-99
+#[test]
+fn what_may_lack_something_answers_no_read_until_it_is_filled_again() {
+    let [one, other] = [2, 3].map(NodeId);
+    let mut replica = filling();
+    let both = [(one, true), (other, true)];
+    assert_eq!(compare(&mut replica, &both), Standing::Whole);
+    replica.step(replica.deadline(), WallTime(0), Input::Lacks, &Applied::default());
+    assert_eq!(replica.standing(), Standing::Filling);
+    assert_eq!(compare(&mut replica, &both), Standing::Whole);
+}

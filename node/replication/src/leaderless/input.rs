@@ -33,6 +33,8 @@ pub enum Input {
         owners: Owners,
         policy: LeaderlessPolicy,
     },
+    /// This replica may lack what was acknowledged while it was none, which it did not hear of.
+    Lacks,
     /// Changes this replica's cells, all or none, and has the others take them over. The answer is what then stands here.
     Write {
         id: RequestId,

@@ -103,6 +103,7 @@ impl Replica {
                 self.all_go_on(cells);
             }
             Input::Persisted { id } => self.persisted(id, cells),
+            Input::Lacks => self.kernel.lack(),
             Input::Owners { owners, policy } => {
                 let moved = self.kernel.set_owners(owners, policy);
                 self.relaying.follow(&self.kernel);

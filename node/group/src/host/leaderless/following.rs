@@ -19,7 +19,7 @@ use super::super::rows::{clear_all, empty_generation};
 use super::super::timers::Timer;
 use super::super::{Failure, Host, Output};
 use super::applied::{Applied, Last};
-use super::standing::{Found, Role};
+use super::standing::{Found, Part, Role};
 use super::{Shard, ShardStanding};
 
 impl<D: Disk, S: StateStore> Host<D, S> {
@@ -215,9 +215,13 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let Some(leaderless) = topology.mode.leaderless() else { return };
         let Some(hosted) = self.shards.hosted.get_mut(&shard) else { return };
         let node = self.shared.node();
-        let (known, role) = (hosted.standing.role, role(topology, shard, node));
+        let (known, mut role) = (hosted.standing.role, role(topology, shard, node));
         if has_left(known, role, topology.joins(shard, node)) {
-            return self.empty(shard);
+            if known.is_some_and(|known| known.part == Part::Owns) {
+                return self.empty(shard);
+            }
+            role.part = Part::OwnsAgain;
+            hosted.standing.whole = false;
         }
         // After a restart the topology may be an older one for a while.
         if known != Some(role) && known.is_none_or(|known| known.since <= role.since) {
@@ -241,7 +245,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             stand_ins: stand_ins(topology, shard),
         };
         let policy = leaderless.policy.clone();
-        self.drive(shard, [Input::Owners { owners, policy }]);
+        let lacks = (role.part == Part::OwnsAgain).then_some(Input::Lacks);
+        let inputs = lacks.into_iter().chain([Input::Owners { owners, policy }]);
+        self.drive(shard, inputs);
     }
 }
 
@@ -255,13 +261,20 @@ impl Shard {
 fn role(topology: &Topology, shard: ShardId, node: NodeId) -> Role {
     let moved = topology.mode.leaderless().and_then(|leaderless| leaderless.moved.get(&shard));
     let since = moved.map_or(Epoch::ZERO, |moved| moved.since);
-    Role { since, owns: topology.holds(shard, node) }
+    let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
+    let part = match (topology.holds(shard, node), hints) {
+        (false, _) => Part::StandsIn,
+        (true, None) => Part::Owns,
+        (true, Some(_)) => Part::OwnsAmongStandIns,
+    };
+    Role { since, part }
 }
 
-/// INV-99: the node is to have a replica that it has not, and was one before: it did not hear that it had left. Of what it holds
-/// the others may have collected what it never heard of.
+/// INV-99: the node is to have a replica that it has not, and was one before: it did not hear that it had left. It lacks what was
+/// written since, and of what it holds the others may have collected what it never heard of. Not where there were stand-ins
+/// when it was one: no round was without it, and what it holds for others it keeps (INV-104).
 fn has_left(known: Option<Role>, now: Role, joins: bool) -> bool {
-    joins && known.is_some_and(|known| known.owns && known.since < now.since)
+    joins && known.is_some_and(|known| known.part != Part::StandsIn && known.since < now.since)
 }
 
 /// Whether the node stands in for the replicas of all shards of which it has none.
@@ -323,15 +336,16 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_to_join_and_was_one_before_has_left_meanwhile() {
-        let has_left = |known: Option<(u64, bool)>, topology: &Topology| {
-            let role = known.map(|(since, owns)| Role { since: Epoch(since), owns });
+        let has_left = |known: Option<(u64, Part)>, topology: &Topology| {
+            let role = known.map(|(since, part)| Role { since: Epoch(since), part });
             has_left(role, super::role(topology, SHARD, HERE), topology.joins(SHARD, HERE))
         };
         let joins = topology(6, &[1, 2, 3], Some((&[2, 3, 4], Step::Filling)));
-        assert!(has_left(Some((3, true)), &joins));
-        assert!(!has_left(Some((6, true)), &joins), "it knows");
-        assert!(!has_left(Some((7, true)), &joins), "this topology is an older one");
-        assert!(!has_left(Some((3, false)), &joins), "what it holds are hints");
+        assert!(has_left(Some((3, Part::Owns)), &joins));
+        assert!(has_left(Some((3, Part::OwnsAgain)), &joins));
+        assert!(!has_left(Some((6, Part::Owns)), &joins), "it knows");
+        assert!(!has_left(Some((7, Part::Owns)), &joins), "this topology is an older one");
+        assert!(!has_left(Some((3, Part::StandsIn)), &joins), "what it holds are hints");
         assert!(!has_left(None, &joins), "it is new");
         for stays in [
             topology(6, &[1, 2, 3], Some((&[1, 2, 4], Step::Filling))),
@@ -339,7 +353,7 @@ mod tests {
             topology(6, &[1, 2, 3], Some((&[2, 3, 4], Step::Draining))),
             topology(6, &[1, 2, 3], None),
         ] {
-            assert!(!has_left(Some((3, true)), &stays), "{stays:?}");
+            assert!(!has_left(Some((3, Part::Owns)), &stays), "{stays:?}");
         }
     }
 }

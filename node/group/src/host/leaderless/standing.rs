@@ -37,11 +37,24 @@ pub(in super::super) struct ShardStanding {
     pub(super) role: Option<Role>,
 }
 
-/// What a node is to a shard since one of its steps: has it a replica, or is it to have one? Else it stands in for replicas.
+/// What a node is to a shard since one of its steps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(in super::super) struct Role {
     pub(super) since: Epoch,
-    pub(super) owns: bool,
+    pub(super) part: Part,
+}
+
+/// Its place in the enum is in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Part {
+    /// It has no replica.
+    StandsIn,
+    /// It has one, or is to have one, and nobody stands in for replicas.
+    Owns,
+    /// The same where there are stand-ins: from then on no round is without this node, whatever it is (INV-100).
+    OwnsAmongStandIns,
+    /// It is to have one, was that before, and did not hear what it was in between: it may lack what was written then.
+    OwnsAgain,
 }
 
 impl ShardStanding {
@@ -129,6 +142,7 @@ fn replay<D: Disk, S: StateStore>(
                 ShardEntry::Cells(cells) => cells,
                 ShardEntry::Role(role) => {
                     standing.role = Some(role);
+                    standing.whole &= role.part != Part::OwnsAgain;
                     Vec::new()
                 }
             };
