@@ -61,6 +61,7 @@ impl Kernel {
     /// It is filled again with what it may lack.
     pub(super) fn lack(&mut self) {
         self.filling = Filling::new(Standing::Filling);
+        self.fall_silent();
     }
 
     /// Whether its word counts for what others read.

@@ -2,11 +2,12 @@
 
 use quorate_model::{Datacenter, LeaderlessPolicy, NodeId, Time, WallTime};
 
-use super::range_test::{Applied, HERE};
+use super::range_test::{Applied, HERE, cell, key};
 use super::{
-    Collected, Input, Mark, Message, Output, Owners, Place, Replica, Settings, Span, Standing,
-    Start,
+    Asked, Collected, Input, Mark, Message, Output, Owners, PersistId, Place, Replica, Settings,
+    Span, Standing, Start,
 };
+use crate::causal::CellDigest;
 
 /// One of four replicas, which lacks something: of the other three it needs two.
 fn filling() -> Replica {
@@ -67,7 +68,19 @@ fn what_may_lack_something_answers_no_read_until_it_is_filled_again() {
     let mut replica = filling();
     let both = [(one, true), (other, true)];
     assert_eq!(compare(&mut replica, &both), Standing::Whole);
-    replica.step(replica.deadline(), WallTime(0), Input::Lacks, &Applied::default());
+    let now = replica.deadline();
+    let mut said = |input| {
+        replica.step(now, WallTime(0), input, &Applied::default());
+        std::iter::from_fn(|| replica.pop_output())
+            .any(|output| matches!(output, Output::Send { message: Message::Fetched { .. }, .. }))
+    };
+    let from_one = |message| Input::Message { from: one, mark: Mark::default(), message };
+    let told = vec![(key(1), cell(5))];
+    assert!(!said(from_one(Message::Store { number: 1, cells: told })));
+    let asked = vec![(Asked::Cell(key(1)), CellDigest(0))];
+    assert!(!said(from_one(Message::Fetch { number: 2, asked })), "that is not durable yet");
+    assert!(!said(Input::Lacks));
+    assert!(!said(Input::Persisted { id: PersistId(1) }));
     assert_eq!(replica.standing(), Standing::Filling);
     assert_eq!(compare(&mut replica, &both), Standing::Whole);
 }

@@ -149,7 +149,7 @@ impl Kernel {
         self.owners = owners;
         if owned && !self.is_owner() {
             // It has no word any more.
-            self.held.clear();
+            self.fall_silent();
         }
         if !owned && self.is_owner() {
             // INV-90: what it wrote when it had a replica before it has let go of since.
@@ -519,6 +519,11 @@ impl Kernel {
             let mark = self.now_at();
             self.held.insert(at, Held { until, to, mark, message });
         }
+    }
+
+    /// What waits for the disk is not said.
+    pub(super) fn fall_silent(&mut self) {
+        self.held.clear();
     }
 
     pub(super) fn answer(&mut self, id: RequestId, result: Result<Vec<(CellKey, Cell)>, Refused>) {
