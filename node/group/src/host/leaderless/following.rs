@@ -222,6 +222,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             }
             role.part = Part::OwnsAgain;
             hosted.standing.whole = false;
+            hosted.gathered.fall_silent();
         }
         // After a restart the topology may be an older one for a while.
         if known != Some(role) && known.is_none_or(|known| known.since <= role.since) {

@@ -64,6 +64,11 @@ impl Gathered {
         }
     }
 
+    /// What was to be said is not.
+    pub(super) fn fall_silent(&mut self) {
+        self.frames.clear();
+    }
+
     /// To one peer in order, but for what is of different importance.
     pub(super) fn send(&mut self, to: NodeId, mark: Mark, message: Message) {
         let (background, bytes) = (message.is_background(), message.bytes());
