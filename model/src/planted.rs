@@ -140,6 +140,8 @@ pub enum Bug {
     CountHints,
     /// A hint is dropped when it is sent to its target (INV-104).
     DropSentHints,
+    /// What is written where no replica answers is held for nobody (INV-103).
+    HoldForNobody,
 }
 
 #[cfg(feature = "planted")]

@@ -60,6 +60,7 @@ const LEADERLESS: &[Listed] = &[
     (Bug::SkipKnownMember, "skip-known-member", Found(&["members"])),
     (Bug::CountHints, "count-hints", Found(&["versions", "sums"])),
     (Bug::DropSentHints, "drop-sent-hints", Found(&["hints"])),
+    (Bug::HoldForNobody, "hold-for-nobody", Found(&["versions"])),
 ];
 
 const SINGLE_LEADER: &[Listed] = &[

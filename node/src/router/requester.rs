@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_group::host::{Failure, Reply};
-use quorate_model::{GroupId, ShardId};
+use quorate_model::{GroupId, Level, NodeId, ShardId};
 
 use super::lane::{Lane, answer, hear};
-use super::table::Table;
+use super::table::{Table, View};
 use super::wires::Wires;
 use crate::driver::may_be_sent_again;
 use crate::peer::{Lost, Remote};
@@ -78,7 +78,8 @@ impl Requester {
         let mut attempt = 0;
         let mut hints = 0;
         let mut unanswered = None;
-        loop {
+        // What would begin at the deadline might be done, and nobody would hear of it.
+        while Instant::now() < deadline {
             changes.mark_unchanged();
             let hinted = match self.attempt(&request, deadline, attempt).await {
                 Attempt::Done(result) => return result,
@@ -89,18 +90,17 @@ impl Requester {
                 }
             };
             attempt += 1;
-            if Instant::now() >= deadline {
-                return Err(unanswered.unwrap_or_else(|| self.nobody(group)));
-            }
             hints = if hinted { hints + 1 } else { 0 };
             if hinted && hints <= HINTS_MAX {
                 continue;
             }
+            let until = deadline.min(Instant::now() + pause);
             tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                () = tokio::time::sleep_until(until.into()) => pause = (pause * 2).min(PAUSE_MAX),
                 _ = changes.changed(), if hints <= HINTS_MAX => {}
             }
         }
+        Err(unanswered.unwrap_or_else(|| self.nobody(group)))
     }
 
     /// Nobody who takes the request was found.
@@ -114,7 +114,7 @@ impl Requester {
     async fn attempt(&self, request: &Remote, deadline: Instant, attempt: usize) -> Attempt {
         let group = request.group();
         let table = &self.shared.table;
-        let Some(target) = table.view().target(group, attempt) else {
+        let Some(target) = target(&table.view(), request, attempt) else {
             return Attempt::Refused { hinted: false };
         };
         let outcome = match self.shared.wires.send(target, request.clone(), None) {
@@ -162,6 +162,23 @@ impl Requester {
         self.shared.lanes.store(Arc::new(lanes));
         lane
     }
+}
+
+/// One replica after the other, and then this node, where it may hold what is written for all of them.
+fn target(view: &View, request: &Remote, attempt: usize) -> Option<NodeId> {
+    let group = request.group();
+    let replicas = view.route(group).map_or(0, |route| route.voters.len());
+    match attempt % (replicas + 1) == replicas && may_be_held(view, request) {
+        true => Some(view.routing.node),
+        false => view.target(group, attempt),
+    }
+}
+
+/// As far as is known here.
+fn may_be_held(view: &View, request: &Remote) -> bool {
+    let Some(policy) = &view.routing.leaderless else { return false };
+    let Remote::Coordinate { operation, demand, seen: None, .. } = request else { return false };
+    policy.stands_in() && demand.level(policy.write) == Level::Any && operation.is_blind()
 }
 
 enum Attempt {

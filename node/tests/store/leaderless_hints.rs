@@ -112,6 +112,35 @@ async fn writes_go_on_without_most_replicas_and_are_missed_until_they_are_given_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_any_replica_a_write_at_any_is_held_for_all_of_them() {
+    let store = Store::start().await;
+    for node in &store.owners {
+        store.kill(node).await;
+    }
+    let mut client = quorum(&store.others[0], "ONE", "ANY").await.unwrap();
+    ask::<()>(&mut client, &["SET", "key", "held"]).await.unwrap();
+    ask::<()>(&mut client, &["MSET", "{key}1", "one", "{key}2", "two"]).await.unwrap();
+    for command in [&["INCR", "number"][..], &["SET", "key", "x", "KEEPTTL"], &["GET", "key"]] {
+        let error = ask::<redis::Value>(&mut client, command).await.unwrap_err();
+        assert_eq!(error.code(), Some("NOQUORUM"), "{command:?}: {error}");
+    }
+    let first = store.start_again(&store.owners[0], &[]);
+    let seeds = ["--seeds", &first.at.addresses.peer];
+    let second = store.start_again(&store.owners[1], &seeds);
+    for node in [&first, &second] {
+        eventually("nothing that is held for it", || async {
+            (store.held_for(node.at.node).await? == 0).then_some(())
+        })
+        .await;
+    }
+    let mut reader = quorum(&second.at, "QUORUM", "QUORUM").await.unwrap();
+    for (key, value) in [("key", "held"), ("{key}1", "one"), ("{key}2", "two")] {
+        let found = ask::<Option<String>>(&mut reader, &["GET", key]).await.unwrap();
+        assert_eq!(found.as_deref(), Some(value));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_stands_in_is_not_read_and_needs_hints() {
     let store = Store::start().await;
     let error = quorum(&store.owners[0], "ANY", "ONE").await.err().unwrap().to_string();

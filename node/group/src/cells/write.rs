@@ -14,7 +14,23 @@ use super::local::Removal;
 use super::shown::Shown;
 use super::{Begun, Local, context};
 use crate::keyspace::STRING_BYTES_MAX;
-use crate::{CollectionKind, Comparison, Expiry, KeyType, SetCondition, Value, ValueError, Write};
+use crate::{
+    CollectionKind, Comparison, Expiry, KeyType, Operation, SetCondition, Value, ValueError, Write,
+};
+
+impl Operation {
+    /// Whether neither what it does nor what it answers follows from what its keys held before.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        match self {
+            Self::Write(Write::Set {
+                condition: SetCondition::Always, expiry, get: false, ..
+            }) => !matches!(expiry, Expiry::Keep),
+            Self::Write(Write::SetMany { only_if_none: false, .. }) => true,
+            Self::Write(_) | Self::Read(_) => false,
+        }
+    }
+}
 
 pub(super) fn begin(operation: &Write, local: &Local<'_>) -> Result<Begun, ValueError> {
     match operation {

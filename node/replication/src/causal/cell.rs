@@ -9,6 +9,10 @@ use quorate_model::{ActorId, Dot, Hlc, VersionVector, WallTime};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+/// What an entry of a context and a sibling without its content take, roughly.
+const ENTRY_BYTES: usize = 16;
+const SIBLING_BYTES: usize = 40;
+
 /// See the module. Two cells of one key that know the same are equal.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Cell {
@@ -214,14 +218,8 @@ impl Cell {
     /// Roughly what it takes in memory and on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        const ENTRY: usize = 16;
-        const SIBLING: usize = 40;
-        let content = |sibling: &Sibling| match &sibling.content {
-            Content::Value { value, .. } => value.len(),
-            Content::Amount(_) | Content::Removed | Content::Member => 0,
-        };
-        ENTRY * self.context.len()
-            + self.siblings.iter().map(|one| SIBLING + content(one)).sum::<usize>()
+        let siblings = self.siblings.iter().map(|one| SIBLING_BYTES + one.content.bytes());
+        ENTRY_BYTES * self.context.len() + siblings.sum::<usize>()
     }
 
     /// Whether it is as this type keeps it. What comes from outside must be asked.
@@ -268,6 +266,14 @@ impl Cell {
 }
 
 impl Content {
+    /// Beside what every sibling takes.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Value { value, .. } => value.len(),
+            Self::Amount(_) | Self::Removed | Self::Member => 0,
+        }
+    }
+
     /// Whether only the last writer's stays where that is the policy.
     #[must_use]
     pub const fn competes(&self) -> bool {
@@ -279,6 +285,17 @@ impl Content {
 }
 
 impl Change {
+    /// Roughly what it adds to a cell.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let content = match self {
+            Self::Put { content, .. } => content.bytes(),
+            Self::Add(_) | Self::Remove { .. } => 0,
+        };
+        let context = self.context().map_or(0, |context| context.known.len());
+        ENTRY_BYTES * (1 + context) + SIBLING_BYTES + content
+    }
+
     #[must_use]
     pub const fn context(&self) -> Option<&Context> {
         match self {

@@ -148,8 +148,7 @@ impl Holding {
         told: &[(CellKey, Cell)],
     ) {
         let bytes: u64 = told.iter().map(|(key, cell)| bytes_of(key, cell)).sum();
-        // INV-55
-        if self.bytes + bytes > kernel.owners.stand_ins.bytes_max {
+        if !self.has_room(kernel, bytes) {
             kernel.counts.hints_refused += told.len() as u64;
             return;
         }
@@ -163,6 +162,24 @@ impl Holding {
         }
         kernel.counts.hints_taken += told.len() as u64;
         kernel.send_when(until, from, Message::Hinted { number, target });
+    }
+
+    /// What this node coordinates it holds for all replicas.
+    pub(super) fn hold(&mut self, kernel: &mut Kernel, cells: &dyn Cells, keys: &[CellKey]) {
+        if planted::is(Bug::HoldForNobody) {
+            return;
+        }
+        let all = kernel.others_placed();
+        for key in keys {
+            let cell = kernel.cell(cells, key).unwrap_or_default();
+            self.note(kernel.now, key, &cell, all.clone());
+        }
+        kernel.counts.hints_taken += keys.len() as u64;
+    }
+
+    /// INV-55
+    pub(super) fn has_room(&self, kernel: &Kernel, bytes: u64) -> bool {
+        self.bytes + bytes <= kernel.owners.stand_ins.bytes_max
     }
 
     pub(super) fn tick(&mut self, kernel: &mut Kernel, cells: &dyn Cells, next: &mut u64) {

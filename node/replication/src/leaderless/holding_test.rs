@@ -191,6 +191,28 @@ fn who_stands_in_counts_at_levels_that_say_so_alone() {
     world.write(1, 5, Level::Any).unwrap();
 }
 
+/// INV-103
+#[test]
+fn where_no_replica_answers_a_node_holds_a_write_for_all_of_them_at_one_level() {
+    let mut world = World::new(1 << 10, LONG);
+    world.down = [1, 2, 3, 5].into();
+    for level in [Level::Count(1), Level::Quorum, Level::SloppyQuorum] {
+        assert_eq!(world.write(4, 1, level), Err(Refused::NotAReplica));
+    }
+    world.write(4, 1, Level::Any).unwrap();
+    assert_eq!(world.hints(4), [(1, 1), (2, 1), (3, 1)]);
+    let refused = (2..20).filter(|number| world.write(4, *number, Level::Any).is_err()).count();
+    assert!((1..18).contains(&refused), "what it may hold is bounded");
+    world.start(4, 1);
+    world.down.clear();
+    world.run_for(Duration::from_secs(30));
+    assert_eq!(world.hints(4), []);
+    assert!(world.holds(1, 1) && world.cells[&4].0.is_empty());
+    for at in [2, 3] {
+        assert_eq!(world.cells[&at].0, world.cells[&1].0);
+    }
+}
+
 #[test]
 fn hints_leave_once_their_target_has_them() {
     let mut world = World::new(1 << 20, LONG);

@@ -177,7 +177,9 @@ impl Kernel {
 
     /// Whom a request at this level asks and tells.
     pub(super) fn peers(&self, level: Level) -> &BTreeSet<NodeId> {
-        if self.policy.is_within(level) { &self.near } else { &self.others }
+        // Whoever has no replica is near none: what it holds it gives to each.
+        let near = self.policy.is_within(level) || !self.is_owner();
+        if near { &self.near } else { &self.others }
     }
 
     /// Those of them that are to stay.
@@ -221,6 +223,17 @@ impl Kernel {
     /// As [`Self::place`], or there can never be so many.
     pub(super) fn hold_need(&self, level: Level) -> Result<Need, Refused> {
         self.owners.hold_need(&self.policy, level, self.place()?)
+    }
+
+    /// INV-103: at `ANY` its own word is enough for a node that stands in for replicas.
+    ///
+    /// # Errors
+    /// As [`Self::hold_need`].
+    pub(super) fn write_need(&self, level: Level) -> Result<Need, Refused> {
+        match self.stands_in().filter(|_| level == Level::Any) {
+            Some(place) => Ok(level.need(&[(self.id, place.clone())].into(), place)),
+            None => self.hold_need(level),
+        }
     }
 
     /// Of replicas in a datacenter that hold what was written in another one.

@@ -226,6 +226,12 @@ impl Replica {
         self.kernel.is_owner()
     }
 
+    /// Whether this node may hold a write at `ANY` for all replicas.
+    #[must_use]
+    pub fn stands_in(&self) -> bool {
+        self.kernel.policy.stands_in() && self.kernel.stands_in().is_some()
+    }
+
     /// Whether nobody reads from this replica yet: it acknowledges what it stores, whatever it lacks.
     #[must_use]
     pub fn is_joining(&self) -> bool {
@@ -261,8 +267,16 @@ impl Replica {
     fn write(&mut self, planned: Planned, deadline: Time, cells: &dyn Cells) {
         // Not the number of a read that it follows: what acknowledges that one's repairs does not acknowledge this.
         let (number, id) = (self.operations.number(), planned.request);
+        let stands_in = self.kernel.stands_in().is_some();
+        if stands_in && !self.holding.has_room(&self.kernel, planned.bytes()) {
+            self.kernel.counts.hints_refused += planned.changes.len() as u64;
+            return self.kernel.answer(id, Err(Refused::Overloaded));
+        }
         match Writing::begin(&mut self.kernel, cells, number, planned, deadline) {
             Ok(writing) => {
+                if stands_in {
+                    self.holding.hold(&mut self.kernel, cells, writing.keys());
+                }
                 self.relaying.put(&self.kernel, writing.keys());
                 self.relaying.go_on(&mut self.kernel, cells);
                 self.begin(number, Operation::Write(writing), cells);

@@ -59,6 +59,8 @@ impl StandingIn {
         let (asked, stood_in) = (BTreeMap::new(), BTreeSet::new());
         let next_at = kernel.now.after(kernel.settings.hint_after);
         let counts = level.is_sloppy() || planted::is(Bug::CountHints);
+        // A coordinator that stands in for all needs nobody else.
+        let counts = counts && kernel.stands_in().is_none();
         counts.then_some(Self { asked, stood_in, next_at })
     }
 
@@ -117,6 +119,13 @@ impl StandingIn {
 }
 
 impl Kernel {
+    /// Where this node is, if it stands in for replicas.
+    pub(super) fn stands_in(&self) -> Option<&Datacenter> {
+        let StandIns { nodes, zones, .. } = &self.owners.stand_ins;
+        let (place, _) = zones.get(&self.id).filter(|_| nodes.contains(&self.id))?;
+        (!self.is_owner()).then_some(place)
+    }
+
     pub(super) fn is_silent(&self, node: NodeId) -> bool {
         self.silent.get(&node).is_some_and(|until| *until > self.now)
     }

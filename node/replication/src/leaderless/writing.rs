@@ -23,6 +23,14 @@ pub(super) struct Planned {
     pub(super) level: Level,
 }
 
+impl Planned {
+    /// Roughly what it takes where it is held.
+    pub(super) fn bytes(&self) -> u64 {
+        let of = |(key, change): &(CellKey, Change)| key.bytes().len() + change.bytes();
+        self.changes.iter().map(of).sum::<usize>() as u64
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Writing {
     /// `None` once it is answered.
@@ -58,7 +66,7 @@ impl Writing {
         Planned { request, changes, level }: Planned,
         deadline: Time,
     ) -> Result<Self, Refused> {
-        let need = kernel.hold_need(level)?;
+        let need = kernel.write_need(level)?;
         if level.is_sloppy() && !kernel.policy.stands_in() {
             return Err(Refused::NoHints);
         }
@@ -152,7 +160,7 @@ impl Writing {
     pub(super) fn moved(&mut self, kernel: &mut Kernel) {
         let need = match self.request {
             Some(Requester::Replica(..)) => relayed_need(kernel),
-            Some(Requester::Client(_)) | None => kernel.hold_need(self.level).ok(),
+            Some(Requester::Client(_)) | None => kernel.write_need(self.level).ok(),
         };
         match need {
             Some(need) => {

@@ -10,7 +10,7 @@ use quorate_storage::state::StateStore;
 
 use super::super::{Failure, Host, Output, Reply, RequestId};
 use super::applied::Applied;
-use super::{Asked, Session};
+use super::{Asked, Session, Shard, Shards};
 use crate::cells::{self, Begun, Finish, Local};
 use crate::{Operation, Value, ValueError};
 
@@ -39,15 +39,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         shard: ShardId,
         Coordinated { operation, demand, seen, session }: Coordinated,
     ) {
-        let group = GroupId::Shard(shard);
-        let hosted = self.shards.hosted.get(&shard).filter(|hosted| hosted.replica.is_owner());
-        let Some(hosted) = hosted else {
-            return self.refuse(id, Failure::NotHosted { group });
+        let hosted = match self.shards.coordinator(shard, &operation, demand, session.is_some()) {
+            Ok(hosted) => hosted,
+            Err(failure) => return self.refuse(id, failure),
         };
-        // INV-98: not even what it would answer without asking anybody.
-        if hosted.replica.standing() == Standing::Filling {
-            return self.refuse(id, Failure::Filling { group });
-        }
         let request = leaderless::RequestId(id.0);
         let seed = self.shared.nonce();
         let prefix = hosted.standing.prefix(shard);
@@ -80,7 +75,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Err(error) => Err(error),
         };
         if let Some(why) = applied.failure() {
-            self.refuse(id, Failure::TimedOut { group });
+            self.refuse(id, Failure::TimedOut { group: GroupId::Shard(shard) });
             return self.refill(shard, why);
         }
         let (asked, input) = match begun {
@@ -167,6 +162,31 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
     fn answer(&mut self, id: RequestId, reply: Reply) {
         self.shared.outputs.push_back(Output::Reply { id, reply: Ok(reply) });
+    }
+}
+
+impl Shards {
+    /// The replica that coordinates it, or at the level `ANY` this node in place of all replicas, of which it knows nothing.
+    fn coordinator(
+        &self,
+        shard: ShardId,
+        operation: &Operation,
+        demand: Demand,
+        remembers: bool,
+    ) -> Result<&Shard, Failure> {
+        let group = GroupId::Shard(shard);
+        let Some(hosted) = self.hosted.get(&shard) else {
+            return Err(Failure::NotHosted { group });
+        };
+        let (replica, policy) = (&hosted.replica, hosted.replica.policy());
+        let blind = demand.level(policy.write) == Level::Any && operation.is_blind();
+        match replica.is_owner() {
+            // INV-98: not even what it would answer without asking anybody.
+            true if replica.standing() == Standing::Filling => Err(Failure::Filling { group }),
+            true => Ok(hosted),
+            false if replica.stands_in() && blind && !remembers => Ok(hosted),
+            false => Err(Failure::NotHosted { group }),
+        }
     }
 }
 
