@@ -90,6 +90,10 @@ enum Doing {
     Set {
         value: Bytes,
     },
+    /// The same where it replaces nothing.
+    SetBeside {
+        value: Bytes,
+    },
     Delete,
 }
 
@@ -131,6 +135,8 @@ impl Versions {
         let Key { kind, tokens, .. } = &self.keys[key];
         let reads = random.random_bool(0.4);
         let removes = random.random_ratio(1, 6);
+        let blindly =
+            self.policy.conflicts == ConflictPolicy::Siblings && random.random_ratio(1, 6);
         let token = (!tokens.is_empty() && random.random_bool(0.8))
             .then(|| tokens[random.random_range(0..tokens.len())].clone());
         match (kind, keeps, token) {
@@ -141,6 +147,9 @@ impl Versions {
             (Kind::Counter, _, _) => Doing::Add,
             (Kind::Register, _, _) if reads => Doing::Read,
             (Kind::Register | Kind::Cold, true, Some(token)) if removes => Doing::Remove { token },
+            (Kind::Register | Kind::Cold, true, _) if blindly => {
+                Doing::SetBeside { value: fresh_value(&mut self.next_value) }
+            }
             (Kind::Register | Kind::Cold, true, token) => {
                 Doing::Put { value: fresh_value(&mut self.next_value), token }
             }
@@ -193,6 +202,9 @@ impl Versions {
                 written(None, observed(&token))
             }
             (Doing::Set { value: text }, _) => written(Some(text), Replaces::Earlier),
+            (Doing::SetBeside { value: text }, _) => {
+                written(Some(text), Replaces::Observed(BTreeSet::new()))
+            }
             (Doing::Delete, _) => written(None, Replaces::Earlier),
         };
         key.versions.push(versions::Call { called, answered, count, within, action });
@@ -253,7 +265,7 @@ impl Key {
                 Write::SetSibling { key, value, context }
             }
             Doing::Remove { token } => Write::DeleteSiblings { key, context: token.text },
-            Doing::Set { value } => {
+            Doing::Set { value } | Doing::SetBeside { value } => {
                 let (condition, expiry) = (SetCondition::Always, Expiry::Never);
                 Write::Set { key, value, condition, expiry, get: false }
             }

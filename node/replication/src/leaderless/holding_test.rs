@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_model::{Datacenter, Hints, LeaderlessPolicy, Level, NodeId, Time, WallTime};
+use quorate_model::{
+    ConflictPolicy, Datacenter, Hints, LeaderlessPolicy, Level, NodeId, Time, WallTime,
+};
 
 use super::range_test::Applied;
 use super::{
@@ -23,6 +25,7 @@ struct World {
     requests: u64,
     bytes_max: u64,
     window: Duration,
+    conflicts: ConflictPolicy,
     /// The newest round that is closed where a replica begins.
     barrier: u64,
     replicas: BTreeMap<u128, Replica>,
@@ -44,6 +47,7 @@ impl World {
             requests: 0,
             bytes_max,
             window,
+            conflicts: ConflictPolicy::default(),
             barrier: 0,
             replicas: BTreeMap::new(),
             cells: BTreeMap::new(),
@@ -88,7 +92,8 @@ impl World {
             ..Owners::default()
         };
         let hints = Some(Hints::default()).filter(|_| self.bytes_max > 0);
-        let policy = LeaderlessPolicy { hints, ..LeaderlessPolicy::default() };
+        let conflicts = self.conflicts;
+        let policy = LeaderlessPolicy { hints, conflicts, ..LeaderlessPolicy::default() };
         self.give(id, Input::Owners { owners, policy });
     }
 
@@ -211,6 +216,22 @@ fn where_no_replica_answers_a_node_holds_a_write_for_all_of_them_at_one_level() 
     for at in [2, 3] {
         assert_eq!(world.cells[&at].0, world.cells[&1].0);
     }
+}
+
+/// INV-90: it has let go of what it wrote first, and does not know of it when it writes again.
+#[test]
+fn what_a_node_holds_for_all_replaces_nothing_that_it_has_given_back() {
+    let mut world = World::new(1 << 20, LONG);
+    world.conflicts = ConflictPolicy::Siblings;
+    (1..=5).for_each(|id| world.start(id, 1));
+    for _ in 0..2 {
+        world.down = [1, 2, 3, 5].into();
+        world.write(4, 1, Level::Any).unwrap();
+        world.down.clear();
+        world.run_for(Duration::from_secs(30));
+        assert!(world.cells[&4].0.is_empty());
+    }
+    assert_eq!(world.cells[&1].0[&key(1)].values(), 2);
 }
 
 #[test]

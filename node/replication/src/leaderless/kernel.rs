@@ -152,9 +152,7 @@ impl Kernel {
             self.fall_silent();
         }
         if !owned && self.is_owner() {
-            // INV-90: what it wrote when it had a replica before it has let go of since.
-            self.actor = new_actor(&mut self.random, self.id);
-            self.used = 0;
+            self.forget_actor();
         }
         self.others = self.owners.all();
         self.others.remove(&self.id);
@@ -465,12 +463,22 @@ impl Kernel {
             self.tree.replace(key, Some(cell.digest()), None);
         }
         if !cells.is_empty() {
+            self.forget_actor();
             let cells = cells.into_iter().map(|(key, _)| key).collect();
             self.outputs.push_back(Output::Drop { cells, collected: self.collected });
         }
     }
 
     // Dots and times.
+
+    /// INV-90: of what it has let go of it does not know any more what it wrote there itself, and a later dot of the same actor would
+    /// say that it had seen that.
+    fn forget_actor(&mut self) {
+        if self.used > 0 {
+            self.actor = new_actor(&mut self.random, self.id);
+            self.used = 0;
+        }
+    }
 
     pub(super) const fn actor(&self) -> ActorId {
         self.actor

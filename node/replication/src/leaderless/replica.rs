@@ -270,7 +270,8 @@ impl Replica {
         let stands_in = self.kernel.stands_in().is_some();
         if stands_in && !self.holding.has_room(&self.kernel, planned.bytes()) {
             self.kernel.counts.hints_refused += planned.changes.len() as u64;
-            return self.kernel.answer(id, Err(Refused::Overloaded));
+            // A replica may be reached by and by.
+            return self.kernel.answer(id, Err(Refused::NotAReplica));
         }
         match Writing::begin(&mut self.kernel, cells, number, planned, deadline) {
             Ok(writing) => {

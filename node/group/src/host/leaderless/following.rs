@@ -221,6 +221,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 return self.empty(shard);
             }
             role.part = Part::OwnsAgain;
+        }
+        let lacks = hosted.standing.whole && !role.part.keeps_whole();
+        if lacks {
             hosted.standing.whole = false;
             hosted.gathered.fall_silent();
         }
@@ -246,7 +249,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             stand_ins: stand_ins(topology, shard),
         };
         let policy = leaderless.policy.clone();
-        let lacks = (role.part == Part::OwnsAgain).then_some(Input::Lacks);
+        let lacks = lacks.then_some(Input::Lacks);
         let inputs = lacks.into_iter().chain([Input::Owners { owners, policy }]);
         self.drive(shard, inputs);
     }

@@ -57,6 +57,16 @@ pub(super) enum Part {
     OwnsAgain,
 }
 
+impl Part {
+    /// Whether what it may have acknowledged as a replica it still holds.
+    pub(super) const fn keeps_whole(self) -> bool {
+        match self {
+            Self::Owns | Self::OwnsAmongStandIns => true,
+            Self::StandsIn | Self::OwnsAgain => false,
+        }
+    }
+}
+
 impl ShardStanding {
     pub(super) fn prefix(&self, shard: ShardId) -> Prefix {
         Prefix::new(GroupId::Shard(shard), self.generation)
@@ -142,7 +152,7 @@ fn replay<D: Disk, S: StateStore>(
                 ShardEntry::Cells(cells) => cells,
                 ShardEntry::Role(role) => {
                     standing.role = Some(role);
-                    standing.whole &= role.part != Part::OwnsAgain;
+                    standing.whole &= role.part.keeps_whole();
                     Vec::new()
                 }
             };
