@@ -8,6 +8,7 @@ mod causality;
 mod identity;
 mod leaderless;
 mod moving;
+mod multi_leader;
 pub mod planted;
 mod policy;
 mod position;
@@ -23,6 +24,7 @@ pub use leaderless::{
     Need,
 };
 pub use moving::{Leaving, Moved, Step};
+pub use multi_leader::Links;
 pub use policy::{
     Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,
     SessionPolicy,

@@ -142,6 +142,14 @@ pub enum Bug {
     DropSentHints,
     /// What is written where no replica answers is held for nobody (INV-103).
     HoldForNobody,
+    /// A change is applied before what it comes after (INV-108).
+    TakeBeforeTurn,
+    /// A change that is known is applied again (INV-107).
+    TakeAgain,
+    /// What comes behind something that was lost is taken all the same (INV-109).
+    TakeBehindLost,
+    /// A log that was cut is read on as if nothing were missing (INV-109).
+    GiveBehindCut,
 }
 
 #[cfg(feature = "planted")]

@@ -6,5 +6,6 @@
 
 pub mod causal;
 pub mod leaderless;
+pub mod multi_leader;
 mod random;
 pub mod single_leader;

@@ -4,8 +4,10 @@
 //! context, one number for each actor, say that everything up to it was seen (INV-92).
 
 mod cell;
+mod key;
 
 #[cfg(test)]
 mod cell_test;
 
 pub use cell::{Cell, CellDigest, Change, Content, Context, Merged, Sibling};
+pub use key::{CellKey, Place, Span};

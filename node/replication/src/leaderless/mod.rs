@@ -23,7 +23,6 @@ mod filling;
 mod holding;
 mod input;
 mod kernel;
-mod key;
 mod message;
 mod output;
 mod owners;
@@ -60,11 +59,11 @@ mod session_test;
 #[cfg(test)]
 mod steps_test;
 
+pub use crate::causal::{CellKey, Place, Span};
 pub use asked::Asked;
 pub use collecting::Collected;
 pub use holding::HintsFor;
 pub use input::{After, Cells, Input, ReadRepair, RequestId, Seen, Standing};
-pub use key::{CellKey, Place, Span};
 pub use message::Mark;
 pub use message::{Found, Message};
 pub use output::{Counts, Output, PersistId, Refused};

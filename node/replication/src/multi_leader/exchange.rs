@@ -1,0 +1,448 @@
+//! The leader's part in a shard: takes what other datacenters wrote, and gives what is applied here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use quorate_model::planted::{self, Bug};
+use quorate_model::{
+    ActorId, Datacenter, Dot, Hlc, LogIndex, NodeId, Time, VersionVector, WallTime,
+};
+
+use super::feed::Feed;
+use super::giving::{Asked, Giver, Giving};
+use super::taking::{Full, Taking};
+use super::{
+    Blocked, Change, Cursor, Input, Log, Message, Output, Routes, Settings, Start, Wanted,
+};
+use crate::random::Random;
+
+/// See the contract in [`super`].
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    settings: Settings,
+    now: Time,
+    wall: WallTime,
+    origin: ActorId,
+    own: BTreeSet<ActorId>,
+    /// Applied here.
+    known: VersionVector,
+    routes: Option<Routes>,
+    /// Who may lead the shard where.
+    nodes: BTreeMap<Datacenter, Vec<NodeId>>,
+    taking: Taking,
+    giving: Giving,
+    feeds: BTreeMap<Datacenter, Feed>,
+    /// How far those came that are none any more: of everything that they had.
+    left: BTreeMap<Datacenter, Cursor>,
+    /// Who did not answer, and until when that is believed.
+    silent: BTreeMap<Datacenter, Time>,
+    offers: BTreeMap<Datacenter, Offered>,
+    offer_at: Time,
+    numbers: u64,
+    outputs: VecDeque<Output>,
+    refused: Refused,
+}
+
+/// What a datacenter says that it has.
+#[derive(Clone, Default, Debug)]
+struct Offered {
+    known: VersionVector,
+    until: Time,
+    /// Since when it has had something that is not here, nor where this one takes from.
+    lacking: Option<Time>,
+    /// So it is taken from there, until it comes otherwise, too.
+    taken: bool,
+}
+
+/// Changes that were not taken, each time that they came.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Refused {
+    /// Their time is too far ahead of this node's clock.
+    pub ahead_of_time: u64,
+    /// No room for what waits for others.
+    pub full: u64,
+    /// No origin makes such a change.
+    pub malformed: u64,
+}
+
+/// How a link is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkStatus {
+    pub from: Datacenter,
+    pub wanted: Wanted,
+    /// Nothing has been heard for long.
+    pub silent: bool,
+    /// It gives what is to come from others by the topology, and does not.
+    pub rerouted: bool,
+    pub behind: bool,
+    /// Writes there that are not known here.
+    pub lacking: u64,
+}
+
+impl Exchange {
+    #[must_use]
+    pub fn new(start: Start, settings: Settings) -> Self {
+        let Start { origin, own, known, seed, now } = start;
+        let mut random = Random::new(seed);
+        Self {
+            now,
+            wall: WallTime(0),
+            origin,
+            own,
+            taking: Taking::new(known.clone(), settings.held_bytes_max),
+            known,
+            routes: None,
+            nodes: BTreeMap::new(),
+            giving: Giving::default(),
+            feeds: BTreeMap::new(),
+            left: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            offer_at: now.after(settings.silence),
+            // Not from zero: an answer to the leader before this one must not count here.
+            numbers: random.next(),
+            outputs: VecDeque::new(),
+            refused: Refused::default(),
+            settings,
+        }
+    }
+
+    /// Takes one input. The outputs of the one before must have been drained.
+    pub fn step(&mut self, now: Time, wall: WallTime, input: Input, log: &dyn Log) {
+        assert!(self.outputs.is_empty(), "the outputs of the last step were not drained");
+        assert!(now >= self.now, "time goes back");
+        (self.now, self.wall) = (now, wall);
+        match input {
+            Input::Tick => {}
+            Input::Routes { routes, nodes } => {
+                let begins = self.routes.replace(routes).is_none();
+                self.nodes = nodes;
+                if begins {
+                    self.tell_all(&Message::Leads);
+                }
+            }
+            Input::Applied { known } => {
+                self.known.join(&known);
+                let released = self.taking.know(&known);
+                self.apply(released);
+                self.acknowledge();
+            }
+            Input::Message { from, message } => self.message(from, message, log),
+        }
+        self.choose();
+        self.ask();
+        self.offer();
+        self.give(log);
+    }
+
+    pub fn pop_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to step with [`Input::Tick`] at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        let feeds = self.feeds.values().map(|feed| feed.ask_at);
+        let offers = self.offers.values().map(|offer| offer.until);
+        feeds.chain(offers).chain(self.giving.deadline(self.now)).fold(self.offer_at, Time::min)
+    }
+
+    /// What waits for the longest, and how many bytes wait.
+    #[must_use]
+    pub fn blocked(&self) -> (Option<Blocked>, usize) {
+        (self.taking.blocked(), self.taking.held_bytes())
+    }
+
+    #[must_use]
+    pub const fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    /// From behind which entry of the log on somebody who takes may still ask for what is there.
+    #[must_use]
+    pub fn oldest_given(&self) -> Option<LogIndex> {
+        self.giving.oldest()
+    }
+
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let none = BTreeSet::new();
+        let declared = self.routes.as_ref().map(|routes| routes.sources(&none, &none));
+        let status = |(from, feed): (&Datacenter, &Feed)| LinkStatus {
+            from: from.clone(),
+            wanted: feed.wanted,
+            silent: self.is_silent(feed),
+            rerouted: declared.as_ref().and_then(|of| of.get(from)) != Some(&feed.wanted),
+            behind: feed.behind,
+            lacking: lacking(&feed.known, &self.known),
+        };
+        self.feeds.iter().map(status).collect()
+    }
+
+    fn message(&mut self, from: NodeId, message: Message, log: &dyn Log) {
+        let mut places = self.nodes.iter().filter(|(_, nodes)| nodes.contains(&from));
+        let Some(place) = places.next().map(|(place, _)| place.clone()) else { return };
+        match message {
+            Message::Subscribe { number, wanted, origin, known, from: at } => {
+                let asked = Asked { node: from, number, wanted, origin, known, from: at };
+                self.with_giver(log, |giving, giver| giving.subscribe(giver, place, asked));
+            }
+            Message::Taken { number, through, known } => {
+                self.giving.taken(self.now, &place, number, through, &known);
+            }
+            Message::Elsewhere { number, leader } => self.elsewhere(&place, number, leader),
+            Message::Leads => {
+                let at = self.nodes[&place].iter().position(|node| *node == from);
+                if let (Some(feed), Some(at)) = (self.feeds.get_mut(&place), at) {
+                    feed.asks = at;
+                    feed.ask_again(self.now);
+                }
+            }
+            Message::Changes { number, log, start, from: begins, through, changes, known } => {
+                self.giving.knows(&place, &known);
+                let at = [begins, through].map(|through| Cursor { log, through });
+                if self.follows(&place, number, start, at[0], known) {
+                    self.take(&place, at[1], changes);
+                    self.acknowledge();
+                }
+            }
+            Message::Behind { number, floor } => {
+                let silent = self.silent.contains_key(&place);
+                let here = self.taking.expected();
+                let Some(feed) = self.feeds.get_mut(&place).filter(|one| one.number == number)
+                else {
+                    return;
+                };
+                feed.says(self.now, floor.clone(), here, silent);
+                feed.behind = true;
+                feed.ask_again(self.now.after(self.settings.patience));
+                if !here.covers_all(&floor) {
+                    self.outputs.push_back(Output::Lacks { from: place, floor });
+                }
+            }
+            Message::Has { known } => {
+                let until = self.now.after(self.settings.silence * 2);
+                let offer = self.offers.entry(place).or_default();
+                (offer.known, offer.until) = (known, until);
+            }
+        }
+    }
+
+    // Taking.
+
+    /// Whether what comes is what comes next. INV-109
+    fn follows(
+        &mut self,
+        place: &Datacenter,
+        number: u64,
+        start: LogIndex,
+        begins: Cursor,
+        known: VersionVector,
+    ) -> bool {
+        let silent = self.silent.remove(place).is_some();
+        let Some(feed) = self.feeds.get_mut(place).filter(|one| one.number == number) else {
+            return false;
+        };
+        let follows = match feed.begun {
+            true => feed.at == Some(begins),
+            false => begins.through == start,
+        };
+        if !follows && !planted::is(Bug::TakeBehindLost) {
+            // What is before it was lost, or it comes twice.
+            let lost = !feed.begun || feed.at.is_none_or(|at| at.through < begins.through);
+            if lost {
+                feed.ask_again(self.now);
+            }
+            return false;
+        }
+        feed.says(self.now, known, self.taking.expected(), silent);
+        (feed.begun, feed.behind, feed.at) = (true, false, Some(begins));
+        feed.ask_at = self.now.after(self.settings.silence / 2);
+        true
+    }
+
+    /// What is not taken must come again.
+    fn take(&mut self, place: &Datacenter, at: Cursor, changes: Vec<Change>) {
+        let (mut all, mut under_way) = (true, VersionVector::default());
+        for change in changes {
+            // INV-111
+            let ahead =
+                newest(&change).is_some_and(|at| at.is_ahead(self.wall, self.settings.drift_max));
+            let malformed = !change.is_well_formed();
+            self.refused.ahead_of_time += u64::from(ahead);
+            self.refused.malformed += u64::from(malformed);
+            if ahead || malformed {
+                all = false;
+                continue;
+            }
+            let through = change.through();
+            match self.taking.take(self.now, place, change) {
+                Ok(taken) => self.apply(taken),
+                Err(Full) => {
+                    self.refused.full += 1;
+                    all = false;
+                }
+            }
+            if self.taking.expected().covers(through) {
+                under_way.include(through);
+            }
+        }
+        let Some(feed) = self.feeds.get_mut(place) else { return };
+        match all {
+            true => feed.took(at, under_way),
+            false => feed.ask_again(self.now.after(self.settings.patience)),
+        }
+    }
+
+    fn apply(&mut self, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.outputs.push_back(Output::Apply { changes });
+        }
+    }
+
+    /// Whoever gives waits until this much is applied: no more is on its way here than it may have given.
+    fn acknowledge(&mut self) {
+        for (place, feed) in &mut self.feeds {
+            let Some(through) = feed.applied(&self.known).filter(|_| feed.begun) else { continue };
+            let nodes = self.nodes.get(place).map_or(&[][..], Vec::as_slice);
+            let Some(to) = nodes.get(feed.asks % nodes.len().max(1)) else { continue };
+            let (number, known) = (feed.number, self.known.clone());
+            let message = Message::Taken { number, through, known };
+            self.outputs.push_back(Output::Send { to: *to, message });
+        }
+    }
+
+    fn elsewhere(&mut self, place: &Datacenter, number: u64, leader: Option<NodeId>) {
+        let nodes = self.nodes.get(place).map_or(&[][..], Vec::as_slice);
+        let Some(feed) = self.feeds.get_mut(place).filter(|one| one.number == number) else {
+            return;
+        };
+        let at = leader.and_then(|leader| nodes.iter().position(|node| *node == leader));
+        feed.asks = at.unwrap_or(feed.asks + 1);
+        feed.ask_again(self.now.after(self.settings.beat));
+    }
+
+    /// Whom to take from.
+    fn choose(&mut self) {
+        let Some(routes) = &self.routes else { return };
+        let (now, patience, silence) = (self.now, self.settings.patience, self.settings.silence);
+        self.silent.retain(|_, until| now < *until);
+        for (from, feed) in &self.feeds {
+            if feed.heard.after(silence) <= now {
+                // For long enough that the others are tried in turn.
+                self.silent.entry(from.clone()).or_insert_with(|| now.after(silence * 10));
+            }
+        }
+        let expected = self.taking.expected();
+        self.offers.retain(|_, offer| now < offer.until);
+        let mut over = BTreeSet::new();
+        for (from, offer) in &mut self.offers {
+            let gives = |(other, feed): &(&Datacenter, &Feed)| {
+                *other != from && !over.contains(*other) && feed.is_back() && feed.number != 0
+            };
+            let mut here = expected.clone();
+            let given = self.feeds.iter().filter(gives);
+            given.for_each(|(_, feed)| here.join(&feed.known));
+            if here.covers_all(&offer.known) {
+                if offer.taken {
+                    over.insert(from.clone());
+                }
+                (offer.lacking, offer.taken) = (None, false);
+            } else {
+                let since = *offer.lacking.get_or_insert(now);
+                offer.taken |= since.after(silence) <= now;
+            }
+        }
+        let offers = self.offers.iter().filter(|(_, offer)| offer.taken);
+        let offers = offers.map(|(from, _)| from.clone()).collect();
+        let back = self.feeds.iter().filter(|(_, feed)| !feed.is_back());
+        let silent = self.silent.keys().chain(back.map(|(from, _)| from)).cloned().collect();
+        let mut sources = routes.sources(&silent, &offers);
+        // Whatever it has that does not come otherwise it is to give, of whomever that is.
+        let waits: Vec<Dot> = self.taking.blocked_before(now).collect();
+        for (from, wanted) in &mut sources {
+            let Some(feed) = self.feeds.get_mut(from) else { continue };
+            let since = feed.lacks_since(now, expected);
+            let long = since.is_some_and(|since| since.after(patience) <= now);
+            let helps = routes.reroute || waits.iter().any(|dot| feed.known.covers(*dot));
+            if long && helps {
+                *wanted = Wanted::All;
+            }
+        }
+        let gone = self.feeds.extract_if(.., |from, _| !sources.contains_key(from));
+        let left = gone.filter(|(_, feed)| feed.wanted == Wanted::All);
+        self.left.extend(left.filter_map(|(from, feed)| Some((from, feed.at?))));
+        for (from, wanted) in sources {
+            match self.feeds.get_mut(&from) {
+                Some(feed) if feed.wanted == wanted => {}
+                Some(feed) => feed.want(wanted, now),
+                None => {
+                    let at = self.left.remove(&from);
+                    self.feeds.insert(from, Feed::new(wanted, now, at));
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        for (place, feed) in &mut self.feeds {
+            if feed.ask_at > self.now {
+                continue;
+            }
+            feed.asks += usize::from(feed.number != 0 && !feed.answered);
+            self.numbers = self.numbers.wrapping_add(1);
+            feed.ask_again(self.now.after(self.settings.silence / 4));
+            (feed.number, feed.answered) = (self.numbers, false);
+            let nodes = self.nodes.get(place).map_or(&[][..], Vec::as_slice);
+            let Some(to) = nodes.get(feed.asks % nodes.len().max(1)) else { continue };
+            let (number, known) = (feed.number, self.taking.expected().clone());
+            let (wanted, origin, from) = (feed.wanted, self.origin, feed.at);
+            let message = Message::Subscribe { number, wanted, origin, known, from };
+            self.outputs.push_back(Output::Send { to: *to, message });
+        }
+    }
+
+    fn is_silent(&self, feed: &Feed) -> bool {
+        feed.heard.after(self.settings.silence) <= self.now
+    }
+
+    // Giving.
+
+    fn give(&mut self, log: &dyn Log) {
+        let sent = self.with_giver(log, Giving::go_on);
+        self.outputs.extend(sent.into_iter().map(|(to, message)| Output::Send { to, message }));
+    }
+
+    fn with_giver<T>(
+        &mut self,
+        log: &dyn Log,
+        what: impl FnOnce(&mut Giving, &Giver<'_>) -> T,
+    ) -> T {
+        let Self { now, settings, own, origin, known, giving, .. } = self;
+        what(giving, &Giver { now: *now, settings, log, own, origin: *origin, known })
+    }
+
+    /// INV-110: nobody knows whether those who are to take from here do, and whether what they give comes everywhere.
+    fn offer(&mut self) {
+        if self.offer_at <= self.now {
+            self.offer_at = self.now.after(self.settings.silence / 2);
+            self.tell_all(&Message::Has { known: self.known.clone() });
+        }
+    }
+
+    /// Whoever leads in the other datacenters: others do not hear it.
+    fn tell_all(&mut self, message: &Message) {
+        let send = |to: &NodeId| Output::Send { to: *to, message: message.clone() };
+        self.outputs.extend(self.nodes.values().flatten().map(send));
+    }
+}
+
+/// How many writes of the first the second lacks.
+fn lacking(theirs: &VersionVector, ours: &VersionVector) -> u64 {
+    let of = |Dot { actor, counter }| counter.saturating_sub(ours.counter(actor));
+    theirs.dots().map(of).sum()
+}
+
+fn newest(change: &Change) -> Option<Hlc> {
+    let siblings = change.cells.iter().flat_map(|(_, cell)| cell.siblings());
+    siblings.map(|sibling| sibling.at).max()
+}

@@ -1,0 +1,119 @@
+//! What one other datacenter gives, and how far it came.
+
+use std::collections::VecDeque;
+
+use quorate_model::{LogIndex, Time, VersionVector};
+
+use super::{Cursor, Wanted};
+
+#[derive(Clone, Debug)]
+pub(super) struct Feed {
+    pub(super) wanted: Wanted,
+    /// Which of its nodes is asked.
+    pub(super) asks: usize,
+    /// Of what it was asked last; zero while it is not to be heard.
+    pub(super) number: u64,
+    /// What was asked for has begun to come.
+    pub(super) begun: bool,
+    /// Somebody there has said something since it was asked last.
+    pub(super) answered: bool,
+    /// Through where what it gave is dealt with.
+    pub(super) at: Option<Cursor>,
+    /// The same for what was on its way to be applied: through where, and what is known then.
+    under_way: VecDeque<(LogIndex, VersionVector)>,
+    /// When it is asked again if it says nothing.
+    pub(super) ask_at: Time,
+    pub(super) heard: Time,
+    /// What it has applied.
+    pub(super) known: VersionVector,
+    /// Its log does not go back as far as this one lacks.
+    pub(super) behind: bool,
+    /// It did not answer for long, and has not come as far again as this one was when it did.
+    back: Option<VersionVector>,
+    /// What it had applied at some time that this one lacked.
+    lacking: Option<(Time, VersionVector)>,
+}
+
+impl Feed {
+    /// `at` is where it was left.
+    pub(super) fn new(wanted: Wanted, now: Time, at: Option<Cursor>) -> Self {
+        Self {
+            wanted,
+            asks: 0,
+            number: 0,
+            begun: false,
+            answered: false,
+            at,
+            under_way: VecDeque::new(),
+            ask_at: now,
+            heard: now,
+            known: VersionVector::default(),
+            behind: false,
+            back: None,
+            lacking: None,
+        }
+    }
+
+    /// What comes until then is not heard.
+    pub(super) fn ask_again(&mut self, at: Time) {
+        (self.number, self.begun, self.ask_at) = (0, false, at);
+        self.under_way.clear();
+    }
+
+    pub(super) fn want(&mut self, wanted: Wanted, now: Time) {
+        if wanted == Wanted::All {
+            // What it did not want before it has passed over.
+            self.at = None;
+        }
+        self.wanted = wanted;
+        self.ask_again(now);
+    }
+
+    /// It says what it has applied.
+    pub(super) fn says(
+        &mut self,
+        now: Time,
+        known: VersionVector,
+        here: &VersionVector,
+        silent: bool,
+    ) {
+        if silent {
+            self.back = Some(here.clone());
+        }
+        (self.heard, self.answered, self.known) = (now, true, known);
+        if self.back.as_ref().is_some_and(|back| self.known.covers_all(back)) {
+            self.back = None;
+        }
+    }
+
+    /// Whether it has what others have again after it did not answer.
+    pub(super) const fn is_back(&self) -> bool {
+        self.back.is_none()
+    }
+
+    /// Since when it has had something that this one lacks.
+    pub(super) fn lacks_since(&mut self, now: Time, expected: &VersionVector) -> Option<Time> {
+        if self.lacking.as_ref().is_some_and(|(_, known)| expected.covers_all(known)) {
+            self.lacking = None;
+        }
+        if self.lacking.is_none() && !expected.covers_all(&self.known) {
+            self.lacking = Some((now, self.known.clone()));
+        }
+        self.lacking.as_ref().map(|(since, _)| *since)
+    }
+
+    /// Everything that it gave through there is held, known, or on its way to be applied: then this is known.
+    pub(super) fn took(&mut self, at: Cursor, known: VersionVector) {
+        self.at = Some(at);
+        self.under_way.push_back((at.through, known));
+    }
+
+    /// Through where that is applied since it was asked last.
+    pub(super) fn applied(&mut self, known: &VersionVector) -> Option<LogIndex> {
+        let mut through = None;
+        while let Some((at, _)) = self.under_way.pop_front_if(|(_, one)| known.covers_all(one)) {
+            through = Some(at);
+        }
+        through
+    }
+}

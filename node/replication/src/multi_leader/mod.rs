@@ -1,0 +1,42 @@
+//! Multi-leader replication of one shard between datacenters. In each a single-leader group has the shard and takes writes; the
+//! leaders exchange what their groups have applied.
+//!
+//! # Contract
+//! 1. An [`Exchange`] is made where a replica has become the group's leader and has applied all entries of earlier terms, with what the
+//!    group has applied by then. It ends with the leadership, and when something of [`Output::Apply`] could not be written.
+//! 2. [`Exchange::step`] takes one input and the group's [`Log`]; `now` never goes back. Drain [`Exchange::pop_output`] before the
+//!    next step. At [`Exchange::deadline`] at the latest, step with [`Input::Tick`].
+//! 3. The changes of [`Output::Apply`] are entries of the group's log in this order. Of entries that the group applies, each counts that is
+//!    [`Turn::Next`] by then; the others do nothing: of two leaders both may have written a change.
+//! 4. Whatever the group applies, its own writes and those of others, is told by [`Input::Applied`] once it is committed and applied.
+//!    Its own writes take no context that knows more than the group has applied: [`Change::is_well_formed`].
+//! 5. After [`Output::Lacks`], which comes again until then, a snapshot of everything that datacenter has applied is merged as one entry of
+//!    the group's log, [`Entry::Snapshot`], if it is lacking still.
+//! 6. Every change of the shard's members is told by [`Input::Routes`]. A replica that does not lead answers [`Message::Subscribe`] with
+//!    [`Message::Elsewhere`].
+//! 7. [`Exchange::oldest_given`] is of those that take at the moment. How long the log is kept for those that are away is the host's.
+//!
+//! # Rooms
+//! `change` says what goes from one datacenter to the others and when it is its turn, `taking` keeps to that, `giving` reads the log for
+//! others, `routes` chooses from whom to take, `exchange` brings these together.
+
+mod change;
+mod exchange;
+mod feed;
+mod giving;
+mod input;
+mod message;
+mod routes;
+mod taking;
+
+#[cfg(test)]
+mod cluster_test;
+#[cfg(test)]
+mod permutation_test;
+
+pub use change::{Change, Turn};
+pub use exchange::{Exchange, LinkStatus, Refused};
+pub use input::{Entry, Input, Log, Output, Settings, Start};
+pub use message::{Cursor, Message, Wanted};
+pub use routes::Routes;
+pub use taking::Blocked;

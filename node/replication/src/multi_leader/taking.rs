@@ -1,0 +1,154 @@
+//! What arrives: taken in its turn, dropped when it is known, held until what it comes after is there.
+//!
+//! Keeps INV-107 (once) and INV-108 (in its turn).
+
+use std::collections::BTreeMap;
+
+use quorate_model::planted::{self, Bug};
+use quorate_model::{ActorId, Datacenter, Dot, Time, VersionVector};
+
+use super::{Change, Turn};
+
+/// What is applied here, and what is about to be.
+#[derive(Clone, Debug)]
+pub(super) struct Taking {
+    expected: VersionVector,
+    held: BTreeMap<Key, Held>,
+    /// By what each lacks.
+    lacking: BTreeMap<(ActorId, u64), Vec<Key>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// Of a change: its origin and its first dot there.
+type Key = (ActorId, u64);
+
+#[derive(Clone, Debug)]
+struct Held {
+    change: Change,
+    /// Who gave it.
+    by: Datacenter,
+    since: Time,
+    on: Dot,
+}
+
+/// A change that waits for another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Blocked {
+    /// Who gave it.
+    pub by: Datacenter,
+    pub since: Time,
+    /// What is lacking.
+    pub on: Dot,
+}
+
+/// There is no room for it: it must come again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Full;
+
+impl Taking {
+    pub(super) const fn new(known: VersionVector, bytes_max: usize) -> Self {
+        Self {
+            expected: known,
+            held: BTreeMap::new(),
+            lacking: BTreeMap::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    pub(super) const fn expected(&self) -> &VersionVector {
+        &self.expected
+    }
+
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Who waits for the longest.
+    pub(super) fn blocked(&self) -> Option<Blocked> {
+        let oldest = self.held.values().min_by_key(|held| held.since)?;
+        Some(Blocked { by: oldest.by.clone(), since: oldest.since, on: oldest.on })
+    }
+
+    /// What those wait for that have waited since before.
+    pub(super) fn blocked_before(&self, now: Time) -> impl Iterator<Item = Dot> {
+        self.held.values().filter(move |held| held.since < now).map(|held| held.on)
+    }
+
+    /// Local writes, what another leader took before, a snapshot. Answers with what is to be applied after it, in this order.
+    pub(super) fn know(&mut self, known: &VersionVector) -> Vec<Change> {
+        let news = known.dots().filter(|dot| !self.expected.covers(*dot)).collect();
+        self.expected.join(known);
+        self.released(news)
+    }
+
+    /// Answers with what is to be applied now, in this order.
+    ///
+    /// # Errors
+    /// [`Full`]
+    pub(super) fn take(
+        &mut self,
+        now: Time,
+        by: &Datacenter,
+        change: Change,
+    ) -> Result<Vec<Change>, Full> {
+        match change.turn(&self.expected) {
+            Turn::Known if !planted::is(Bug::TakeAgain) => Ok(Vec::new()),
+            Turn::Behind(on) if !planted::is(Bug::TakeBeforeTurn) => {
+                let held = Held { change, by: by.clone(), since: now, on };
+                self.hold(held).map(|()| Vec::new())
+            }
+            Turn::Known | Turn::Next | Turn::Behind(_) => {
+                let through = change.through();
+                self.expected.include(through);
+                let mut taken = vec![change];
+                taken.extend(self.released(vec![through]));
+                Ok(taken)
+            }
+        }
+    }
+
+    /// What waited for these, and what waited for that.
+    fn released(&mut self, mut news: Vec<Dot>) -> Vec<Change> {
+        let mut released = Vec::new();
+        while let Some(Dot { actor, counter }) = news.pop() {
+            let through = self.lacking.range((actor, 0)..=(actor, counter));
+            let through: Vec<(ActorId, u64)> = through.map(|(dot, _)| *dot).collect();
+            let waited = through.iter().filter_map(|dot| self.lacking.remove(dot));
+            for key in waited.flatten().collect::<Vec<Key>>() {
+                let Some(Held { change, by, since, .. }) = self.held.remove(&key) else { continue };
+                self.bytes -= change.bytes();
+                match change.turn(&self.expected) {
+                    Turn::Known => {}
+                    Turn::Next => {
+                        self.expected.include(change.through());
+                        news.push(change.through());
+                        released.push(change);
+                    }
+                    Turn::Behind(on) => self.keep(key, Held { change, by, since, on }),
+                }
+            }
+        }
+        released
+    }
+
+    /// INV-55
+    fn hold(&mut self, held: Held) -> Result<(), Full> {
+        let key = (held.change.origin, held.change.first);
+        if self.held.contains_key(&key) {
+            return Ok(());
+        }
+        if self.bytes + held.change.bytes() > self.bytes_max {
+            return Err(Full);
+        }
+        self.keep(key, held);
+        Ok(())
+    }
+
+    fn keep(&mut self, key: Key, held: Held) {
+        self.bytes += held.change.bytes();
+        self.lacking.entry((held.on.actor, held.on.counter)).or_default().push(key);
+        self.held.insert(key, held);
+    }
+}
