@@ -223,17 +223,6 @@ impl Kernel {
         self.owners.hold_need(&self.policy, level, self.place()?)
     }
 
-    /// INV-103: at `ANY` its own word is enough for a node that stands in for replicas.
-    ///
-    /// # Errors
-    /// As [`Self::hold_need`].
-    pub(super) fn write_need(&self, level: Level) -> Result<Need, Refused> {
-        match self.stands_in().filter(|_| level == Level::Any) {
-            Some(place) => Ok(level.need(&[(self.id, place.clone())].into(), place)),
-            None => self.hold_need(level),
-        }
-    }
-
     /// Of replicas in a datacenter that hold what was written in another one.
     ///
     /// # Errors
@@ -463,7 +452,9 @@ impl Kernel {
             self.tree.replace(key, Some(cell.digest()), None);
         }
         if !cells.is_empty() {
-            self.forget_actor();
+            if self.used > 0 {
+                self.forget_actor();
+            }
             let cells = cells.into_iter().map(|(key, _)| key).collect();
             self.outputs.push_back(Output::Drop { cells, collected: self.collected });
         }
@@ -474,10 +465,8 @@ impl Kernel {
     /// INV-90: of what it has let go of it does not know any more what it wrote there itself, and a later dot of the same actor would
     /// say that it had seen that.
     fn forget_actor(&mut self) {
-        if self.used > 0 {
-            self.actor = new_actor(&mut self.random, self.id);
-            self.used = 0;
-        }
+        self.actor = new_actor(&mut self.random, self.id);
+        self.used = 0;
     }
 
     pub(super) const fn actor(&self) -> ActorId {

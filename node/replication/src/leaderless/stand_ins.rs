@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Datacenter, Level, NodeId, Time, Zone};
+use quorate_model::{Datacenter, Level, Need, NodeId, Time, Zone};
 
 use super::kernel::Kernel;
-use super::{CellKey, Message};
+use super::{CellKey, Message, Refused};
 use crate::causal::Cell;
 
 /// A node that did not answer in time is not waited for during this time, unless it says something.
@@ -124,6 +124,17 @@ impl Kernel {
         let StandIns { nodes, zones, .. } = &self.owners.stand_ins;
         let (place, _) = zones.get(&self.id).filter(|_| nodes.contains(&self.id))?;
         (!self.is_owner()).then_some(place)
+    }
+
+    /// INV-103: at `ANY` its own word is enough for a node that stands in for replicas.
+    ///
+    /// # Errors
+    /// As [`Kernel::hold_need`].
+    pub(super) fn write_need(&self, level: Level) -> Result<Need, Refused> {
+        match self.stands_in().filter(|_| level == Level::Any) {
+            Some(place) => Ok(level.need(&[(self.id, place.clone())].into(), place)),
+            None => self.hold_need(level),
+        }
     }
 
     pub(super) fn is_silent(&self, node: NodeId) -> bool {

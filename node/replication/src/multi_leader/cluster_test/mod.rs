@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use quorate_model::{Datacenter, Links};
+use quorate_model::{Datacenter, Links, WallTime};
 
 use world::{Faults, World};
 
@@ -29,6 +29,7 @@ fn run(seed: u64, links: &Links, faults: &Faults) -> World {
     world
 }
 
+/// INV-107, INV-108, INV-109
 #[test]
 fn every_change_comes_everywhere_once_and_in_its_turn_whatever_fails() {
     for seed in 0..20 {
@@ -116,7 +117,7 @@ fn a_datacenter_with_older_volumes_is_another_origin_and_gets_back_what_the_othe
     }
 }
 
-/// However datacenters are cut off from each other, as long as there is some way.
+/// INV-110: however datacenters are cut off from each other, as long as there is some way.
 #[test]
 fn whatever_way_is_left_is_found() {
     let pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
@@ -168,6 +169,20 @@ fn who_was_away_for_long_takes_few_snapshots_under_load() {
         world.heal();
         world.expect_convergence(Duration::from_secs(10));
     }
+}
+
+/// INV-111
+#[test]
+fn what_is_far_ahead_of_the_others_clocks_is_taken_when_they_have_come_there() {
+    let mut world = World::new(9_000, datacenters(4), Links::AllToAll, Faults::default());
+    world.stop_writing();
+    world.run_for(Duration::from_secs(1));
+    let ahead = WallTime(world.wall.0 + 60_000);
+    world.write_at(0, ahead);
+    world.run_for(Duration::from_secs(10));
+    assert!(!world.living_agree());
+    world.wall = ahead;
+    world.expect_convergence(Duration::from_secs(10));
 }
 
 /// What is declared carries everything again once all answer.

@@ -1,3 +1,6 @@
+//! Datacenters and the network between them, a function of the seed. Asserts of every change that is applied that it is the next one
+//! (INV-107, INV-108).
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -40,6 +43,7 @@ pub(super) struct World {
     faults: Faults,
     links: Links,
     reroute: bool,
+    pub(super) wall: WallTime,
     writes: bool,
     groups: Vec<Group>,
     network: BTreeMap<(Time, u64), (NodeId, NodeId, Message)>,
@@ -148,6 +152,7 @@ impl World {
             faults,
             links,
             reroute: true,
+            wall: WallTime(1_000_000),
             writes: true,
             groups: (1..).zip(places).map(group).collect(),
             network: BTreeMap::new(),
@@ -306,7 +311,7 @@ impl World {
     fn give(&mut self, place: usize, input: Input) {
         let now = self.now;
         let Some((leader, mut exchange)) = self.groups[place].leader.take() else { return };
-        exchange.step(now, WallTime(1_000_000), input, &Kept(&self.groups[place]));
+        exchange.step(now, self.wall, input, &Kept(&self.groups[place]));
         let outputs: Vec<Output> = std::iter::from_fn(|| exchange.pop_output()).collect();
         self.groups[place].leader = Some((leader, exchange));
         for output in outputs {
@@ -357,12 +362,16 @@ impl World {
     /// A client of a random datacenter.
     fn write(&mut self) {
         let place = self.below(self.groups.len());
-        if self.groups[place].leader.is_none() {
-            return;
+        let ms = self.now.0 / 1_000_000;
+        if self.groups[place].leader.is_some() {
+            self.write_at(place, WallTime(ms));
         }
+    }
+
+    pub(super) fn write_at(&mut self, place: usize, wall: WallTime) {
         let cells = 1 + self.random.next() % 2;
         let first_key = self.random.next() % KEYS;
-        let at = Hlc(1 + u64::from(u32::try_from(self.now.0 / 1_000_000).unwrap()));
+        let at = Hlc::at(wall);
         let group = &mut self.groups[place];
         let first = group.known.counter(group.origin) + 1;
         let mut after = group.known.clone();
