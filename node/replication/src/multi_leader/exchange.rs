@@ -29,6 +29,9 @@ pub struct Exchange {
     /// Who may lead the shard where.
     nodes: BTreeMap<Datacenter, Vec<NodeId>>,
     taking: Taking,
+    /// What is ahead of this node's clock, and by whom it was given.
+    ahead: VecDeque<(Datacenter, Change)>,
+    ahead_bytes: usize,
     giving: Giving,
     feeds: BTreeMap<Datacenter, Feed>,
     /// How far those came that are none any more: of everything that they had.
@@ -92,6 +95,8 @@ impl Exchange {
             known,
             routes: None,
             nodes: BTreeMap::new(),
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
             giving: Giving::default(),
             feeds: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -124,10 +129,11 @@ impl Exchange {
                 self.known.join(&known);
                 let released = self.taking.know(&known);
                 self.apply(released);
-                self.acknowledge();
+                self.acknowledge(None);
             }
             Input::Message { from, message } => self.message(from, message, log),
         }
+        self.take_ahead();
         self.choose();
         self.ask();
         self.offer();
@@ -172,7 +178,7 @@ impl Exchange {
             wanted: feed.wanted,
             silent: self.is_silent(feed),
             rerouted: declared.as_ref().and_then(|of| of.get(from)) != Some(&feed.wanted),
-            behind: feed.behind,
+            behind: feed.behind.is_some(),
             lacking: lacking(&feed.known, &self.known),
         };
         self.feeds.iter().map(status).collect()
@@ -198,11 +204,11 @@ impl Exchange {
                 }
             }
             Message::Changes { number, log, start, from: begins, through, changes, known } => {
-                self.giving.knows(&place, &known);
                 let at = [begins, through].map(|through| Cursor { log, through });
-                if self.follows(&place, number, start, at[0], known) {
+                if self.follows(&place, (from, number), start, at[0], &known) {
+                    self.giving.knows(&place, &known);
                     self.take(&place, at[1], changes);
-                    self.acknowledge();
+                    self.acknowledge(Some(&place));
                 }
             }
             Message::Behind { number, floor } => {
@@ -212,10 +218,12 @@ impl Exchange {
                 else {
                     return;
                 };
-                feed.says(self.now, floor.clone(), here, silent);
-                feed.behind = true;
+                feed.says(self.now, &floor, here, silent);
+                let since = *feed.behind.get_or_insert(self.now);
                 feed.ask_again(self.now.after(self.settings.patience));
-                if !here.covers_all(&floor) {
+                // Others may still have it in their logs.
+                let long = since.after(self.settings.silence) <= self.now;
+                if long && !here.covers_all(&floor) {
                     self.outputs.push_back(Output::Lacks { from: place, floor });
                 }
             }
@@ -233,10 +241,10 @@ impl Exchange {
     fn follows(
         &mut self,
         place: &Datacenter,
-        number: u64,
+        (from, number): (NodeId, u64),
         start: LogIndex,
         begins: Cursor,
-        known: VersionVector,
+        known: &VersionVector,
     ) -> bool {
         let silent = self.silent.remove(place).is_some();
         let Some(feed) = self.feeds.get_mut(place).filter(|one| one.number == number) else {
@@ -255,7 +263,8 @@ impl Exchange {
             return false;
         }
         feed.says(self.now, known, self.taking.expected(), silent);
-        (feed.begun, feed.behind, feed.at) = (true, false, Some(begins));
+        (feed.begun, feed.behind, feed.at) = (true, None, Some(begins));
+        feed.giver = Some(from);
         feed.ask_at = self.now.after(self.settings.silence / 2);
         true
     }
@@ -268,10 +277,14 @@ impl Exchange {
             let ahead =
                 newest(&change).is_some_and(|at| at.is_ahead(self.wall, self.settings.drift_max));
             let malformed = !change.is_well_formed();
-            self.refused.ahead_of_time += u64::from(ahead);
-            self.refused.malformed += u64::from(malformed);
-            if ahead || malformed {
-                all = false;
+            if malformed {
+                // What its origin wrote later waits for it, and is shown to.
+                self.refused.malformed += 1;
+                continue;
+            }
+            if ahead {
+                self.refused.ahead_of_time += 1;
+                all &= self.keep_ahead(place, change);
                 continue;
             }
             let through = change.through();
@@ -299,15 +312,48 @@ impl Exchange {
         }
     }
 
-    /// Whoever gives waits until this much is applied: no more is on its way here than it may have given.
-    fn acknowledge(&mut self) {
+    /// It is taken when this node's clock has come there.
+    fn keep_ahead(&mut self, place: &Datacenter, change: Change) -> bool {
+        let known = self.ahead.iter().any(|(_, kept)| kept.through() == change.through());
+        // INV-55
+        let room = self.ahead_bytes + change.bytes() <= self.settings.held_bytes_max / 4;
+        if room && !known {
+            self.ahead_bytes += change.bytes();
+            self.ahead.push_back((place.clone(), change));
+        }
+        room || known
+    }
+
+    fn take_ahead(&mut self) {
+        for _ in 0..self.ahead.len() {
+            let Some((place, change)) = self.ahead.pop_front() else { return };
+            let (wall, drift_max) = (self.wall, self.settings.drift_max);
+            let ahead = newest(&change).is_some_and(|at| at.is_ahead(wall, drift_max));
+            let bytes = change.bytes();
+            let taken = match ahead {
+                true => Err(Full),
+                false => self.taking.take(self.now, &place, change.clone()),
+            };
+            match taken {
+                Ok(taken) => {
+                    self.ahead_bytes -= bytes;
+                    self.apply(taken);
+                }
+                Err(Full) => self.ahead.push_back((place, change)),
+            }
+        }
+    }
+
+    /// Whoever gives waits until this much is applied: no more is on its way here than it may have given. One that has said something is
+    /// answered in any case.
+    fn acknowledge(&mut self, said: Option<&Datacenter>) {
         for (place, feed) in &mut self.feeds {
-            let Some(through) = feed.applied(&self.known).filter(|_| feed.begun) else { continue };
-            let nodes = self.nodes.get(place).map_or(&[][..], Vec::as_slice);
-            let Some(to) = nodes.get(feed.asks % nodes.len().max(1)) else { continue };
+            let (through, further) = feed.applied(&self.known);
+            let answers = further || said == Some(place);
+            let Some(to) = feed.giver.filter(|_| feed.begun && answers) else { continue };
             let (number, known) = (feed.number, self.known.clone());
             let message = Message::Taken { number, through, known };
-            self.outputs.push_back(Output::Send { to: *to, message });
+            self.outputs.push_back(Output::Send { to, message });
         }
     }
 
@@ -334,10 +380,11 @@ impl Exchange {
         }
         let expected = self.taking.expected();
         self.offers.retain(|_, offer| now < offer.until);
-        let mut over = BTreeSet::new();
+        let (mut over, silent) = (BTreeSet::new(), &self.silent);
         for (from, offer) in &mut self.offers {
             let gives = |(other, feed): &(&Datacenter, &Feed)| {
-                *other != from && !over.contains(*other) && feed.is_back() && feed.number != 0
+                let gives = feed.is_back() && feed.behind.is_none() && feed.number != 0;
+                gives && *other != from && !over.contains(*other) && !silent.contains_key(*other)
             };
             let mut here = expected.clone();
             let given = self.feeds.iter().filter(gives);
@@ -354,9 +401,10 @@ impl Exchange {
         }
         let offers = self.offers.iter().filter(|(_, offer)| offer.taken);
         let offers = offers.map(|(from, _)| from.clone()).collect();
-        let back = self.feeds.iter().filter(|(_, feed)| !feed.is_back());
-        let silent = self.silent.keys().chain(back.map(|(from, _)| from)).cloned().collect();
-        let mut sources = routes.sources(&silent, &offers);
+        let lost = |feed: &Feed| !feed.is_back() || feed.behind.is_some();
+        let lost = self.feeds.iter().filter(|(_, feed)| lost(feed)).map(|(from, _)| from);
+        let lost = self.silent.keys().chain(lost).cloned().collect();
+        let mut sources = routes.sources(&lost, &offers);
         // Whatever it has that does not come otherwise it is to give, of whomever that is.
         let waits: Vec<Dot> = self.taking.blocked_before(now).collect();
         for (from, wanted) in &mut sources {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_model::{LogIndex, Time, VersionVector};
+use quorate_model::{LogIndex, NodeId, Time, VersionVector};
 
 use super::{Cursor, Wanted};
 
@@ -17,17 +17,21 @@ pub(super) struct Feed {
     pub(super) begun: bool,
     /// Somebody there has said something since it was asked last.
     pub(super) answered: bool,
-    /// Through where what it gave is dealt with.
+    /// Who gives.
+    pub(super) giver: Option<NodeId>,
+    /// Through where what it gave is dealt with; and when it last gave all that it has, through where.
     pub(super) at: Option<Cursor>,
+    all: Option<Cursor>,
     /// The same for what was on its way to be applied: through where, and what is known then.
     under_way: VecDeque<(LogIndex, VersionVector)>,
+    applied: LogIndex,
     /// When it is asked again if it says nothing.
     pub(super) ask_at: Time,
     pub(super) heard: Time,
     /// What it has applied.
     pub(super) known: VersionVector,
-    /// Its log does not go back as far as this one lacks.
-    pub(super) behind: bool,
+    /// Since when its log has not gone back as far as this one lacks.
+    pub(super) behind: Option<Time>,
     /// It did not answer for long, and has not come as far again as this one was when it did.
     back: Option<VersionVector>,
     /// What it had applied at some time that this one lacked.
@@ -43,12 +47,15 @@ impl Feed {
             number: 0,
             begun: false,
             answered: false,
+            giver: None,
             at,
+            all: None,
             under_way: VecDeque::new(),
+            applied: LogIndex::ZERO,
             ask_at: now,
             heard: now,
             known: VersionVector::default(),
-            behind: false,
+            behind: None,
             back: None,
             lacking: None,
         }
@@ -57,13 +64,18 @@ impl Feed {
     /// What comes until then is not heard.
     pub(super) fn ask_again(&mut self, at: Time) {
         (self.number, self.begun, self.ask_at) = (0, false, at);
-        self.under_way.clear();
+        // What was given before comes first, whoever gives from now on.
+        let mut before = VersionVector::default();
+        self.under_way.iter().for_each(|(_, known)| before.join(known));
+        self.under_way = [(LogIndex::ZERO, before)].into();
+        self.applied = LogIndex::ZERO;
     }
 
     pub(super) fn want(&mut self, wanted: Wanted, now: Time) {
-        if wanted == Wanted::All {
+        match wanted {
+            Wanted::Own => self.all = self.at,
             // What it did not want before it has passed over.
-            self.at = None;
+            Wanted::All => self.at = self.all.take(),
         }
         self.wanted = wanted;
         self.ask_again(now);
@@ -73,14 +85,15 @@ impl Feed {
     pub(super) fn says(
         &mut self,
         now: Time,
-        known: VersionVector,
+        known: &VersionVector,
         here: &VersionVector,
         silent: bool,
     ) {
         if silent {
             self.back = Some(here.clone());
         }
-        (self.heard, self.answered, self.known) = (now, true, known);
+        (self.heard, self.answered) = (now, true);
+        self.known.clone_from(known);
         if self.back.as_ref().is_some_and(|back| self.known.covers_all(back)) {
             self.back = None;
         }
@@ -108,12 +121,12 @@ impl Feed {
         self.under_way.push_back((at.through, known));
     }
 
-    /// Through where that is applied since it was asked last.
-    pub(super) fn applied(&mut self, known: &VersionVector) -> Option<LogIndex> {
-        let mut through = None;
+    /// Through where that is applied, of what was given since it was asked last; and whether that is further than before.
+    pub(super) fn applied(&mut self, known: &VersionVector) -> (LogIndex, bool) {
+        let before = self.applied;
         while let Some((at, _)) = self.under_way.pop_front_if(|(_, one)| known.covers_all(one)) {
-            through = Some(at);
+            self.applied = at;
         }
-        through
+        (self.applied, self.applied > before)
     }
 }

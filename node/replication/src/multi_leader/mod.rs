@@ -11,10 +11,11 @@
 //! 4. Whatever the group applies, its own writes and those of others, is told by [`Input::Applied`] once it is committed and applied.
 //!    Its own writes take no context that knows more than the group has applied: [`Change::is_well_formed`].
 //! 5. After [`Output::Lacks`], which comes again until then, a snapshot of everything that datacenter has applied is merged as one entry of
-//!    the group's log, [`Entry::Snapshot`], if it is lacking still.
+//!    the group's log, [`Entry::Snapshot`], if it is lacking still. One with times too far ahead waits (INV-111).
 //! 6. Every change of the shard's members is told by [`Input::Routes`]. A replica that does not lead answers [`Message::Subscribe`] with
 //!    [`Message::Elsewhere`].
-//! 7. [`Exchange::oldest_given`] is of those that take at the moment. How long the log is kept for those that are away is the host's.
+//! 7. [`Exchange::oldest_given`] is of those that take at the moment, and for as long as their leaders live: what these hold for others to
+//!    come first is behind it. How long the log is kept for those that are away is the host's.
 //!
 //! # Rooms
 //! `change` says what goes from one datacenter to the others and when it is its turn, `taking` keeps to that, `giving` reads the log for

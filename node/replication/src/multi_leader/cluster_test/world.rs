@@ -235,6 +235,11 @@ impl World {
         known.len() == 1
     }
 
+    /// Whether it has applied what that one wrote.
+    pub(super) fn knows(&self, place: usize, writer: usize) -> bool {
+        self.groups[place].known.counter(self.groups[writer].origin) > 0
+    }
+
     pub(super) fn is_rerouted(&self) -> bool {
         let leaders = self.groups.iter().filter_map(|group| group.leader.as_ref());
         leaders.flat_map(|(_, exchange)| exchange.links()).any(|link| link.rerouted)
