@@ -88,7 +88,7 @@ impl Cell {
     pub fn change(&mut self, dot: Dot, at: Hlc, change: Change) {
         // INV-90
         assert!(self.takes(dot, change.context()), "a dot is used once");
-        let newest = self.siblings.iter().map(|sibling| sibling.at);
+        let newest = self.newest().into_iter();
         let newest = newest.chain(change.context().map(|context| context.newest)).max();
         // INV-93
         assert!(newest.is_none_or(|newest| at > newest), "a write is later than what it follows");
@@ -172,8 +172,13 @@ impl Cell {
     /// What a client that reads this cell knows.
     #[must_use]
     pub fn context(&self) -> Context {
-        let newest = self.siblings.iter().map(|sibling| sibling.at).max().unwrap_or_default();
-        Context { known: self.context.clone(), newest }
+        Context { known: self.context.clone(), newest: self.newest().unwrap_or_default() }
+    }
+
+    /// The latest time of what is there.
+    #[must_use]
+    pub fn newest(&self) -> Option<Hlc> {
+        self.siblings.iter().map(|sibling| sibling.at).max()
     }
 
     #[must_use]

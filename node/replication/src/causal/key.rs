@@ -6,6 +6,8 @@ use bytes::Bytes;
 use quorate_model::SlotRange;
 use serde::{Deserialize, Serialize};
 
+use super::Cell;
+
 /// A cell's key: slot(2) hash(4), big-endian, then what tells cells of one hash apart. Cells are ordered by it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct CellKey(Bytes);
@@ -55,6 +57,11 @@ impl Borrow<Bytes> for CellKey {
     fn borrow(&self) -> &Bytes {
         &self.0
     }
+}
+
+/// Roughly what a cell and its key take on the wire.
+pub(crate) fn cell_bytes(key: &CellKey, cell: &Cell) -> usize {
+    4 + key.bytes().len() + cell.bytes()
 }
 
 impl Place {

@@ -10,4 +10,5 @@ mod key;
 mod cell_test;
 
 pub use cell::{Cell, CellDigest, Change, Content, Context, Merged, Sibling};
+pub(crate) use key::cell_bytes;
 pub use key::{CellKey, Place, Span};

@@ -16,10 +16,10 @@ use quorate_model::{Hlc, NodeId, Time};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::kernel::Kernel;
-use super::message::{Page, Run, Short, cell_bytes};
+use super::message::{Page, Run, Short};
 use super::relaying::Relaying;
 use super::{CellKey, Cells, HashTree, Message, NodeAt, Settings};
-use crate::causal::Cell;
+use crate::causal::{Cell, cell_bytes};
 
 /// Nodes of which one message tells the hashes, and leaves of which one lists the cells. To look for a leaf's cells takes some 40 us,
 /// and whoever asks meanwhile waits.
@@ -567,8 +567,7 @@ fn runs(kernel: &Kernel, number: u64, nodes: impl IntoIterator<Item = NodeAt>) -
 }
 
 fn newest_of(cells: &[(CellKey, Cell)]) -> Hlc {
-    let siblings = cells.iter().flat_map(|(_, cell)| cell.siblings());
-    siblings.map(|sibling| sibling.at).max().unwrap_or_default()
+    cells.iter().filter_map(|(_, cell)| cell.newest()).max().unwrap_or_default()
 }
 
 fn bytes_of(cells: &[(CellKey, Cell)]) -> u64 {

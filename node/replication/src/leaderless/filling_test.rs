@@ -2,18 +2,15 @@
 
 use quorate_model::{Datacenter, LeaderlessPolicy, NodeId, Time, WallTime};
 
-use super::range_test::{Applied, HERE, cell, key};
+use super::range_test::{Applied, cell, key, start};
 use super::{
-    Asked, Collected, Input, Mark, Message, Output, Owners, PersistId, Place, Replica, Settings,
-    Span, Standing, Start,
+    Asked, Collected, Input, Mark, Message, Output, Owners, PersistId, Replica, Settings, Standing,
 };
 use crate::causal::CellDigest;
 
 /// One of four replicas, which lacks something: of the other three it needs two.
 fn filling() -> Replica {
-    let span = Span { from: Place(0), to: Place(1 << 40) };
-    let (standing, collected) = (Standing::Filling, Collected::default());
-    let start = Start { id: HERE, span, seed: 7, standing, collected };
+    let start = start(Standing::Filling, Collected::default());
     let mut replica = Replica::new(start, Settings::default(), Time::ZERO, &Applied::default());
     let dc = Datacenter::new("dc").unwrap();
     let nodes = (1..=4).map(|node| (NodeId(node), dc.clone())).collect();

@@ -156,11 +156,7 @@ impl Holding {
         let all = kernel.others_placed();
         let settled = kernel.owners.leaves.is_none() && all.contains(&target);
         let targets = if settled { BTreeSet::from([target]) } else { all };
-        for (key, _) in told {
-            let cell = kernel.cell(cells, key).unwrap_or_default();
-            self.note(kernel.now, key, &cell, targets.clone());
-        }
-        kernel.counts.hints_taken += told.len() as u64;
+        self.note_all(kernel, cells, told.iter().map(|(key, _)| key), &targets);
         kernel.send_when(until, from, Message::Hinted { number, target });
     }
 
@@ -169,12 +165,21 @@ impl Holding {
         if planted::is(Bug::HoldForNobody) {
             return;
         }
-        let all = kernel.others_placed();
+        self.note_all(kernel, cells, keys.iter(), &kernel.others_placed());
+    }
+
+    fn note_all<'k>(
+        &mut self,
+        kernel: &mut Kernel,
+        cells: &dyn Cells,
+        keys: impl Iterator<Item = &'k CellKey>,
+        targets: &BTreeSet<NodeId>,
+    ) {
         for key in keys {
             let cell = kernel.cell(cells, key).unwrap_or_default();
-            self.note(kernel.now, key, &cell, all.clone());
+            self.note(kernel.now, key, &cell, targets.clone());
+            kernel.counts.hints_taken += 1;
         }
-        kernel.counts.hints_taken += keys.len() as u64;
     }
 
     /// INV-55

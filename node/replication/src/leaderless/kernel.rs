@@ -307,7 +307,7 @@ impl Kernel {
     /// Whether this is a cell, and one that this replica may take now. INV-94: a write from too far ahead would win over everything
     /// written meanwhile.
     pub(super) fn takes(&mut self, (key, cell): &(CellKey, Cell)) -> bool {
-        let newest = cell.siblings().iter().map(|sibling| sibling.at).max();
+        let newest = cell.newest();
         let ahead =
             newest.is_some_and(|newest| newest.is_ahead(self.wall, self.settings.drift_max));
         self.counts.ahead_of_time += u64::from(ahead);
@@ -435,7 +435,7 @@ impl Kernel {
     pub(super) fn dropped(&mut self, cells: Vec<(CellKey, Cell)>) {
         for (key, cell) in &cells {
             self.tree.replace(key, Some(cell.digest()), None);
-            self.collected.newest = self.collected.newest.max(cell.context().newest);
+            self.collected.newest = self.collected.newest.max(cell.newest().unwrap_or_default());
         }
         self.clock.pass(self.collected.newest);
         self.counts.collected += cells.len() as u64;
@@ -489,8 +489,8 @@ impl Kernel {
         keys: impl IntoIterator<Item = &'k CellKey>,
     ) -> Hlc {
         for key in keys {
-            if let Some(cell) = self.cell(cells, key) {
-                self.clock.pass(cell.context().newest);
+            if let Some(newest) = self.cell(cells, key).and_then(|cell| cell.newest()) {
+                self.clock.pass(newest);
             }
         }
         self.clock.tick(self.wall)

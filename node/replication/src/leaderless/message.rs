@@ -7,7 +7,7 @@ use quorate_model::{Epoch, Hlc, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, CellKey, NodeAt};
-use crate::causal::{Cell, CellDigest};
+use crate::causal::{Cell, CellDigest, cell_bytes};
 
 /// Where its sender stood when it made a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
@@ -166,11 +166,6 @@ impl Message {
             }
         }
     }
-}
-
-/// Roughly what a cell and its key take on the wire.
-pub(super) fn cell_bytes(key: &CellKey, cell: &Cell) -> usize {
-    4 + key.bytes().len() + cell.bytes()
 }
 
 impl Page {

@@ -45,6 +45,11 @@ pub(super) fn cell(actor: u64) -> Cell {
     cell
 }
 
+pub(super) fn start(standing: Standing, collected: Collected) -> Start {
+    let span = Span { from: Place(0), to: Place(1 << 40) };
+    Start { id: HERE, span, seed: 7, standing, collected }
+}
+
 /// One of three replicas, which holds these cells, and may read three at once.
 pub(super) fn replica(applied: &Applied) -> Replica {
     replica_after(applied, Collected::default())
@@ -53,9 +58,8 @@ pub(super) fn replica(applied: &Applied) -> Replica {
 /// The same, of which an earlier process came so far with the rounds.
 pub(super) fn replica_after(applied: &Applied, collected: Collected) -> Replica {
     let settings = Settings { range_cells_max: 3, ..Settings::default() };
-    let span = Span { from: Place(0), to: Place(1 << 40) };
-    let start = Start { id: HERE, span, seed: 7, standing: Standing::Whole, collected };
-    let mut replica = Replica::new(start, settings, Time::ZERO, applied);
+    let mut replica =
+        Replica::new(start(Standing::Whole, collected), settings, Time::ZERO, applied);
     let dc = Datacenter::new("dc").unwrap();
     let nodes = (1..=3).map(|node| (NodeId(node), dc.clone())).collect();
     let owners = Owners { nodes, ..Owners::default() };

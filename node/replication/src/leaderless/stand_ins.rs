@@ -121,9 +121,13 @@ impl StandingIn {
 impl Kernel {
     /// Where this node is, if it stands in for replicas.
     pub(super) fn stands_in(&self) -> Option<&Datacenter> {
+        // First what decides it for a replica, which asks for every write.
+        if self.is_owner() {
+            return None;
+        }
         let StandIns { nodes, zones, .. } = &self.owners.stand_ins;
         let (place, _) = zones.get(&self.id).filter(|_| nodes.contains(&self.id))?;
-        (!self.is_owner()).then_some(place)
+        Some(place)
     }
 
     /// INV-103: at `ANY` its own word is enough for a node that stands in for replicas.

@@ -4,10 +4,10 @@ use quorate_model::{
     Datacenter, Datacenters, Epoch, LeaderlessPolicy, Leaving, Level, NodeId, Step, Time,
 };
 
-use super::range_test::{Applied, HERE, PEER, answers, cell, key, replica, step};
+use super::range_test::{Applied, HERE, PEER, answers, cell, key, replica, start, step};
 use super::{
-    After, Asked, Collected, Found, Input, Mark, Message, Output, Owners, PersistId, Place,
-    ReadRepair, Replica, RequestId, Seen, Settings, Span, Standing, Start,
+    After, Asked, Collected, Found, Input, Mark, Message, Output, Owners, PersistId, ReadRepair,
+    Replica, RequestId, Seen, Settings, Standing,
 };
 use crate::causal::{Change, Content};
 
@@ -125,9 +125,7 @@ fn a_replica_that_lacks_something_does_not_acknowledge_what_it_took_while_it_joi
     };
     for moves in [false, true] {
         let applied = Applied::default();
-        let span = Span { from: Place(0), to: Place(1 << 40) };
-        let (standing, collected) = (Standing::Filling, Collected::default());
-        let start = Start { id: HERE, span, seed: 7, standing, collected };
+        let start = start(Standing::Filling, Collected::default());
         let mut replica = Replica::new(start, Settings::default(), Time::ZERO, &applied);
         step(&mut replica, &applied, owners(1, Step::Filling));
         let relay = Message::Relay { number: 9, cells: vec![(key(1), cell(5))] };

@@ -1,9 +1,14 @@
 //! What a datacenter wrote to a shard at once, as it goes to the others.
 
-use quorate_model::{ActorId, Dot, VersionVector};
+#[cfg(test)]
+use std::collections::BTreeMap;
+
+use quorate_model::{ActorId, Dot, Hlc, VersionVector};
 use serde::{Deserialize, Serialize};
 
-use crate::causal::{Cell, CellKey};
+#[cfg(test)]
+use crate::causal;
+use crate::causal::{Cell, CellKey, cell_bytes};
 
 /// One transaction: applied whole, once, and in its turn (INV-107, 108).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,7 +70,38 @@ impl Change {
     /// Roughly what it takes in memory and on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let cells = self.cells.iter().map(|(key, cell)| 4 + key.bytes().len() + cell.bytes());
+        let cells = self.cells.iter().map(|(key, cell)| cell_bytes(key, cell));
         24 + 16 * self.after.len() + cells.sum::<usize>()
+    }
+
+    /// The latest time of what it brings.
+    #[must_use]
+    pub fn newest(&self) -> Option<Hlc> {
+        self.cells.iter().filter_map(|(_, cell)| cell.newest()).max()
+    }
+}
+
+#[cfg(test)]
+impl Change {
+    /// What an origin that has applied this writes, one after the other: its time is not before what it follows.
+    pub(super) fn written(
+        origin: ActorId,
+        known: &VersionVector,
+        cells: &BTreeMap<CellKey, Cell>,
+        at: Hlc,
+        writes: Vec<(CellKey, causal::Change)>,
+    ) -> Self {
+        let first = known.counter(origin) + 1;
+        let after = known.dots().filter(|dot| dot.actor != origin).collect();
+        let write = |(counter, (key, change)): (u64, (CellKey, causal::Change))| {
+            let mut cell = cells.get(&key).cloned().unwrap_or_default();
+            let later = Hlc(cell.newest().unwrap_or_default().0 + 1);
+            cell.change(Dot { actor: origin, counter }, at.max(later), change);
+            (key, cell)
+        };
+        let cells: Vec<(CellKey, Cell)> = (first..).zip(writes).map(write).collect();
+        let change = Self { origin, first, last: first + cells.len() as u64 - 1, after, cells };
+        assert!(change.is_well_formed());
+        change
     }
 }

@@ -1,11 +1,10 @@
 //! The leader's part in a shard: takes what other datacenters wrote, and gives what is applied here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use quorate_model::planted::{self, Bug};
-use quorate_model::{
-    ActorId, Datacenter, Dot, Hlc, LogIndex, NodeId, Time, VersionVector, WallTime,
-};
+use quorate_model::{ActorId, Datacenter, Dot, LogIndex, NodeId, Time, VersionVector, WallTime};
 
 use super::feed::Feed;
 use super::giving::{Asked, Giver, Giving};
@@ -29,9 +28,6 @@ pub struct Exchange {
     /// Who may lead the shard where.
     nodes: BTreeMap<Datacenter, Vec<NodeId>>,
     taking: Taking,
-    /// What is ahead of this node's clock, and by whom it was given.
-    ahead: VecDeque<(Datacenter, Change)>,
-    ahead_bytes: usize,
     giving: Giving,
     feeds: BTreeMap<Datacenter, Feed>,
     /// How far those came that are none any more: of everything that they had.
@@ -95,8 +91,6 @@ impl Exchange {
             known,
             routes: None,
             nodes: BTreeMap::new(),
-            ahead: VecDeque::new(),
-            ahead_bytes: 0,
             giving: Giving::default(),
             feeds: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -133,7 +127,7 @@ impl Exchange {
             }
             Input::Message { from, message } => self.message(from, message, log),
         }
-        self.take_ahead();
+        self.take_early();
         self.choose();
         self.ask();
         self.offer();
@@ -171,12 +165,11 @@ impl Exchange {
 
     #[must_use]
     pub fn links(&self) -> Vec<LinkStatus> {
-        let none = BTreeSet::new();
-        let declared = self.routes.as_ref().map(|routes| routes.sources(&none, &none));
+        let declared = self.routes.as_ref().map(Routes::declared);
         let status = |(from, feed): (&Datacenter, &Feed)| LinkStatus {
             from: from.clone(),
             wanted: feed.wanted,
-            silent: self.is_silent(feed),
+            silent: feed.is_silent(self.now, self.settings.silence),
             rerouted: declared.as_ref().and_then(|of| of.get(from)) != Some(&feed.wanted),
             behind: feed.behind.is_some(),
             lacking: lacking(&feed.known, &self.known),
@@ -195,14 +188,12 @@ impl Exchange {
             Message::Taken { number, through, known } => {
                 self.giving.taken(self.now, &place, number, through, &known);
             }
-            Message::Elsewhere { number, leader } => self.elsewhere(&place, number, leader),
-            Message::Leads => {
-                let at = self.nodes[&place].iter().position(|node| *node == from);
-                if let (Some(feed), Some(at)) = (self.feeds.get_mut(&place), at) {
-                    feed.asks = at;
-                    feed.ask_again(self.now);
+            Message::Elsewhere { number, leader } => {
+                if self.feeds.get(&place).is_some_and(|feed| feed.number == number) {
+                    self.turn_to(&place, leader, self.now.after(self.settings.beat));
                 }
             }
+            Message::Leads => self.turn_to(&place, Some(from), self.now),
             Message::Changes { number, log, start, from: begins, through, changes, known } => {
                 let at = [begins, through].map(|through| Cursor { log, through });
                 if self.follows(&place, (from, number), start, at[0], &known) {
@@ -273,18 +264,15 @@ impl Exchange {
     fn take(&mut self, place: &Datacenter, at: Cursor, changes: Vec<Change>) {
         let (mut all, mut under_way) = (true, VersionVector::default());
         for change in changes {
-            // INV-111
-            let ahead =
-                newest(&change).is_some_and(|at| at.is_ahead(self.wall, self.settings.drift_max));
-            let malformed = !change.is_well_formed();
-            if malformed {
+            if !change.is_well_formed() {
                 // What its origin wrote later waits for it, and is shown to.
                 self.refused.malformed += 1;
                 continue;
             }
-            if ahead {
+            // INV-111
+            if is_ahead(&change, self.wall, self.settings.drift_max) {
                 self.refused.ahead_of_time += 1;
-                all &= self.keep_ahead(place, change);
+                all &= self.taking.keep_early(place, change).is_ok();
                 continue;
             }
             let through = change.through();
@@ -312,36 +300,11 @@ impl Exchange {
         }
     }
 
-    /// It is taken when this node's clock has come there.
-    fn keep_ahead(&mut self, place: &Datacenter, change: Change) -> bool {
-        let known = self.ahead.iter().any(|(_, kept)| kept.through() == change.through());
-        // INV-55
-        let room = self.ahead_bytes + change.bytes() <= self.settings.held_bytes_max / 4;
-        if room && !known {
-            self.ahead_bytes += change.bytes();
-            self.ahead.push_back((place.clone(), change));
-        }
-        room || known
-    }
-
-    fn take_ahead(&mut self) {
-        for _ in 0..self.ahead.len() {
-            let Some((place, change)) = self.ahead.pop_front() else { return };
-            let (wall, drift_max) = (self.wall, self.settings.drift_max);
-            let ahead = newest(&change).is_some_and(|at| at.is_ahead(wall, drift_max));
-            let bytes = change.bytes();
-            let taken = match ahead {
-                true => Err(Full),
-                false => self.taking.take(self.now, &place, change.clone()),
-            };
-            match taken {
-                Ok(taken) => {
-                    self.ahead_bytes -= bytes;
-                    self.apply(taken);
-                }
-                Err(Full) => self.ahead.push_back((place, change)),
-            }
-        }
+    /// INV-111
+    fn take_early(&mut self) {
+        let (wall, drift_max) = (self.wall, self.settings.drift_max);
+        let taken = self.taking.take_early(self.now, |change| is_ahead(change, wall, drift_max));
+        self.apply(taken);
     }
 
     /// Whoever gives waits until this much is applied: no more is on its way here than it may have given. One that has said something is
@@ -357,14 +320,13 @@ impl Exchange {
         }
     }
 
-    fn elsewhere(&mut self, place: &Datacenter, number: u64, leader: Option<NodeId>) {
-        let nodes = self.nodes.get(place).map_or(&[][..], Vec::as_slice);
-        let Some(feed) = self.feeds.get_mut(place).filter(|one| one.number == number) else {
-            return;
-        };
-        let at = leader.and_then(|leader| nodes.iter().position(|node| *node == leader));
-        feed.asks = at.unwrap_or(feed.asks + 1);
-        feed.ask_again(self.now.after(self.settings.beat));
+    /// That one is asked next, or if it is none the one after who was asked.
+    fn turn_to(&mut self, place: &Datacenter, node: Option<NodeId>, at: Time) {
+        let nodes = nodes_of(&self.nodes, place);
+        let Some(feed) = self.feeds.get_mut(place) else { return };
+        let node = node.and_then(|node| nodes.iter().position(|one| *one == node));
+        feed.asks = node.unwrap_or(feed.asks + 1);
+        feed.ask_again(at);
     }
 
     /// Whom to take from.
@@ -373,7 +335,7 @@ impl Exchange {
         let (now, patience, silence) = (self.now, self.settings.patience, self.settings.silence);
         self.silent.retain(|_, until| now < *until);
         for (from, feed) in &self.feeds {
-            if feed.heard.after(silence) <= now {
+            if feed.is_silent(now, silence) {
                 // For long enough that the others are tried in turn.
                 self.silent.entry(from.clone()).or_insert_with(|| now.after(silence * 10));
             }
@@ -386,10 +348,13 @@ impl Exchange {
                 let gives = feed.is_back() && feed.behind.is_none() && feed.number != 0;
                 gives && *other != from && !over.contains(*other) && !silent.contains_key(*other)
             };
-            let mut here = expected.clone();
-            let given = self.feeds.iter().filter(gives);
-            given.for_each(|(_, feed)| here.join(&feed.known));
-            if here.covers_all(&offer.known) {
+            let comes = || {
+                let mut here = expected.clone();
+                let given = self.feeds.iter().filter(gives);
+                given.for_each(|(_, feed)| here.join(&feed.known));
+                here.covers_all(&offer.known)
+            };
+            if expected.covers_all(&offer.known) || comes() {
                 if offer.taken {
                     over.insert(from.clone());
                 }
@@ -406,13 +371,12 @@ impl Exchange {
         let lost = self.silent.keys().chain(lost).cloned().collect();
         let mut sources = routes.sources(&lost, &offers);
         // Whatever it has that does not come otherwise it is to give, of whomever that is.
-        let waits: Vec<Dot> = self.taking.blocked_before(now).collect();
         for (from, wanted) in &mut sources {
             let Some(feed) = self.feeds.get_mut(from) else { continue };
             let since = feed.lacks_since(now, expected);
             let long = since.is_some_and(|since| since.after(patience) <= now);
-            let helps = routes.reroute || waits.iter().any(|dot| feed.known.covers(*dot));
-            if long && helps {
+            let waits = || self.taking.blocked_before(now).any(|dot| feed.known.covers(dot));
+            if long && (routes.reroute || waits()) {
                 *wanted = Wanted::All;
             }
         }
@@ -440,17 +404,13 @@ impl Exchange {
             self.numbers = self.numbers.wrapping_add(1);
             feed.ask_again(self.now.after(self.settings.silence / 4));
             (feed.number, feed.answered) = (self.numbers, false);
-            let nodes = self.nodes.get(place).map_or(&[][..], Vec::as_slice);
+            let nodes = nodes_of(&self.nodes, place);
             let Some(to) = nodes.get(feed.asks % nodes.len().max(1)) else { continue };
             let (number, known) = (feed.number, self.taking.expected().clone());
             let (wanted, origin, from) = (feed.wanted, self.origin, feed.at);
             let message = Message::Subscribe { number, wanted, origin, known, from };
             self.outputs.push_back(Output::Send { to: *to, message });
         }
-    }
-
-    fn is_silent(&self, feed: &Feed) -> bool {
-        feed.heard.after(self.settings.silence) <= self.now
     }
 
     // Giving.
@@ -484,13 +444,16 @@ impl Exchange {
     }
 }
 
+fn nodes_of<'n>(nodes: &'n BTreeMap<Datacenter, Vec<NodeId>>, place: &Datacenter) -> &'n [NodeId] {
+    nodes.get(place).map_or(&[], Vec::as_slice)
+}
+
 /// How many writes of the first the second lacks.
 fn lacking(theirs: &VersionVector, ours: &VersionVector) -> u64 {
     let of = |Dot { actor, counter }| counter.saturating_sub(ours.counter(actor));
     theirs.dots().map(of).sum()
 }
 
-fn newest(change: &Change) -> Option<Hlc> {
-    let siblings = change.cells.iter().flat_map(|(_, cell)| cell.siblings());
-    siblings.map(|sibling| sibling.at).max()
+fn is_ahead(change: &Change, wall: WallTime, drift_max: Duration) -> bool {
+    change.newest().is_some_and(|newest| newest.is_ahead(wall, drift_max))
 }

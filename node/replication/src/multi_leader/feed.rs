@@ -1,6 +1,7 @@
 //! What one other datacenter gives, and how far it came.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use quorate_model::{LogIndex, NodeId, Time, VersionVector};
 
@@ -97,6 +98,10 @@ impl Feed {
         if self.back.as_ref().is_some_and(|back| self.known.covers_all(back)) {
             self.back = None;
         }
+    }
+
+    pub(super) fn is_silent(&self, now: Time, silence: Duration) -> bool {
+        self.heard.after(silence) <= now
     }
 
     /// Whether it has what others have again after it did not answer.

@@ -41,6 +41,15 @@ struct Taker {
     beat_at: Time,
 }
 
+/// What comes next in the log.
+enum Next {
+    /// Of a batch those that are wanted.
+    Changes(Vec<Change>),
+    /// A snapshot, which brought something that is neither known nor there as changes.
+    Lacks(VersionVector),
+    End,
+}
+
 /// What is the same for all of them.
 pub(super) struct Giver<'a> {
     pub(super) now: Time,
@@ -137,41 +146,9 @@ impl Giving {
 impl Taker {
     /// Answers whether the log still has what it wants.
     fn go_on(&mut self, giver: &Giver<'_>, sent: &mut Vec<(NodeId, Message)>) -> bool {
-        let (start, floor) = giver.log.floor();
-        if self.read < start {
-            if !self.has(giver, floor) && !planted::is(Bug::GiveBehindCut) {
-                sent.push((
-                    self.node,
-                    Message::Behind { number: self.number, floor: floor.clone() },
-                ));
-                return false;
-            }
-            self.read = start;
-        }
-        self.more = true;
-        for _ in 0..BATCHES_MAX {
-            if self.bytes >= giver.settings.window_bytes {
-                self.more = false;
-                break;
-            }
-            let Some(changes) = self.batch(giver) else {
-                self.more = false;
-                break;
-            };
-            if let Err(brought) = changes {
-                self.more = false;
-                // What was given before it may be on its way to be applied.
-                if !self.flight.is_empty() {
-                    break;
-                }
-                sent.push((self.node, Message::Behind { number: self.number, floor: brought }));
-                return false;
-            }
-            if let Ok(changes) = changes
-                && !changes.is_empty()
-            {
-                sent.push((self.node, self.tell(giver, changes)));
-            }
+        if let Err(floor) = self.read_on(giver, sent) {
+            sent.push((self.node, Message::Behind { number: self.number, floor }));
+            return false;
         }
         if self.beat_at <= giver.now {
             sent.push((self.node, self.tell(giver, Vec::new())));
@@ -179,29 +156,59 @@ impl Taker {
         true
     }
 
-    /// The next that it wants, up to a snapshot; of that, if it comes first and has what this one lacks, what it brought. `None` at
-    /// the end of the log.
-    fn batch(&mut self, giver: &Giver<'_>) -> Option<Result<Vec<Change>, VersionVector>> {
+    /// # Errors
+    /// What is not there as changes, and not all known.
+    fn read_on(
+        &mut self,
+        giver: &Giver<'_>,
+        sent: &mut Vec<(NodeId, Message)>,
+    ) -> Result<(), VersionVector> {
+        let (start, floor) = giver.log.floor();
+        if self.read < start {
+            if !self.has(giver, floor) && !planted::is(Bug::GiveBehindCut) {
+                return Err(floor.clone());
+            }
+            self.read = start;
+        }
+        self.more = false;
+        for _ in 0..BATCHES_MAX {
+            if self.bytes >= giver.settings.window_bytes {
+                return Ok(());
+            }
+            match self.next(giver) {
+                Next::End => return Ok(()),
+                // What was given before it may be on its way to be applied.
+                Next::Lacks(_) if !self.flight.is_empty() => return Ok(()),
+                Next::Lacks(brought) => return Err(brought),
+                Next::Changes(changes) if changes.is_empty() => {}
+                Next::Changes(changes) => sent.push((self.node, self.tell(giver, changes))),
+            }
+        }
+        self.more = true;
+        Ok(())
+    }
+
+    fn next(&mut self, giver: &Giver<'_>) -> Next {
         let part = giver.log.behind(self.read, giver.settings.batch_bytes);
         if part.is_empty() {
-            return None;
+            return Next::End;
         }
         let mut changes = Vec::new();
         for (index, entry) in part {
             match entry {
-                Entry::Change(change) => {
-                    if self.wants(giver, &change) {
-                        changes.push(change);
-                    }
-                }
+                Entry::Change(change) if self.wants(giver, &change) => changes.push(change),
                 Entry::Snapshot(brought) if !self.has(giver, &brought) => {
-                    return Some(if changes.is_empty() { Err(brought) } else { Ok(changes) });
+                    return if changes.is_empty() {
+                        Next::Lacks(brought)
+                    } else {
+                        Next::Changes(changes)
+                    };
                 }
-                Entry::Snapshot(_) => {}
+                Entry::Change(_) | Entry::Snapshot(_) => {}
             }
             self.read = index;
         }
-        Some(Ok(changes))
+        Next::Changes(changes)
     }
 
     fn wants(&self, giver: &Giver<'_>, change: &Change) -> bool {

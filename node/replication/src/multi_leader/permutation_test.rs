@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_model::{ActorId, Datacenter, Dot, Hlc, Time, VersionVector};
+use quorate_model::{ActorId, Datacenter, Hlc, Time, VersionVector};
 
 use super::taking::{Full, Taking};
 use super::{Change, Turn};
@@ -35,20 +35,8 @@ impl Site {
 
     /// In one transaction, at a time that others' clocks need not have reached.
     fn write(&mut self, origin: u64, at: u64, writes: Vec<(&str, causal::Change)>) -> Change {
-        let origin = ActorId(origin);
-        let first = self.known.counter(origin) + 1;
-        let after = self.known.dots().filter(|dot| dot.actor != origin).collect();
-        let mut counter = first;
-        let mut cells = Vec::new();
-        for (name, change) in writes {
-            let mut cell = self.cells.get(&key(name)).cloned().unwrap_or_default();
-            let at = Hlc(at.max(cell.context().newest.0 + 1));
-            cell.change(Dot { actor: origin, counter }, at, change);
-            cells.push((key(name), cell));
-            counter += 1;
-        }
-        let change = Change { origin, first, last: counter - 1, after, cells };
-        assert!(change.is_well_formed());
+        let writes = writes.into_iter().map(|(name, change)| (key(name), change)).collect();
+        let change = Change::written(ActorId(origin), &self.known, &self.cells, Hlc(at), writes);
         self.apply(&change);
         change
     }

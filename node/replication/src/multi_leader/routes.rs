@@ -42,7 +42,7 @@ impl Routes {
         sources
     }
 
-    fn declared(&self) -> BTreeMap<Datacenter, Wanted> {
+    pub(super) fn declared(&self) -> BTreeMap<Datacenter, Wanted> {
         match &self.links {
             Links::AllToAll => self.others().map(|other| (other.clone(), Wanted::Own)).collect(),
             Links::Circular(ring) => {

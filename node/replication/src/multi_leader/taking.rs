@@ -17,6 +17,9 @@ pub(super) struct Taking {
     /// By what each lacks.
     lacking: BTreeMap<(ActorId, u64), Vec<Key>>,
     bytes: usize,
+    /// What is ahead of this node's clock, and who gave it.
+    early: Vec<(Datacenter, Change)>,
+    early_bytes: usize,
     bytes_max: usize,
 }
 
@@ -53,6 +56,8 @@ impl Taking {
             held: BTreeMap::new(),
             lacking: BTreeMap::new(),
             bytes: 0,
+            early: Vec::new(),
+            early_bytes: 0,
             bytes_max,
         }
     }
@@ -109,6 +114,45 @@ impl Taking {
         }
     }
 
+    /// It is taken when this node's clock has come there.
+    ///
+    /// # Errors
+    /// [`Full`]
+    pub(super) fn keep_early(&mut self, by: &Datacenter, change: Change) -> Result<(), Full> {
+        if self.early.iter().any(|(_, kept)| kept.through() == change.through()) {
+            return Ok(());
+        }
+        // INV-55
+        if self.early_bytes + change.bytes() > self.bytes_max / 4 {
+            return Err(Full);
+        }
+        self.early_bytes += change.bytes();
+        self.early.push((by.clone(), change));
+        Ok(())
+    }
+
+    /// Of what was early that which is so no more, and can be held if it is not its turn. Answers as [`Self::take`].
+    pub(super) fn take_early(
+        &mut self,
+        now: Time,
+        is_early: impl Fn(&Change) -> bool,
+    ) -> Vec<Change> {
+        let (early, due): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.early).into_iter().partition(|(_, change)| is_early(change));
+        self.early = early;
+        let mut taken = Vec::new();
+        for (by, change) in due {
+            let behind = matches!(change.turn(&self.expected), Turn::Behind(_));
+            if behind && !self.has_room(&change) {
+                self.early.push((by, change));
+                continue;
+            }
+            self.early_bytes -= change.bytes();
+            taken.extend(self.take(now, &by, change).unwrap_or_default());
+        }
+        taken
+    }
+
     /// What waited for these, and what waited for that.
     fn released(&mut self, mut news: Vec<Dot>) -> Vec<Change> {
         let mut released = Vec::new();
@@ -133,17 +177,21 @@ impl Taking {
         released
     }
 
-    /// INV-55
     fn hold(&mut self, held: Held) -> Result<(), Full> {
-        let key = (held.change.origin, held.change.first);
-        if self.held.contains_key(&key) {
-            return Ok(());
-        }
-        if self.bytes + held.change.bytes() > self.bytes_max {
+        if !self.has_room(&held.change) {
             return Err(Full);
         }
-        self.keep(key, held);
+        let key = key(&held.change);
+        if !self.held.contains_key(&key) {
+            self.keep(key, held);
+        }
         Ok(())
+    }
+
+    /// INV-55: what is held already takes no more.
+    fn has_room(&self, change: &Change) -> bool {
+        let held = self.held.contains_key(&key(change));
+        held || self.bytes + change.bytes() <= self.bytes_max
     }
 
     fn keep(&mut self, key: Key, held: Held) {
@@ -151,4 +199,8 @@ impl Taking {
         self.lacking.entry((held.on.actor, held.on.counter)).or_default().push(key);
         self.held.insert(key, held);
     }
+}
+
+const fn key(change: &Change) -> Key {
+    (change.origin, change.first)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
-use quorate_model::{Epoch, GroupId, LogIndex, Member, NodeId, ShardId, Topology};
+use quorate_model::{Epoch, GroupId, Hints, LogIndex, Member, NodeId, ShardId, Topology};
 use quorate_replication::leaderless::{
     Collected, Input, Owners, Replica, Span, StandIns, Standing, Start,
 };
@@ -265,8 +265,7 @@ impl Shard {
 fn role(topology: &Topology, shard: ShardId, node: NodeId) -> Role {
     let moved = topology.mode.leaderless().and_then(|leaderless| leaderless.moved.get(&shard));
     let since = moved.map_or(Epoch::ZERO, |moved| moved.since);
-    let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
-    let part = match (topology.holds(shard, node), hints) {
+    let part = match (topology.holds(shard, node), hints(topology)) {
         (false, _) => Part::StandsIn,
         (true, None) => Part::Owns,
         (true, Some(_)) => Part::OwnsAmongStandIns,
@@ -281,16 +280,18 @@ fn has_left(known: Option<Role>, now: Role, joins: bool) -> bool {
     joins && known.is_some_and(|known| known.part != Part::StandsIn && known.since < now.since)
 }
 
+fn hints(topology: &Topology) -> Option<Hints> {
+    topology.mode.leaderless()?.policy.hints
+}
+
 /// Whether the node stands in for the replicas of all shards of which it has none.
 fn stands_in(topology: &Topology, node: NodeId) -> bool {
-    let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
-    hints.is_some() && topology.members.contains_key(&node)
+    hints(topology).is_some() && topology.members.contains_key(&node)
 }
 
 /// Who stands in for the replicas of a shard: beginning with another node for each shard.
 fn stand_ins(topology: &Topology, shard: ShardId) -> StandIns {
-    let hints = topology.mode.leaderless().and_then(|leaderless| leaderless.policy.hints);
-    let Some(hints) = hints else { return StandIns::default() };
+    let Some(hints) = hints(topology) else { return StandIns::default() };
     let members = topology.members.keys().copied();
     let mut nodes: Vec<NodeId> = members.filter(|node| !topology.holds(shard, *node)).collect();
     let count = nodes.len().max(1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_model::{
-    ActorId, Datacenter, Dot, Hlc, Links, LogIndex, NodeId, Time, VersionVector, WallTime,
+    ActorId, Datacenter, Hlc, Links, LogIndex, NodeId, Time, VersionVector, WallTime,
 };
 
 use crate::causal::{self, Cell, CellKey, Content};
@@ -376,27 +376,17 @@ impl World {
     pub(super) fn write_at(&mut self, place: usize, wall: WallTime) {
         let cells = 1 + self.random.next() % 2;
         let first_key = self.random.next() % KEYS;
-        let at = Hlc::at(wall);
-        let group = &mut self.groups[place];
-        let first = group.known.counter(group.origin) + 1;
-        let mut after = group.known.clone();
-        after = after.dots().filter(|dot| dot.actor != group.origin).collect();
-        let written = (0..cells).map(|number| {
+        let group = &self.groups[place];
+        let next = group.known.counter(group.origin) + 1;
+        let writes = (0..cells).map(|number| {
             let key = format!("\0\0hash{}", (first_key + number) % KEYS);
-            let key = CellKey::new(Bytes::from(key)).unwrap();
-            let mut cell = group.cells.get(&key).cloned().unwrap_or_default();
-            let newest = cell.context().newest;
-            let dot = Dot { actor: group.origin, counter: first + number };
-            let value = Bytes::from(format!("{}-{}", group.place, first + number));
+            let value = Bytes::from(format!("{}-{}", group.place, next + number));
             let content = Content::Value { value, expiry: None };
             let put = causal::Change::Put { content, context: None };
-            cell.change(dot, at.max(Hlc(newest.0 + 1)), put);
-            (key, cell)
+            (CellKey::new(Bytes::from(key)).unwrap(), put)
         });
-        let cells: Vec<(CellKey, Cell)> = written.collect();
-        let last = first + cells.len() as u64 - 1;
-        let change = Change { origin: group.origin, first, last, after, cells };
-        assert!(change.is_well_formed());
+        let (origin, writes) = (group.origin, writes.collect());
+        let change = Change::written(origin, &group.known, &group.cells, Hlc::at(wall), writes);
         self.apply(place, &change);
     }
 
