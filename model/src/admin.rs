@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Addresses, Datacenter, Durability, Epoch, GroupId, LogFormat, LogIndex, NodeId, ShardId,
-    StoreId, Term, Topology, WallTime, Zone,
+    ActorId, Addresses, Datacenter, Dot, Durability, Epoch, GroupId, LogFormat, LogIndex, NodeId,
+    ShardId, StoreId, Term, Topology, WallTime, Zone,
 };
 
 /// What a node says of itself. The reader adds the age of the report: no clock is compared between machines.
@@ -172,6 +172,56 @@ pub struct ReplicaReport {
     /// Why this replica takes part in nothing until it is rebuilt (its state differs from the leader's, say).
     #[serde(default)]
     pub quarantined: Option<String>,
+    /// On the leader, where every datacenter has one.
+    #[serde(default)]
+    pub exchange: Option<ExchangeReport>,
+}
+
+/// What a shard's leader takes from other datacenters.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExchangeReport {
+    /// Whose its own writes are: another one since the datacenter's volumes were lost.
+    pub origin: ActorId,
+    pub links: Vec<LinkReport>,
+    /// What has waited for the longest for something else to come first: who gave it, and whose write is lacking.
+    pub blocked: Option<BlockedReport>,
+    pub held_bytes: u64,
+    /// Changes that were not taken each time that they came: their time is too far ahead of this node's clock, there was no room, no
+    /// datacenter makes such a one.
+    pub refused_ahead_of_time: u64,
+    pub refused_full: u64,
+    pub refused_malformed: u64,
+    /// Since this node began to lead: changes of others, conflicts among them, and values that are no longer read.
+    pub taken: u64,
+    pub conflicts: u64,
+    pub discarded: u64,
+}
+
+/// One datacenter from which this one takes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkReport {
+    pub from: Datacenter,
+    /// It gives what others wrote, too.
+    pub forwards: bool,
+    /// Nothing has been heard for long.
+    pub silent: bool,
+    /// Not by the declared links: something does not come by those.
+    pub rerouted: bool,
+    /// Its log no longer goes back as far as is needed.
+    pub behind: bool,
+    /// Writes there that are not known here, and for how long there have been some.
+    pub lacking: u64,
+    pub lag_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedReport {
+    pub by: Datacenter,
+    pub on: Dot,
+    pub ms: u64,
 }
 
 /// When this replica's group acknowledges writes, as its newest configuration says.

@@ -24,7 +24,9 @@ pub use leaderless::{
     Need,
 };
 pub use moving::{Leaving, Moved, Step};
-pub use multi_leader::Links;
+pub use multi_leader::{
+    Conflicts, KeyResolution, Links, Merge, MultiLeader, MultiLeaderPolicy, Resolution,
+};
 pub use policy::{
     Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,
     SessionPolicy,

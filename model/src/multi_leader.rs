@@ -1,12 +1,33 @@
-//! Several leaders, one in each datacenter.
+//! Several leaders of a shard, one in each datacenter.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Datacenter;
+use crate::{Datacenter, NodeId, ShardId, ShardPlacement, Topology};
+
+/// What the topology of such a store says beside its placements. A shard has one group in each datacenter: the replicas there.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MultiLeader {
+    pub policy: MultiLeaderPolicy,
+    /// Where every node of a genesis is, or was.
+    pub founders: BTreeMap<NodeId, Datacenter>,
+}
+
+/// What is declared. Part of the topology, so that a change has an epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct MultiLeaderPolicy {
+    pub links: Links,
+    /// Changes go around a datacenter that does not answer.
+    pub reroute: bool,
+    pub conflicts: Conflicts,
+}
 
 /// Along which links changes go from datacenter to datacenter.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub enum Links {
     /// Each takes from each what was written there.
     #[default]
@@ -15,4 +36,144 @@ pub enum Links {
     Circular(Vec<Datacenter>),
     /// The hub takes from each what was written there, and all others take from the hub what it has.
     Star { hub: Datacenter },
+}
+
+/// What concurrent values of a key read as. All are kept until a write that has seen them takes their place, so every datacenter
+/// comes to the same whatever came first.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Conflicts {
+    pub resolution: Resolution,
+    /// Of keys that match a pattern; the first that does counts.
+    pub keys: Vec<KeyResolution>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyResolution {
+    /// As of KEYS.
+    pub pattern: String,
+    pub resolution: Resolution,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Resolution {
+    /// The highest write id: time, then origin.
+    #[default]
+    LastWriterWins,
+    /// What comes from the first of these that wrote; of the same, or of none of them, the last writer's.
+    ReplicaPriority(Vec<Datacenter>),
+    Merge(Merge),
+    /// None: GET of several is an error that names VGET.
+    Siblings,
+}
+
+/// How several values are one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Merge {
+    /// All of them in the order of their bytes, as `B/C`.
+    #[default]
+    Join,
+    /// The greatest number; where one is none, as `Join`.
+    Max,
+    Min,
+    /// Each a list with commas; every element once, in the order of their bytes.
+    Union,
+}
+
+impl Default for MultiLeaderPolicy {
+    fn default() -> Self {
+        Self { links: Links::default(), reroute: true, conflicts: Conflicts::default() }
+    }
+}
+
+impl MultiLeader {
+    /// Of a store that begins: its genesis says who founds it where.
+    #[must_use]
+    pub fn new(policy: MultiLeaderPolicy, topology: &Topology) -> Self {
+        let named = topology.shards.iter().flat_map(|shard| &shard.genesis);
+        let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
+        Self { policy, founders: named.filter_map(place).collect() }
+    }
+}
+
+impl Topology {
+    #[must_use]
+    pub fn datacenter_of(&self, node: NodeId) -> Option<&Datacenter> {
+        self.members.get(&node).map(|member| &member.datacenter)
+    }
+
+    /// The group of a shard that this node may have a replica of: where there are several leaders, its datacenter's.
+    #[must_use]
+    pub fn group_at(&self, shard: ShardId, node: NodeId) -> Option<ShardPlacement> {
+        let placement = self.placement(shard)?;
+        match self.mode.multi_leader() {
+            None => Some(placement.clone()),
+            Some(multi_leader) => {
+                let founded = multi_leader.founders.get(&node);
+                let here = self.datacenter_of(node).or(founded);
+                Some(self.group_in(placement, multi_leader, here))
+            }
+        }
+    }
+
+    /// Every other datacenter's replicas of a shard.
+    #[must_use]
+    pub fn groups_beside(
+        &self,
+        shard: ShardId,
+        here: &Datacenter,
+    ) -> BTreeMap<Datacenter, Vec<NodeId>> {
+        let mut groups: BTreeMap<Datacenter, Vec<NodeId>> = BTreeMap::new();
+        let voters = self.placement(shard).into_iter().flat_map(|placement| &placement.voters);
+        for node in voters {
+            if let Some(place) = self.datacenter_of(*node).filter(|place| *place != here) {
+                groups.entry(place.clone()).or_default().push(*node);
+            }
+        }
+        groups
+    }
+
+    fn group_in(
+        &self,
+        placement: &ShardPlacement,
+        multi_leader: &MultiLeader,
+        here: Option<&Datacenter>,
+    ) -> ShardPlacement {
+        let is_here = |node: &NodeId| here.is_some() && self.datacenter_of(*node) == here;
+        let founds = |node: &NodeId| here.is_some() && multi_leader.founders.get(node) == here;
+        ShardPlacement {
+            genesis: placement.genesis.iter().copied().filter(founds).collect(),
+            voters: placement.voters.iter().copied().filter(is_here).collect(),
+            preferred_leader: placement.preferred_leader.filter(is_here),
+        }
+    }
+
+    /// Where there are several leaders, every group's genesis is what it was: of a datacenter that comes it begins, of one that goes
+    /// it ends.
+    ///
+    /// # Errors
+    /// A sentence that says what is not.
+    pub fn check_founders(&self, current: &Self) -> Result<(), String> {
+        let (Some(next), Some(now)) = (self.mode.multi_leader(), current.mode.multi_leader())
+        else {
+            return Ok(());
+        };
+        let places: BTreeSet<&Datacenter> =
+            next.founders.values().chain(now.founders.values()).collect();
+        for (shard, placement) in self.placements() {
+            let Some(before) = current.placement(shard) else { continue };
+            for place in &places {
+                let was = current.group_in(before, now, Some(place));
+                let is = self.group_in(placement, next, Some(place));
+                let begins = was.genesis.is_empty() && was.voters.is_empty();
+                let ends = is.genesis.is_empty() && is.voters.is_empty();
+                if was.genesis != is.genesis && !begins && !ends {
+                    return Err(format!("the genesis of shard {shard} in {place} never changes"));
+                }
+            }
+        }
+        Ok(())
+    }
 }

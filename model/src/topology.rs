@@ -9,7 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Datacenter, Epoch, Leaderless, NodeId, Policy, SLOTS, ShardId, SlotRange, StoreId, Zone,
+    Datacenter, Epoch, Leaderless, Links, LogFormat, MultiLeader, NodeId, Policy, SLOTS, ShardId,
+    SlotRange, StoreId, Zone,
 };
 
 /// A replication group on a node: the meta group, or the group of one shard.
@@ -109,14 +110,23 @@ pub enum Mode {
     #[default]
     SingleLeader,
     Leaderless(Leaderless),
+    MultiLeader(MultiLeader),
 }
 
 impl Mode {
     #[must_use]
     pub const fn leaderless(&self) -> Option<&Leaderless> {
         match self {
-            Self::SingleLeader => None,
+            Self::SingleLeader | Self::MultiLeader(_) => None,
             Self::Leaderless(leaderless) => Some(leaderless),
+        }
+    }
+
+    #[must_use]
+    pub const fn multi_leader(&self) -> Option<&MultiLeader> {
+        match self {
+            Self::SingleLeader | Self::Leaderless(_) => None,
+            Self::MultiLeader(multi_leader) => Some(multi_leader),
         }
     }
 }
@@ -131,6 +141,12 @@ pub enum TopologyError {
     NoVoters { group: GroupId },
     #[error("{group} names {node}, which is not a member")]
     UnknownNode { group: GroupId, node: NodeId },
+    #[error("it is not said in which datacenter {0} founded its groups")]
+    Unplaced(NodeId),
+    #[error("the links name {0}, where no shard has a replica, or not each datacenter once")]
+    Links(Datacenter),
+    #[error("the log of a store with several leaders is in the format Logical")]
+    Format,
 }
 
 impl Topology {
@@ -155,7 +171,31 @@ impl Topology {
                 return Err(TopologyError::UnknownNode { group: GroupId::Shard(shard), node });
             }
         }
-        Ok(())
+        self.mode.multi_leader().map_or(Ok(()), |multi_leader| self.validate_leaders(multi_leader))
+    }
+
+    fn validate_leaders(&self, multi_leader: &MultiLeader) -> Result<(), TopologyError> {
+        let founds = |node: &&NodeId| !multi_leader.founders.contains_key(node);
+        if let Some(node) = self.shards.iter().flat_map(|shard| &shard.genesis).find(founds) {
+            return Err(TopologyError::Unplaced(*node));
+        }
+        if self.policy.log_format != LogFormat::Logical {
+            return Err(TopologyError::Format);
+        }
+        let voters = self.shards.iter().flat_map(|shard| &shard.voters);
+        let places: BTreeSet<&Datacenter> =
+            voters.filter_map(|node| self.datacenter_of(*node)).collect();
+        let wrong = match &multi_leader.policy.links {
+            Links::AllToAll => None,
+            Links::Star { hub } => Some(hub).filter(|hub| !places.contains(hub)),
+            Links::Circular(ring) => {
+                let named: BTreeSet<&Datacenter> = ring.iter().collect();
+                let twice =
+                    ring.iter().find(|one| ring.iter().filter(|two| two == one).count() > 1);
+                twice.or_else(|| named.symmetric_difference(&places).next().copied())
+            }
+        };
+        wrong.map_or(Ok(()), |place| Err(TopologyError::Links(place.clone())))
     }
 
     /// How many shards the keyspace is split into.

@@ -33,6 +33,7 @@ pub(super) fn check(input: &[u8]) {
         }
         Command::Switch(switch) => switch.encode(),
         Command::Mark(mark) => mark.encode(),
+        Command::Changes(changes) => changes.encode(),
     };
     assert_eq!(Command::decode_here(again.clone()).as_ref(), Ok(&command));
     assert_eq!(is_write(&again), is_write(&bytes));
@@ -48,6 +49,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
             RowChange { row: bytes(b"row"), value: Some(bytes(b"value")) },
             RowChange { row: bytes(b"gone"), value: None },
         ],
+        writes: Vec::new(),
     };
     let once = Write::Once {
         token: bytes(b"token"),

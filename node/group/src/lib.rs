@@ -11,8 +11,10 @@ pub mod keyspace;
 mod nesting;
 mod operation;
 pub mod session;
+mod value;
 
 pub use operation::{
     CollectionKind, Combination, Comparison, DeleteCondition, Expiry, FloatText, KeyType,
-    Operation, Part, Read, ScanCursor, SetCondition, TtlUnit, Value, ValueError, Version, Write,
+    Operation, Part, Read, ScanCursor, SetCondition, TtlUnit, Version, Write,
 };
+pub use value::{Value, ValueError};

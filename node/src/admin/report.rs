@@ -1,13 +1,18 @@
 //! What a node says of itself, built from what it holds at one moment. Pure.
 
-use quorate_group::host::{HeldHints, Progress, ReplicaStatus, ShardStatus, Status};
+use std::time::Duration;
+
+use quorate_group::host::{
+    ExchangeStatus, HeldHints, Progress, ReplicaStatus, ShardStatus, Status,
+};
 use quorate_model::admin::{
-    ComparedReport, FollowerReport, HintsReport, NodeReport, RelayReport, ReplicaReport,
-    RollbackFile, ShardReport, Standing,
+    BlockedReport, ComparedReport, ExchangeReport, FollowerReport, HintsReport, LinkReport,
+    NodeReport, RelayReport, ReplicaReport, RollbackFile, ShardReport, Standing,
 };
 use quorate_model::{Addresses, Datacenter, GroupId, NodeId, ShardId, StoreId, Zone};
 
 use quorate_replication::leaderless;
+use quorate_replication::multi_leader::Wanted;
 
 use crate::clock::Clock;
 use crate::router::View;
@@ -118,6 +123,39 @@ fn replica(status: &ReplicaStatus) -> ReplicaReport {
         failovers: status.failovers.clone(),
         swaps: status.swaps.clone(),
         quarantined: status.quarantined.clone(),
+        exchange: status.exchange.as_ref().map(exchange),
+    }
+}
+
+fn exchange(status: &ExchangeStatus) -> ExchangeReport {
+    let ExchangeStatus { origin, known: _, links, blocked, held_bytes, refused, counts } = status;
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    ExchangeReport {
+        origin: *origin,
+        links: links
+            .iter()
+            .map(|link| LinkReport {
+                from: link.from.clone(),
+                forwards: link.wanted == Wanted::All,
+                silent: link.silent,
+                rerouted: link.rerouted,
+                behind: link.behind,
+                lacking: link.lacking,
+                lag_ms: ms(link.lag),
+            })
+            .collect(),
+        blocked: blocked.as_ref().map(|(blocked, waits)| BlockedReport {
+            by: blocked.by.clone(),
+            on: blocked.on,
+            ms: ms(*waits),
+        }),
+        held_bytes: *held_bytes as u64,
+        refused_ahead_of_time: refused.ahead_of_time,
+        refused_full: refused.full,
+        refused_malformed: refused.malformed,
+        taken: counts.taken,
+        conflicts: counts.conflicts,
+        discarded: counts.discarded,
     }
 }
 

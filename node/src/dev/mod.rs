@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use quorate_model::admin::{Bootstrap, NodeReport, Proposed};
-use quorate_model::{LeaderlessPolicy, Policy};
+use quorate_model::{LeaderlessPolicy, MultiLeader, MultiLeaderPolicy, Policy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::node::Announcement;
@@ -43,7 +43,7 @@ pub struct Options {
     /// How many shards the keys are split into; one per node by default
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=16_384))]
     pub shards: Option<u16>,
-    /// How many replicas each shard has; three by default, or as many as there are nodes
+    /// How many replicas each shard has, with several leaders in each datacenter; three by default, or as many as there are nodes
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub replicas: Option<u16>,
     /// Where the nodes keep their data; a store that is there already comes back
@@ -58,6 +58,9 @@ pub struct Options {
     /// Read and write levels and the conflict policy of a new store without a leader, as JSON: {"write":"All","conflicts":"Siblings"}
     #[arg(long, value_parser = parse_leaderless, default_value = "{}")]
     pub leaderless: LeaderlessPolicy,
+    /// Links, rerouting and conflict resolution of a new store with several leaders, as JSON: {"links":{"Star":{"hub":"dc-a"}}}
+    #[arg(long, value_parser = parse_multi_leader, default_value = "{}")]
+    pub multi_leader: MultiLeaderPolicy,
     /// Start a node again when it ends by itself or is killed
     #[arg(long)]
     pub restart: bool,
@@ -76,6 +79,7 @@ pub struct Options {
 pub enum Mode {
     SingleLeader,
     Leaderless,
+    MultiLeader,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +191,10 @@ async fn bootstrap(
     let mode = match layout.mode() {
         Mode::SingleLeader => quorate_model::Mode::SingleLeader,
         Mode::Leaderless => quorate_model::Mode::Leaderless(options.leaderless.clone().into()),
+        Mode::MultiLeader => {
+            let policy = options.multi_leader.clone();
+            quorate_model::Mode::MultiLeader(MultiLeader { policy, ..MultiLeader::default() })
+        }
     };
     let topology = plan::topology(layout, nodes, options.policy.clone(), mode);
     let request = Bootstrap { node: first.node, topology };
@@ -200,6 +208,10 @@ fn parse_policy(text: &str) -> Result<Policy, serde_json::Error> {
 }
 
 fn parse_leaderless(text: &str) -> Result<LeaderlessPolicy, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+fn parse_multi_leader(text: &str) -> Result<MultiLeaderPolicy, serde_json::Error> {
     serde_json::from_str(text)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
-    Datacenter, Epoch, Member, Mode, Name, NodeId, Policy, ShardPlacement, Topology,
+    Datacenter, Epoch, Member, Mode, MultiLeader, Name, NodeId, Policy, ShardPlacement, Topology,
 };
 
 use super::layout::Layout;
@@ -21,17 +21,40 @@ pub(super) fn topology(
     assert_eq!(nodes.len(), usize::from(layout.nodes()));
     let members = nodes.iter().map(|node| (node.node, member(node))).collect::<BTreeMap<_, _>>();
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.node).collect();
-    let shards = (0..layout.shards())
-        .map(|shard| placement(&ids, usize::from(shard), usize::from(layout.replicas())))
-        .collect();
-    Topology {
+    let mut places: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
+    for node in nodes {
+        // With several leaders each datacenter has replicas of its own.
+        let place = if mode.multi_leader().is_some() { node.datacenter.as_str() } else { "" };
+        places.entry(place).or_default().push(node.node);
+    }
+    let replicas = usize::from(layout.replicas());
+    let shards = (0..layout.shards()).map(|shard| {
+        let groups =
+            places.values().map(|ids| placement(ids, usize::from(shard), replicas.min(ids.len())));
+        groups.reduce(together).expect("there are nodes")
+    });
+    let mut topology = Topology {
         store: layout.store(),
         epoch: Epoch(1),
         members,
         meta_voters: ids.iter().take(META_VOTERS_MAX).copied().collect(),
-        shards,
+        shards: shards.collect(),
         policy,
         mode,
+    };
+    if let Some(multi_leader) = topology.mode.multi_leader() {
+        let multi_leader = MultiLeader::new(multi_leader.policy.clone(), &topology);
+        topology.mode = Mode::MultiLeader(multi_leader);
+    }
+    topology
+}
+
+/// The groups of two datacenters. Which node of each leads is left to them.
+fn together(one: ShardPlacement, other: ShardPlacement) -> ShardPlacement {
+    ShardPlacement {
+        genesis: one.genesis.union(&other.genesis).copied().collect(),
+        voters: one.voters.union(&other.voters).copied().collect(),
+        preferred_leader: None,
     }
 }
 

@@ -180,6 +180,8 @@ pub(super) fn message_bytes(message: &PeerMessage) -> usize {
         PeerMessage::Leaderless { messages, .. } => {
             64 + messages.iter().map(quorate_replication::leaderless::Message::bytes).sum::<usize>()
         }
+        PeerMessage::Exchange(message) => 64 + message.bytes(),
+        PeerMessage::Fill(message) => 64 + message.bytes(),
         PeerMessage::Moves(reports) => 64 + 128 * reports.len(),
         PeerMessage::Ages(ages) | PeerMessage::Behind(ages) => 64 + 32 * ages.len(),
         PeerMessage::Beat(beat) => {

@@ -96,6 +96,7 @@ impl Peer {
             | PeerMessage::EngineQuery
             | PeerMessage::Engine { .. }
             | PeerMessage::StateHash { .. }
+            | PeerMessage::Exchange(_)
             | PeerMessage::Beat(_) => Lane::Replication,
             PeerMessage::Leaderless { messages, .. }
                 if messages.first().is_some_and(leaderless::Message::is_background) =>
@@ -106,7 +107,8 @@ impl Peer {
             | PeerMessage::Moves(_)
             | PeerMessage::Ages(_)
             | PeerMessage::Behind(_) => Lane::Replication,
-            PeerMessage::SnapshotChunk { .. }
+            PeerMessage::Fill(_)
+            | PeerMessage::SnapshotChunk { .. }
             | PeerMessage::SnapshotAck { .. }
             | PeerMessage::SnapshotAbort { .. } => Lane::Bulk,
         };

@@ -238,6 +238,7 @@ fn read_bytes(read: &Read) -> usize {
         | Read::RandomKey { .. }
         | Read::Digest { .. }
         | Read::Siblings { .. }
+        | Read::Conflicts { .. }
         | Read::Versions { .. } => 0,
     }
 }

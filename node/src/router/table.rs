@@ -54,6 +54,7 @@ impl Table {
             shards: Vec::new(),
             policy: Policy::default(),
             leaderless: None,
+            multi_leader: None,
         };
         let view = View { routing: Arc::new(routing), topology: None, meta: unknown(Vec::new()) };
         let (changed, _) = watch::channel(());
@@ -89,9 +90,13 @@ impl Table {
             routing.policy.clone_from(&topology.policy);
             routing.leaderless =
                 topology.mode.leaderless().map(|leaderless| leaderless.policy.clone());
+            routing.multi_leader =
+                topology.mode.multi_leader().map(|multi_leader| multi_leader.policy.clone());
             routing.shards.resize_with(topology.shards.len(), || unknown(Vec::new()));
-            for (route, placement) in routing.shards.iter_mut().zip(&topology.shards) {
-                route.voters = placement.voters.iter().copied().collect();
+            let node = routing.node;
+            for (route, (shard, _)) in routing.shards.iter_mut().zip(topology.placements()) {
+                let group = topology.group_at(shard, node);
+                route.voters = group.into_iter().flat_map(|group| group.voters).collect();
             }
             if routing.is_leaderless() {
                 // Where a node without a replica sends clients: to each its share.
@@ -163,7 +168,12 @@ impl Hear for Table {
     fn leaders(&self, from: NodeId, leaders: Leaders) {
         self.change(|view| {
             let mut changed = false;
+            // Another datacenter's leader leads another group.
+            let theirs = view.routing.multi_leader.is_some() && !view.routing.is_near(from);
             for (group, term) in leaders.leads {
+                if theirs && group != GroupId::Meta {
+                    continue;
+                }
                 if let Some(mut route) = view.route_mut(group) {
                     changed |= route.learn(term, Some(from));
                 }

@@ -138,6 +138,10 @@ impl<S: Store> Asker<S> {
             KeyspaceCommand::Keys { pattern } => self.keys(asked, pattern).await,
             KeyspaceCommand::RandomKey => self.random_key(asked).await,
             KeyspaceCommand::Flush => self.flush(asked).await,
+            KeyspaceCommand::Conflicts { .. } if routing.multi_leader.is_none() => {
+                Reply::error("ERR CONFLICTS is for stores with several leaders")
+            }
+            KeyspaceCommand::Conflicts { count } => self.conflicts(asked, count).await,
             KeyspaceCommand::Scan { types: TypeFilter::Nothing, .. } => {
                 scanned(ScanCursor::default(), Value::List(Vec::new()))
             }
@@ -226,6 +230,26 @@ impl<S: Store> Asker<S> {
             }
         }
         Reply::Value(Value::List(all))
+    }
+
+    /// The last ones, in the order in which they were found.
+    async fn conflicts(&self, asked: Vec<Asked>, count: u32) -> Reply {
+        let mut all = Vec::new();
+        let mut answers = self.ask(asked, Operation::Read(Read::Conflicts { count }));
+        while let Some((_, answer)) = answers.next().await {
+            match answer.map(|answer| answer.value) {
+                Ok(Value::List(conflicts)) => all.extend(conflicts),
+                Ok(value) => return Reply::Value(value),
+                Err(failure) => return Reply::Error(failure::text(&failure, Access::Read)),
+            }
+        }
+        // Each begins with its time.
+        all.sort_by_key(|conflict| {
+            let Value::List(fields) = conflict else { return None };
+            if let Some(Value::Integer(at)) = fields.get(1) { Some(*at) } else { None }
+        });
+        let more = all.len().saturating_sub(count as usize);
+        Reply::Value(Value::List(all.split_off(more)))
     }
 
     /// From the first shard that has one, beginning at any.

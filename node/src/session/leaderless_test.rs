@@ -91,7 +91,7 @@ async fn a_store_with_leaders_has_no_levels_and_no_concurrent_values() {
         client.ask(line, "-ERR QUORUM is for leaderless stores|").await;
     }
     for line in ["vget a", "vset a 1", "vset a 1 context c", "vdel a context c"] {
-        client.ask(line, "-ERR VGET, VSET and VDEL are for leaderless stores|").await;
+        client.ask(line, "-ERR VGET, VSET and VDEL are for leaderless stores and those with several leaders|").await;
     }
     assert!(demands(&store).iter().all(|demand| *demand == Demand::Declared));
 }

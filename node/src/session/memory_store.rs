@@ -290,5 +290,6 @@ fn routing(shards: u16, nodes: u16) -> Routing {
         shards,
         policy: Default::default(),
         leaderless: None,
+        multi_leader: None,
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use quorate_model::{
-    Datacenter, Datacenters, Epoch, LeaderlessPolicy, Member, NodeId, Policy, ShardId, Slot,
-    SlotRange, StoreId, Term,
+    Datacenter, Datacenters, Epoch, LeaderlessPolicy, Member, MultiLeaderPolicy, NodeId, Policy,
+    ShardId, Slot, SlotRange, StoreId, Term,
 };
 
 #[derive(Clone, PartialEq, Debug)]
@@ -26,6 +26,8 @@ pub struct Routing {
     /// Without leaders: every replica of a shard takes its reads and writes. The one named as its leader is whom nodes without a
     /// replica send clients to.
     pub leaderless: Option<LeaderlessPolicy>,
+    /// With a leader of each shard in every datacenter; the shards' routes are those of this one.
+    pub multi_leader: Option<MultiLeaderPolicy>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -101,6 +101,7 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::NotOffered
         | ValueError::NeedsNoLeader
         | ValueError::FieldSiblings(_)
+        | ValueError::NotAmongLeaders
         | ValueError::NotLinearizable => error.to_string(),
     }
 }

@@ -23,6 +23,8 @@ mod leaderless_sessions;
 mod log_format_switched;
 mod malformed;
 mod moved;
+mod multi_leader;
+mod multi_leader_away;
 mod node_added;
 mod once;
 mod restarted;

@@ -69,6 +69,7 @@ fn report() -> NodeReport {
         failovers: Vec::new(),
         swaps: Vec::new(),
         quarantined: None,
+        exchange: None,
     };
     NodeReport {
         node: NodeId(1),

@@ -307,6 +307,7 @@ impl State {
             failovers: Vec::new(),
             swaps: Vec::new(),
             quarantined: None,
+            exchange: None,
         }
     }
 }

@@ -131,7 +131,7 @@ impl Cluster {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let options = Options::draw(kind, &mut random);
         let workload: Box<dyn Workload> = match &options.mode {
-            Mode::SingleLeader => Box::new(Registers::new(options.keys)),
+            Mode::SingleLeader | Mode::MultiLeader(_) => Box::new(Registers::new(options.keys)),
             Mode::Leaderless(Leaderless { policy, .. }) => {
                 let replicas = options.in_each.unwrap_or(options.replicas);
                 let sessions = seed.is_multiple_of(3);

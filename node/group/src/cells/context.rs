@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 4;
 
 /// Hexadecimal digits: version(1) check(4) of the key and the rest, then the context.
-pub(super) fn encode(key: &[u8], context: &Context) -> Bytes {
+pub(crate) fn encode(key: &[u8], context: &Context) -> Bytes {
     let body = postcard::to_stdvec(context).expect("it always serializes to memory");
     let mut bytes = vec![VERSION];
     bytes.extend(check(key, &body));
@@ -27,7 +27,7 @@ pub(super) fn encode(key: &[u8], context: &Context) -> Bytes {
 
 /// # Errors
 /// [`ValueError::UnknownContext`]: what would cover writes that nobody has read is never taken.
-pub(super) fn decode(key: &[u8], text: &[u8]) -> Result<Context, ValueError> {
+pub(crate) fn decode(key: &[u8], text: &[u8]) -> Result<Context, ValueError> {
     decoded(key, text).ok_or(ValueError::UnknownContext)
 }
 

@@ -19,16 +19,16 @@ const HASH_BITS: u32 = 32;
 
 /// What a cell key says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Named {
-    pub(super) key: Bytes,
-    pub(super) kind: KeyType,
+pub(crate) struct Named {
+    pub(crate) key: Bytes,
+    pub(crate) kind: KeyType,
     /// Nothing of a string.
-    pub(super) field: Bytes,
+    pub(crate) field: Bytes,
 }
 
 impl Named {
     /// `None` for what no layout of this version wrote.
-    pub(super) fn of(cell: &CellKey) -> Option<Self> {
+    pub(crate) fn of(cell: &CellKey) -> Option<Self> {
         let bytes = cell.bytes();
         let length = bytes.get(KEY_AT - 2..KEY_AT)?;
         let kind_at = KEY_AT + usize::from(u16::from_be_bytes([length[0], length[1]]));
@@ -50,7 +50,7 @@ impl Named {
 ///
 /// # Errors
 /// [`ValueError::KeyTooLong`].
-pub(super) fn string_cell(key: &Bytes) -> Result<CellKey, ValueError> {
+pub(crate) fn string_cell(key: &Bytes) -> Result<CellKey, ValueError> {
     Ok(cell(begin_of(key, Some(KeyType::String))?))
 }
 
@@ -58,7 +58,7 @@ pub(super) fn string_cell(key: &Bytes) -> Result<CellKey, ValueError> {
 ///
 /// # Errors
 /// [`ValueError::KeyTooLong`], [`ValueError::FieldTooLong`].
-pub(super) fn field_cell(
+pub(crate) fn field_cell(
     key: &Bytes,
     kind: CollectionKind,
     field: &Bytes,
@@ -77,7 +77,7 @@ pub(super) fn field_cell(
 ///
 /// # Errors
 /// [`ValueError::KeyTooLong`].
-pub(super) fn cells_of(key: &Bytes) -> Result<Bounds, ValueError> {
+pub(crate) fn cells_of(key: &Bytes) -> Result<Bounds, ValueError> {
     Ok(Bounds::of(&begin_of(key, None)?))
 }
 
@@ -85,7 +85,7 @@ pub(super) fn cells_of(key: &Bytes) -> Result<Bounds, ValueError> {
 ///
 /// # Errors
 /// [`ValueError::KeyTooLong`].
-pub(super) fn fields_of(key: &Bytes, kind: CollectionKind) -> Result<Bounds, ValueError> {
+pub(crate) fn fields_of(key: &Bytes, kind: CollectionKind) -> Result<Bounds, ValueError> {
     Ok(Bounds::of(&begin_of(key, Some(kind.into()))?))
 }
 
@@ -93,7 +93,7 @@ pub(super) fn fields_of(key: &Bytes, kind: CollectionKind) -> Result<Bounds, Val
 ///
 /// # Errors
 /// [`ValueError::KeyTooLong`].
-pub(super) fn fields_from(
+pub(crate) fn fields_from(
     key: &Bytes,
     kind: CollectionKind,
     from: u32,
@@ -105,27 +105,27 @@ pub(super) fn fields_from(
 }
 
 /// Where a scan of a collection stands at this field.
-pub(super) fn field_hash(field: &[u8]) -> u32 {
+pub(crate) fn field_hash(field: &[u8]) -> u32 {
     hash(field)
 }
 
 /// All cells of a slot.
-pub(super) fn cells_of_slot(slot: Slot) -> Bounds {
+pub(crate) fn cells_of_slot(slot: Slot) -> Bounds {
     let place = |number: u64| Place(number << HASH_BITS).first_key();
     let number = u64::from(slot.number());
     Bounds { from: place(number), to: place(number + 1) }
 }
 
 /// All cells from a place on.
-pub(super) fn cells_from(place: Place) -> Bounds {
+pub(crate) fn cells_from(place: Place) -> Bounds {
     Bounds { from: place.first_key(), to: Place(u64::from(SLOTS) << HASH_BITS).first_key() }
 }
 
 /// From the first on, before the second.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Bounds {
-    pub(super) from: Bytes,
-    pub(super) to: Bytes,
+pub(crate) struct Bounds {
+    pub(crate) from: Bytes,
+    pub(crate) to: Bytes,
 }
 
 impl Bounds {

@@ -9,9 +9,9 @@
 //! `concerned` what a session has to be known of first.
 
 mod concerned;
-mod context;
+pub(crate) mod context;
 mod finish;
-mod layout;
+pub(crate) mod layout;
 mod listing;
 mod local;
 mod read;
@@ -29,6 +29,7 @@ use crate::{Operation, Value, ValueError};
 
 pub(crate) use concerned::{concerned, named, to_know};
 pub(crate) use finish::Finish;
+pub(crate) use layout::{Named, cells_of, field_cell, string_cell};
 pub(crate) use local::Local;
 pub(crate) use register::check as check_linearizable;
 

@@ -204,7 +204,9 @@ impl Replica {
                 self.apply_effects(&effects);
             }
             Command::Wal(wal) => self.apply(wal.clear, wal.keys, wal.changes_under(self.prefix)),
-            Command::Switch(_) | Command::Mark(_) => panic!("nobody wrote one"),
+            Command::Switch(_) | Command::Mark(_) | Command::Changes(_) => {
+                panic!("nobody wrote one")
+            }
         }
     }
 

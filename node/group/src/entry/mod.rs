@@ -4,6 +4,7 @@
 //! The first byte names the kind and the version of what follows, so that one log may hold all of them, in any order. What a
 //! number stands for never changes; what is encoded otherwise gets another number. `docs/log-formats.md` describes them.
 
+mod changes;
 #[cfg(test)]
 mod equivalence_test;
 mod marks;
@@ -13,6 +14,7 @@ mod wal;
 use bytes::Bytes;
 use quorate_storage::state;
 
+pub use changes::{Changes, Told};
 pub use marks::{Mark, Part, Switch, Verdict};
 pub use statement::{Pin, Statement, Undeterminable};
 pub use wal::Wal;
@@ -28,6 +30,7 @@ const STATEMENT: u8 = 2;
 const WAL: u8 = 3;
 const SWITCH: u8 = 4;
 const MARK: u8 = 5;
+const CHANGES: u8 = 6;
 
 /// An entry's command, decoded.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,6 +40,7 @@ pub enum Command {
     Wal(Wal),
     Switch(Switch),
     Mark(Mark),
+    Changes(Changes),
 }
 
 /// Why a command cannot be carried out here.
@@ -67,6 +71,7 @@ impl Command {
             Some(WAL) => Wal::decode(command, engine).map(Self::Wal),
             Some(SWITCH) => body(SWITCH, &command).map(Self::Switch),
             Some(MARK) => body(MARK, &command).map(Self::Mark),
+            Some(CHANGES) => Changes::decode(command).map(Self::Changes),
             Some(other) => Err(CommandError::Unknown(other)),
             None => Err(CommandError::Empty),
         }
@@ -87,6 +92,12 @@ pub fn is_write(command: &[u8]) -> bool {
     command.first().is_some_and(|kind| ![SWITCH, MARK].contains(kind))
 }
 
+/// Whether a command is of several leaders, and says what the others are told.
+#[must_use]
+pub fn is_of_changes(command: &[u8]) -> bool {
+    command.first() == Some(&CHANGES)
+}
+
 /// A kind's byte and postcard: for what is not on the fast path.
 fn encode<T: serde::Serialize>(kind: u8, body: &T) -> Bytes {
     let bytes = postcard::to_extend(body, vec![kind]).expect("these types serialize to memory");
@@ -102,7 +113,9 @@ fn body<T: serde::de::DeserializeOwned>(kind: u8, command: &[u8]) -> Result<T, C
 
 #[cfg(test)]
 mod tests {
-    use quorate_model::{LogFormat, LogIndex, WallTime};
+    use quorate_model::{ActorId, Hlc, LogFormat, LogIndex, VersionVector, WallTime};
+    use quorate_replication::causal::CellKey;
+    use quorate_replication::multi_leader::{Change, Over, Write as CellWrite};
 
     use super::*;
     use crate::Write;
@@ -118,6 +131,7 @@ mod tests {
                 RowChange { row: bytes(b"row"), value: Some(bytes(b"value")) },
                 RowChange { row: bytes(b"gone"), value: None },
             ],
+            writes: Vec::new(),
         }
     }
 
@@ -127,6 +141,18 @@ mod tests {
         let switch = Switch { format: LogFormat::Wal, engine: 7 };
         let part = Part { from: Bytes::from_static(b"d"), rows_max: 2, bytes_max: 3 };
         let verdict = Verdict { index: LogIndex(4), hash: 5 };
+        let key = CellKey::new(Bytes::from_static(b"0123456")).unwrap();
+        let change = Change {
+            origin: ActorId(1),
+            first: 1,
+            after: VersionVector::default(),
+            at: Hlc(9),
+            writes: vec![(key, CellWrite::Remove { over: Over::default() })],
+        };
+        let told = Told { own: true, changes: vec![change], filled: None };
+        let encoded = Changes::encoded(&told, &effects());
+        let Ok(Command::Changes(changes)) = Command::decode(encoded, 7) else { panic!("changes") };
+        assert_eq!(changes.told(), Ok(told));
         let mark = Mark { verdict: Some(verdict), part: Some(part) };
         vec![
             (effects().encode(), Command::Logical(effects())),
@@ -134,6 +160,7 @@ mod tests {
             (wal.clone(), Command::Wal(Wal::decode(wal, 7).unwrap())),
             (switch.encode(), Command::Switch(switch)),
             (mark.encode(), Command::Mark(mark)),
+            (changes.encode(), Command::Changes(changes)),
         ]
     }
 
@@ -145,7 +172,7 @@ mod tests {
             assert_eq!(Command::decode(encoded, 7).unwrap(), command);
         }
         // These numbers are in logs on disks.
-        assert_eq!(kinds, [1, 2, 3, 4, 5]);
+        assert_eq!(kinds, [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Wal {
                 Change::DeleteRange { .. } => unreachable!("refused when it was decoded"),
             })
             .collect();
-        Effects { time: self.time, clear: self.clear, keys: self.keys, changes }
+        Effects { time: self.time, clear: self.clear, keys: self.keys, changes, writes: Vec::new() }
     }
 }
 

@@ -63,6 +63,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
         self.release_applied();
         self.wake_expiry();
+        self.exchange_applied();
         match refusal {
             Some(refusal) => self.refuse_state(refusal),
             None => self.group.tasks.push_back(Task::Step(Input::Applied { index: last })),
@@ -137,6 +138,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         };
         match command {
             Command::Logical(effects) => self.apply_effects(index, &effects, batch),
+            Command::Changes(changes) => {
+                self.note_known(index, &changes);
+                self.apply_effects(index, &changes.effects, batch)
+            }
             Command::Statement(statement) => {
                 let effects = self.evaluate_statement(&statement, batch)?;
                 self.apply_effects(index, &effects, batch)

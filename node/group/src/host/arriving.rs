@@ -223,6 +223,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             | PeerMessage::Leaderless { .. } => {
                 unreachable!("it concerns the whole host")
             }
+            PeerMessage::Exchange(message) => self.exchange_message(from, *message),
+            PeerMessage::Fill(message) => self.fill_message(from, *message),
             PeerMessage::EngineQuery => self.tell_engine(from),
             PeerMessage::Engine { format } => self.engine_told(from, format),
             PeerMessage::StateHash { index, hash, next } => {
@@ -280,6 +282,8 @@ fn is_call(message: &PeerMessage) -> bool {
         | PeerMessage::EngineQuery
         | PeerMessage::Engine { .. }
         | PeerMessage::StateHash { .. }
+        | PeerMessage::Exchange(_)
+        | PeerMessage::Fill(_)
         | PeerMessage::Leaderless { .. }
         | PeerMessage::Moves(_)
         | PeerMessage::Ages(_)

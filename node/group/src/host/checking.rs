@@ -121,7 +121,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     pub(super) fn propose_mark(&mut self, mark: Mark) {
         if self.group.leadership.leading {
-            self.propose(mark.encode(), Proposal { request: None, effects: None });
+            self.propose(mark.encode(), Proposal { request: None, effects: None, taken: false });
         }
     }
 

@@ -91,7 +91,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn write(&mut self, id: RequestId, write: Write) {
-        let Some((evaluated, seed)) = self.evaluate(&write) else {
+        let Some((mut evaluated, seed)) = self.evaluate(&write) else {
             return self.answer_unevaluated(id);
         };
         if evaluated.effects.is_empty() {
@@ -99,30 +99,30 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             let after = (newest.index > self.group.standing.applied.index).then_some(newest);
             return self.confirm(id, Then::Value { value: evaluated.value, after });
         }
-        let command = match self.command(&write, &evaluated, seed) {
+        let command = match self.command_of(&write, &mut evaluated, seed) {
             Ok(command) => command,
             Err(error) => return self.answer_undeterminable(id, error),
         };
         let Evaluated { value, effects } = evaluated;
-        let proposal = Proposal { request: Some(id), effects: Some(effects) };
+        let proposal = Proposal { request: Some(id), effects: Some(effects), taken: false };
         self.propose_for(id, Work::Write(write), Answer::Value(value), command, proposal);
     }
 
     fn remove_then_read(&mut self, id: RequestId, read: Read, keys: Vec<Bytes>) {
         let removal = Write::RemoveIfExpired { keys: keys.clone() };
-        let Some((evaluated, seed)) = self.evaluate(&removal) else {
+        let Some((mut evaluated, seed)) = self.evaluate(&removal) else {
             return self.answer_unevaluated(id);
         };
         if evaluated.effects.is_empty() {
             self.confirm(id, Then::Read(read));
             return;
         }
-        let command = match self.command(&removal, &evaluated, seed) {
+        let command = match self.command_of(&removal, &mut evaluated, seed) {
             Ok(command) => command,
             Err(error) => return self.answer_undeterminable(id, error),
         };
         let effects = evaluated.effects;
-        let proposal = Proposal { request: Some(id), effects: Some(effects) };
+        let proposal = Proposal { request: Some(id), effects: Some(effects), taken: false };
         let answer = Answer::Read(read.clone());
         self.propose_for(id, Work::ReadWithoutExpired { read, keys }, answer, command, proposal);
     }
@@ -135,7 +135,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             self.shared.answer(id, Err(Failure::EpochMoved { expected, current }));
             return;
         }
-        let proposal = Proposal { request: Some(id), effects: None };
+        let proposal = Proposal { request: Some(id), effects: None, taken: false };
         let work = Work::SetTopology { expected, topology };
         self.propose_for(id, work, Answer::Epoch, command.encode(), proposal);
     }
@@ -151,6 +151,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let keys = self.group.standing.keys;
         let overlay = &self.group.writes.overlay;
         let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
+        let view = view.among(self.group.exchanging.leaders());
         match keyspace::evaluate(write, context, &view) {
             Ok(evaluated) => Some((evaluated, context.seed)),
             Err(error) => {
@@ -206,7 +207,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     pub(super) fn proposed(&mut self, id: ProposalId, position: Position) {
         let writes = &mut self.group.writes;
-        let Proposal { request, effects } =
+        let Proposal { request, effects, taken: _ } =
             writes.proposals.remove(&id).expect("only what was proposed is answered");
         assert!(position.index > self.group.standing.applied.index);
         assert_eq!(position.term, self.group.leadership.term);
@@ -234,6 +235,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     pub(super) fn proposal_dropped(&mut self, id: ProposalId, why: Dropped) {
         let proposal =
             self.group.writes.proposals.remove(&id).expect("only what was proposed is answered");
+        if proposal.taken {
+            self.stop_filling();
+            self.exchange_again();
+        }
         let Some(request) = proposal.request else { return };
         let Some(stage) = self.shared.requests.stage_mut(request) else { return };
         let Stage::Proposing { work, .. } = stage.take() else {

@@ -89,12 +89,12 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     fn remove_expired(&mut self) {
         let count_max = self.shared.settings.expired_keys_per_entry;
         let removal = Write::RemoveExpired { count_max };
-        let Some((evaluated, seed)) = self.evaluate(&removal) else { return };
+        let Some((mut evaluated, seed)) = self.evaluate(&removal) else { return };
         if !evaluated.effects.is_empty()
-            && let Ok(command) = self.command(&removal, &evaluated, seed)
+            && let Ok(command) = self.command_of(&removal, &mut evaluated, seed)
         {
             let effects = Some(evaluated.effects);
-            self.propose(command, Proposal { request: None, effects });
+            self.propose(command, Proposal { request: None, effects, taken: false });
             // Where it was dropped, this is older.
             self.group.expiry.removal = self.group.writes.newest.index;
         }

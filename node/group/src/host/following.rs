@@ -94,25 +94,24 @@ impl Following {
         let Some(topology) = &self.topology else { return true };
         match group {
             GroupId::Meta => topology.members.contains_key(&node),
-            GroupId::Shard(shard) => {
-                topology.placement(shard).is_some_and(|placement| placement.voters.contains(&node))
-            }
+            GroupId::Shard(shard) => topology
+                .group_at(shard, node)
+                .is_some_and(|placement| placement.voters.contains(&node)),
         }
     }
 
     /// Whom a replica in doubt asks beside its own configuration.
-    pub(super) fn voters(&self, group: GroupId) -> BTreeSet<NodeId> {
+    pub(super) fn voters(&self, node: NodeId, group: GroupId) -> BTreeSet<NodeId> {
         let Some(topology) = &self.topology else { return BTreeSet::new() };
         match group {
             GroupId::Meta => topology.meta_voters.clone(),
-            GroupId::Shard(shard) => topology
-                .placement(shard)
-                .map(|placement| placement.voters.clone())
-                .unwrap_or_default(),
+            GroupId::Shard(shard) => {
+                topology.group_at(shard, node).map(|placement| placement.voters).unwrap_or_default()
+            }
         }
     }
 
-    fn target(&self, group: GroupId) -> Option<Input> {
+    fn target(&self, node: NodeId, group: GroupId) -> Option<Input> {
         let topology = self.topology.as_ref()?;
         Some(match group {
             GroupId::Meta => Input::Target {
@@ -128,9 +127,9 @@ impl Following {
                 in_sync: InSyncPolicy::default(),
             },
             GroupId::Shard(shard) => {
-                let placement = topology.placement(shard)?;
+                let placement = topology.group_at(shard, node)?;
                 Input::Target {
-                    voters: placement.voters.clone(),
+                    voters: placement.voters,
                     learners: BTreeSet::new(),
                     preferred_leader: placement.preferred_leader,
                     durability: topology.policy.durability,
@@ -156,6 +155,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                 turn.aim();
                 turn.consider_retiring();
                 turn.conform_format();
+                turn.tell_routes();
             });
         }
         self.shared.timers.set_at_latest(Timer::Addresses, self.shared.now);
@@ -186,10 +186,11 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         }
         let begins: Vec<(GroupId, Configuration)> = topology
             .placements()
+            .filter_map(|(shard, _)| Some((shard, topology.group_at(shard, node)?)))
             .filter(|(_, placement)| placement.genesis.contains(&node))
-            .map(|(shard, placement)| (GroupId::Shard(shard), &placement.genesis))
+            .map(|(shard, placement)| (GroupId::Shard(shard), placement.genesis))
             .filter(|(group, _)| !self.hosted_ever(*group))
-            .map(|(group, genesis)| (group, Configuration::of(genesis.clone())))
+            .map(|(group, genesis)| (group, Configuration::of(genesis)))
             .collect();
         for (group, configuration) in begins {
             self.begin_group(group, configuration);
@@ -305,7 +306,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// Tells the replica the membership that the group should have.
     pub(super) fn aim(&mut self) {
-        if let Some(target) = self.shared.following.target(self.group.id) {
+        if let Some(target) = self.shared.following.target(self.shared.node(), self.group.id) {
             self.group.tasks.push_back(Task::Step(target));
         }
     }
@@ -356,7 +357,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// Nobody waits for it: who proposes it looks again.
     pub(super) fn propose_topology(&mut self, command: &SetTopology) {
-        self.propose(command.encode(), Proposal { request: None, effects: None });
+        self.propose(command.encode(), Proposal { request: None, effects: None, taken: false });
     }
 
     /// A snapshot brought the meta group's rows: the topology in them, where it is news.

@@ -79,7 +79,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     fn propose_switch(&mut self, format: LogFormat) {
         let before = self.group.writes.newest;
         let switch = Switch { format, engine: self.shared.settings.engine_format };
-        self.propose(switch.encode(), Proposal { request: None, effects: None });
+        self.propose(switch.encode(), Proposal { request: None, effects: None, taken: false });
         // Dropped, it is proposed again later.
         if self.group.writes.newest != before {
             self.group.writes.format = Some(format);

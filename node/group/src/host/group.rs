@@ -10,7 +10,9 @@ use quorate_replication::single_leader::{self, Message, PersistId, ProposalId, R
 use super::RequestId;
 use super::beating::Repose;
 use super::checking::Checks;
+use super::exchanging::Exchanging;
 use super::expiry::Watch;
+use super::filling::Filling;
 use super::history::History;
 use super::loading::Load;
 use super::pace::Paces;
@@ -59,6 +61,8 @@ pub(super) struct Group<V> {
     pub(super) quarantined: Option<String>,
     /// On a leader: why the log has another format than the declared one.
     pub(super) held_back: Option<String>,
+    pub(super) exchanging: Exchanging,
+    pub(super) filling: Filling,
 }
 
 #[derive(Debug)]
@@ -110,6 +114,8 @@ pub(super) struct Proposal {
     pub(super) request: Option<RequestId>,
     /// `None` in the meta group.
     pub(super) effects: Option<Effects>,
+    /// What other datacenters wrote: if it is dropped, they are asked again.
+    pub(super) taken: bool,
 }
 
 #[derive(Debug, Default)]
@@ -163,6 +169,8 @@ impl<V> Group<V> {
             checks: Checks::default(),
             quarantined: None,
             held_back: None,
+            exchanging: Exchanging::default(),
+            filling: Filling::default(),
         }
     }
 

@@ -6,11 +6,12 @@ use quorate_model::{
     WallTime,
 };
 use quorate_replication::leaderless::Seen;
-use quorate_replication::{leaderless, single_leader};
+use quorate_replication::{leaderless, multi_leader, single_leader};
 use quorate_storage::disk;
 use serde::{Deserialize, Serialize};
 
 use super::beating::Beat;
+use super::filling::FillMessage;
 use super::leaderless::Age;
 use super::snapshotting::{Held, Order, OrderId, Streamed};
 use crate::{Operation, Read};
@@ -130,6 +131,9 @@ pub enum PeerMessage {
     Ages(Vec<(ShardId, Age)>),
     /// The receiver has told more of these than they began with.
     Behind(Vec<(ShardId, Age)>),
+    /// Of several leaders of a shard, in different datacenters.
+    Exchange(Box<multi_leader::Message>),
+    Fill(Box<FillMessage>),
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -11,7 +11,7 @@
 //! # Rooms
 //! `turn` runs one group's tasks; `executing`, `reading`, `waiting`, `applying`, `expiry` and `snapshotting` are what a
 //! turn does. `following`, `retiring`, `bootstrap`, `handover`, `retention` and `repair` are the node's own concerns;
-//! `beating` keeps idle groups from costing anything; `leaderless` has the shards of a store without leaders. `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
+//! `beating` keeps idle groups from costing anything; `leaderless` has the shards of a store without leaders, `exchanging` and `filling` what several leaders of a shard tell each other. `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
 //! nothing here costs a look at every group while the groups are idle.
 
 mod applying;
@@ -19,8 +19,10 @@ mod arriving;
 mod beating;
 mod bootstrap;
 mod checking;
+mod exchanging;
 mod executing;
 mod expiry;
+mod filling;
 mod following;
 mod formats;
 mod group;
@@ -68,6 +70,8 @@ use quorate_storage::log::OpenError;
 use quorate_storage::state::{StateError, StateStore};
 
 pub use beating::{Beat, BeatId, Digest, Vouched};
+pub use exchanging::{Counts as ExchangeCounts, ExchangeStatus};
+pub use filling::FillMessage;
 pub use history::Counts;
 pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
 pub use leaderless::{Age, HeldHints, HintsStatus, ShardStatus};
@@ -286,6 +290,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Load(group, to) => self.with_group(group, |turn| turn.load_due(to)),
             Timer::Pace(group) => self.with_group(group, |turn| turn.pace_due()),
             Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
+            Timer::Exchange(group) => self.with_group(group, |turn| turn.exchange_due()),
+            Timer::Fill(group) => self.with_group(group, |turn| turn.fill_due()),
             Timer::FlushAge => self.shared.flush(),
             Timer::FlushPoll => {}
             Timer::Beat => self.beat_due(),

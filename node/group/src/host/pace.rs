@@ -142,11 +142,12 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
     }
 
-    /// The log from here on is of use to a replica that is catching up.
+    /// The log from here on is of use to a replica that is catching up, or to another datacenter.
     pub(super) fn pinned(&self) -> LogIndex {
         let none = LogIndex(u64::MAX);
         let outgoing = self.group.outgoing.values().map(|outgoing| outgoing.pinned());
-        let streams = outgoing.chain(self.group.supplies.pinned()).min().unwrap_or(none);
+        let streams = outgoing.chain(self.group.supplies.pinned());
+        let streams = streams.chain(self.oldest_given()).min().unwrap_or(none);
         if self.group.paces.of.is_empty() {
             return streams;
         }

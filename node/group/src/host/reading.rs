@@ -245,6 +245,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let context = Context { now: self.group_time(), seed: self.shared.nonce() };
         let prefix = self.group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), self.group.standing.keys);
+        let view = view.among(self.group.exchanging.leaders());
         let outcome = keyspace::read(read, context, &view, expired);
         self.read_outcome(outcome)
     }

@@ -12,6 +12,7 @@ use quorate_storage::disk::Disk;
 use quorate_storage::state::{StateError, StateStore};
 
 use super::Host;
+use super::exchanging::ExchangeStatus;
 use super::group::Group;
 use super::history::Counts;
 use super::leaderless::{HintsStatus, ShardStatus};
@@ -65,6 +66,8 @@ pub struct ReplicaStatus {
     pub failovers: Vec<Failover>,
     pub swaps: Vec<Swap>,
     pub counts: Counts,
+    /// On the leader, where there are several.
+    pub exchange: Option<ExchangeStatus>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -170,6 +173,7 @@ pub(super) fn replica_status<V>(
         failovers: group.history.failovers(),
         swaps: group.history.swaps(),
         counts: group.history.counts(),
+        exchange: group.exchanging.status(now),
     }
 }
 

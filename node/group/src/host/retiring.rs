@@ -32,7 +32,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let nonce = self.shared.nonce();
         doubt.nonce = Some(nonce);
         let group = self.group.id;
-        let mut asked = self.shared.following.voters(group);
+        let mut asked = self.shared.following.voters(self.shared.node(), group);
         asked.extend(self.group.replica.configuration().members());
         asked.extend(self.group.leadership.leader);
         asked.remove(&self.shared.node());

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use quorate_replication::{leaderless, single_leader};
+use quorate_replication::{leaderless, multi_leader, single_leader};
 use quorate_storage::state;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     pub replication: single_leader::Settings,
     pub leaderless: leaderless::Settings,
+    pub multi_leader: multi_leader::Settings,
     /// How many requests may wait for an answer over all groups; more are refused as overloaded.
     pub requests_max: usize,
     /// How long a request waits for a leader or an acknowledgement before it is answered.
@@ -49,6 +50,7 @@ impl Default for Settings {
         Self {
             replication: single_leader::Settings::default(),
             leaderless: leaderless::Settings::default(),
+            multi_leader: multi_leader::Settings::default(),
             requests_max: 65_536,
             request_timeout: Duration::from_secs(5),
             flush_bytes: 64 << 20,

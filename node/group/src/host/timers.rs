@@ -28,6 +28,10 @@ pub(super) enum Timer {
     Pace(GroupId),
     /// Look how far a snapshot is staged, or give it up when nothing more comes.
     Incoming(GroupId),
+    /// Tell the other datacenters, and see who tells nothing.
+    Exchange(GroupId),
+    /// Ask again for what another datacenter has.
+    Fill(GroupId),
     /// Flush what has waited long enough.
     FlushAge,
     /// See whether a flush is complete.

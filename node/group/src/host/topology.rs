@@ -67,7 +67,9 @@ impl SetTopology {
             return invalid("the replication mode never changes".to_owned());
         }
         self.topology.check_moves(current).map_err(Failure::Invalid)?;
-        if genesis(&self.topology) != genesis(current) {
+        self.topology.check_founders(current).map_err(Failure::Invalid)?;
+        let founded = self.topology.mode.multi_leader().is_some();
+        if !founded && genesis(&self.topology) != genesis(current) {
             return invalid("a shard's genesis never changes".to_owned());
         }
         Ok(())

@@ -137,6 +137,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if leadership.leader == Some(node) && before.leader != Some(node) {
             self.note_succession();
         }
+        if leadership.leader.is_some_and(|leader| leader != node) {
+            self.group.exchanging.followed();
+        }
         if before.leading && !(leadership.leading && leadership.term == before.term) {
             self.stop_leading();
         }
@@ -155,6 +158,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn start_leading(&mut self) {
+        self.begin_exchange();
         self.watch_expiry();
         self.shared.set_check_timer();
         let now = self.shared.now;
@@ -169,6 +173,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         self.group.writes.format = None;
         self.group.checks.forget();
         self.group.held_back = None;
+        self.end_exchange();
         self.refuse_unacknowledged();
         self.shared.timers.set(Timer::Expiry(self.group.id), None);
     }
@@ -188,6 +193,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Timer::Retire(group),
             Timer::Incoming(group),
             Timer::Pace(group),
+            Timer::Exchange(group),
+            Timer::Fill(group),
         ] {
             self.shared.timers.set(timer, None);
         }

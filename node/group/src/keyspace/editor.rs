@@ -6,10 +6,12 @@ use bytes::Bytes;
 use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
+use super::causal::Writing;
+use super::layers::changed;
 use super::layout::{
-    Body, COUNTED_MAX, Collection, FIELD_BYTES_MAX, FLUSH_ROW, Fields, Header, INSTANCE_ROW,
-    KEY_BYTES_MAX, STRING_BYTES_MAX, ScanPosition, expiry_row, garbage_row, header_row, number,
-    number_cell, removal_row,
+    Body, COUNTED_MAX, Collection, FIELD_BYTES_MAX, FLUSH_ROW, Fields, Header, Hidden,
+    INSTANCE_ROW, KEY_BYTES_MAX, STRING_BYTES_MAX, ScanPosition, cell_of, expiry_row, garbage_row,
+    header_row, number, number_cell, removal_row, value_of_cell,
 };
 use super::random::Random;
 use super::scan::walk;
@@ -30,6 +32,8 @@ pub(super) struct Editor<'a, R: Rows> {
     random: Random,
     keys: i64,
     clear: bool,
+    /// Of one of several leaders: what the others are told.
+    pub(super) writing: Option<Writing>,
 }
 
 /// Why an evaluation ends early.
@@ -52,7 +56,13 @@ impl From<ValueError> for Stop {
 }
 
 impl<'a, R: Rows> Editor<'a, R> {
-    pub(super) const fn new(view: &'a View<'a, R>, context: Context) -> Self {
+    pub(super) fn new(view: &'a View<'a, R>, context: Context) -> Self {
+        let writing = view.leaders().map(|leaders| Writing::new(leaders.origin));
+        Self { writing, ..Self::showing(view, context) }
+    }
+
+    /// For rows that show what others wrote.
+    pub(super) const fn showing(view: &'a View<'a, R>, context: Context) -> Self {
         Self {
             view,
             context,
@@ -61,6 +71,7 @@ impl<'a, R: Rows> Editor<'a, R> {
             random: Random::new(context.seed),
             keys: 0,
             clear: false,
+            writing: None,
         }
     }
 
@@ -73,6 +84,10 @@ impl<'a, R: Rows> Editor<'a, R> {
     pub(super) fn live(&mut self, key: &[u8]) -> Result<Option<Header>, Stop> {
         match self.stored(key)? {
             Some(header) if header.is_live(self.now()) => Ok(Some(header)),
+            Some(_) if self.writing.is_some() => {
+                self.expire_cells(key)?;
+                Ok(self.stored(key)?.filter(|header| header.is_live(self.now())))
+            }
             Some(_) => {
                 self.remove(key)?;
                 Ok(None)
@@ -92,6 +107,9 @@ impl<'a, R: Rows> Editor<'a, R> {
             Some(Header { body: Body::Hash(_) | Body::Set(_), .. }) => {
                 Err(ValueError::WrongType.into())
             }
+            Some(Header { body: Body::Siblings(count), .. }) => {
+                Err(ValueError::Siblings(count).into())
+            }
         }
     }
 
@@ -101,10 +119,10 @@ impl<'a, R: Rows> Editor<'a, R> {
         key: &[u8],
         kind: CollectionKind,
     ) -> Result<Option<Collection>, Stop> {
-        match self.live(key)? {
-            None => Ok(None),
-            Some(header) => Ok(Some(header.collection_of(kind)?)),
-        }
+        let Some(header) = self.live(key)? else { return Ok(None) };
+        let collection = header.collection_of(kind)?;
+        self.name(collection.fields, key, kind);
+        Ok(Some(collection))
     }
 
     pub(super) fn put_string(
@@ -119,6 +137,22 @@ impl<'a, R: Rows> Editor<'a, R> {
         self.put(key, Body::String(value), expiry)
     }
 
+    /// As [`Self::put_string`], of what so much was added to.
+    pub(super) fn put_sum(
+        &mut self,
+        key: &[u8],
+        by: i64,
+        sum: i64,
+        expiry: Option<WallTime>,
+    ) -> Result<(), Stop> {
+        let sum = Bytes::from(sum.to_string());
+        if self.writing.is_none() {
+            return self.put_string(key, sum, expiry);
+        }
+        let hidden = self.write_addition(key, by, expiry)?;
+        self.place(key, Body::String(sum), expiry, hidden)
+    }
+
     /// The key is this from now on, whatever it was.
     pub(super) fn put(
         &mut self,
@@ -129,9 +163,24 @@ impl<'a, R: Rows> Editor<'a, R> {
         if key.len() > KEY_BYTES_MAX {
             return Err(ValueError::KeyTooLong(KEY_BYTES_MAX as u64).into());
         }
+        let hidden = match &self.writing {
+            Some(_) => self.write_put(key, &body, expiry)?,
+            None => Hidden::default(),
+        };
+        self.place(key, body, expiry, hidden)
+    }
+
+    /// As [`Self::put`], for the rows alone.
+    pub(super) fn place(
+        &mut self,
+        key: &[u8],
+        body: Body,
+        expiry: Option<WallTime>,
+        hidden: Hidden,
+    ) -> Result<(), Stop> {
         let old = self.stored(key)?;
         self.index_expiry(key, old.as_ref().and_then(|old| old.expiry), expiry);
-        let header = Header { expiry, version: self.version(), body };
+        let header = Header { expiry, version: self.version(), hidden, body };
         match old {
             None => self.keys += 1,
             Some(old) => {
@@ -145,10 +194,24 @@ impl<'a, R: Rows> Editor<'a, R> {
         Ok(())
     }
 
-    pub(super) fn put_expiry(&mut self, key: &[u8], header: Header, expiry: Option<WallTime>) {
+    pub(super) fn put_expiry(
+        &mut self,
+        key: &[u8],
+        header: Header,
+        expiry: Option<WallTime>,
+    ) -> Result<(), Stop> {
+        if self.writing.is_some() {
+            // An expiry is part of a value, and a collection is none.
+            return match header.body {
+                Body::String(_) => self.put(key, header.body, expiry),
+                Body::Siblings(count) => Err(ValueError::Siblings(count).into()),
+                Body::Hash(_) | Body::Set(_) => Err(ValueError::NotAmongLeaders.into()),
+            };
+        }
         self.index_expiry(key, header.expiry, expiry);
         let version = self.version();
         self.headers.insert(header_row(key), Some(Header { expiry, version, ..header }));
+        Ok(())
     }
 
     /// Removes the key, whether its time has come or not.
@@ -161,6 +224,14 @@ impl<'a, R: Rows> Editor<'a, R> {
 
     /// Takes the key away and leaves its field rows, if it has any, to the caller.
     pub(super) fn forget(&mut self, key: &[u8]) -> Result<Option<Header>, Stop> {
+        if self.writing.is_some() {
+            self.write_removal(key)?;
+        }
+        self.take_away(key)
+    }
+
+    /// As [`Self::forget`], for the rows alone.
+    pub(super) fn take_away(&mut self, key: &[u8]) -> Result<Option<Header>, Stop> {
         let old = self.stored(key)?;
         if let Some(old) = &old {
             self.index_expiry(key, old.expiry, None);
@@ -173,7 +244,7 @@ impl<'a, R: Rows> Editor<'a, R> {
     }
 
     /// Field rows that no other ever had, for a key of this slot.
-    pub(super) fn new_fields(&mut self, key: &[u8]) -> Result<Fields, Stop> {
+    pub(super) fn new_fields(&mut self, key: &[u8], kind: CollectionKind) -> Result<Fields, Stop> {
         let newest = match self.row(INSTANCE_ROW)? {
             None => 0,
             Some(cell) => number(&cell)
@@ -182,7 +253,9 @@ impl<'a, R: Rows> Editor<'a, R> {
         };
         let instance = newest + 1;
         self.rows.insert(Bytes::from_static(INSTANCE_ROW), Some(number_cell(instance)));
-        Ok(Fields { slot: ScanPosition::of_key(key).slot, instance })
+        let fields = Fields { slot: ScanPosition::of_key(key).slot, instance };
+        self.name(fields, key, kind);
+        Ok(fields)
     }
 
     /// A field's cell.
@@ -205,25 +278,59 @@ impl<'a, R: Rows> Editor<'a, R> {
         if cell.len() > STRING_BYTES_MAX {
             return Err(ValueError::TooLong(STRING_BYTES_MAX as u64).into());
         }
-        self.rows.insert(fields.row(field), Some(cell));
+        if self.writing.is_some() {
+            self.write_field(fields, field, &value_of_cell(&cell))?;
+        }
+        self.put_row(fields.row(field), Some(cell));
         Ok(())
     }
 
-    pub(super) fn remove_field(&mut self, fields: Fields, field: &[u8]) {
-        self.rows.insert(fields.row(field), None);
+    /// As [`Self::put_field`], of what so much was added to.
+    pub(super) fn put_field_sum(
+        &mut self,
+        fields: Fields,
+        field: &[u8],
+        by: i64,
+        sum: i64,
+    ) -> Result<(), Stop> {
+        let cell = cell_of(sum.to_string().as_bytes());
+        if self.writing.is_none() || field.len() > FIELD_BYTES_MAX {
+            return self.put_field(fields, field, cell);
+        }
+        self.write_field_addition(fields, field, by)?;
+        self.put_row(fields.row(field), Some(cell));
+        Ok(())
+    }
+
+    pub(super) fn remove_field(&mut self, fields: Fields, field: &[u8]) -> Result<(), Stop> {
+        if self.writing.is_some() {
+            self.write_field_removal(fields, field)?;
+        }
+        self.put_row(fields.row(field), None);
+        Ok(())
+    }
+
+    /// Any row beside the headers.
+    pub(super) fn put_row(&mut self, row: Bytes, value: Option<Bytes>) {
+        self.rows.insert(row, value);
     }
 
     /// Only the number of fields changes; without any left the key goes.
     pub(super) fn put_count(&mut self, key: &[u8], count: u64) -> Result<(), Stop> {
         if count == 0 {
-            self.forget(key)?;
+            let old = self.take_away(key)?;
+            if old.is_some_and(|old| old.hidden.types) {
+                self.show_key(key)?;
+            }
             return Ok(());
         }
         if let Some(header) = self.stored(key)? {
             let version = self.version();
             let recount = |collection: Collection| Collection { count, ..collection };
             let body = match header.body {
-                Body::String(_) => unreachable!("only collections are counted"),
+                Body::String(_) | Body::Siblings(_) => {
+                    unreachable!("only collections are counted")
+                }
                 Body::Hash(collection) => Body::Hash(recount(collection)),
                 Body::Set(collection) => Body::Set(recount(collection)),
             };
@@ -251,10 +358,14 @@ impl<'a, R: Rows> Editor<'a, R> {
         Ok(())
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) -> Result<(), Stop> {
+        if self.writing.is_some() {
+            return self.remove_all();
+        }
         self.clear = true;
         let version = self.version();
         self.rows.insert(Bytes::from_static(FLUSH_ROW), Some(number_cell(version.0)));
+        Ok(())
     }
 
     pub(super) fn due_keys(&self, count_max: usize) -> Result<Vec<Bytes>, Stop> {
@@ -280,6 +391,7 @@ impl<'a, R: Rows> Editor<'a, R> {
             clear: self.clear,
             keys: self.keys,
             changes: headers.chain(rows).collect(),
+            writes: self.writing.map_or_else(Vec::new, Writing::into_writes),
         }
     }
 
@@ -288,15 +400,24 @@ impl<'a, R: Rows> Editor<'a, R> {
         Version(self.context.seed)
     }
 
-    fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
+    pub(super) fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
         match self.rows.get(row) {
             Some(changed) => Ok(changed.clone()),
             None => self.view.row(row),
         }
     }
 
+    /// What has changed of these rows beside the headers.
+    pub(super) fn changed_rows(
+        &self,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = (&Bytes, &Option<Bytes>)> {
+        changed(&self.rows, from, to)
+    }
+
     /// Field rows that no header leads to any more.
-    fn release(&mut self, gone: Collection) -> Result<(), Stop> {
+    pub(super) fn release(&mut self, gone: Collection) -> Result<(), Stop> {
         if gone.count > REMOVED_AT_ONCE_MAX {
             self.rows.insert(garbage_row(gone.fields), Some(Bytes::new()));
             return Ok(());
@@ -310,7 +431,7 @@ impl<'a, R: Rows> Editor<'a, R> {
         Ok(())
     }
 
-    fn stored(&self, key: &[u8]) -> Result<Option<Header>, StateError> {
+    pub(super) fn stored(&self, key: &[u8]) -> Result<Option<Header>, StateError> {
         if key.len() > KEY_BYTES_MAX {
             return Ok(None);
         }

@@ -5,6 +5,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_model::WallTime;
+use quorate_replication::causal::CellKey;
+use quorate_replication::multi_leader::Write;
 
 const VERSION: u8 = 1;
 const CLEAR: u8 = 1;
@@ -20,6 +22,8 @@ pub struct Effects {
     /// By how much the number of keys changes; counted from zero after a clear.
     pub keys: i64,
     pub changes: Vec<RowChange>,
+    /// Of several leaders: what the others are told of it. No part of the format.
+    pub writes: Vec<(CellKey, Write)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,7 +95,7 @@ impl Effects {
             changes.push(RowChange { row, value });
         }
         if command.is_empty() {
-            Ok(Self { time, clear, keys, changes })
+            Ok(Self { time, clear, keys, changes, writes: Vec::new() })
         } else {
             Err(DecodeError::Length)
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
+use quorate_replication::causal::CellKey;
+use quorate_replication::multi_leader::Write;
 use quorate_storage::state::StateError;
 
 use super::scan::after;
@@ -15,6 +17,7 @@ pub(super) struct Changes {
     rows: BTreeMap<Bytes, Option<Bytes>>,
     cleared: bool,
     keys: i64,
+    writes: Vec<(CellKey, Write)>,
 }
 
 impl Changes {
@@ -25,13 +28,25 @@ impl Changes {
             self.keys = 0;
         }
         self.keys += effects.keys;
+        self.writes.extend(effects.writes);
         self.rows.extend(effects.changes.into_iter().map(|change| (change.row, change.value)));
     }
 
     /// All of it as one entry's, at the time of `context`.
     pub(super) fn into_effects(self, time: quorate_model::WallTime) -> Effects {
         let changes = self.rows.into_iter().map(|(row, value)| RowChange { row, value });
-        Effects { time, clear: self.cleared, keys: self.keys, changes: changes.collect() }
+        Effects {
+            time,
+            clear: self.cleared,
+            keys: self.keys,
+            changes: changes.collect(),
+            writes: self.writes,
+        }
+    }
+
+    /// How many writes the others are to be told of.
+    pub(super) const fn writes(&self) -> usize {
+        self.writes.len()
     }
 
     pub(super) const fn keys(&self) -> i64 {

@@ -2,7 +2,7 @@
 //!
 //! | row | value |
 //! | --- | --- |
-//! | `d` slot(2) hash(4) key length(2) key | header cell: type(1) expiry(8) version(8), then a string's value or a collection's instance(8) count(8) |
+//! | `d` slot(2) hash(4) key length(2) key | header cell: type and flags(1) expiry(8) version(8), then a string's value, a collection's instance(8) count(8), or how many concurrent values there are(8) |
 //! | `f` slot(2) instance(8) hash(4) field | cell: 1, then a hash field's value; nothing for a set's member |
 //! | `e` expiry(8) slot(2) hash(4) key | nothing: keys by the time that they expire |
 //! | `e` 0(8) slot(2) instance(8) | nothing: an instance whose field rows nobody reads any more, to be swept |
@@ -10,6 +10,7 @@
 //! | `v` slot(2) bucket(1) | version(8): the newest removal of a key of this bucket |
 //! | `v` | version(8): the newest FLUSHALL |
 //! | `o`, `q` | what ONCE keeps: see `tokens` |
+//! | `c`, `m`, `x` | of several leaders: see `causal` |
 //!
 //! Numbers are big-endian. The hash orders the keys of a slot and the fields of a collection, so that a scan's cursor is a
 //! number and needs no memory on the server.
@@ -44,6 +45,8 @@ const EXPIRY_KEY_AT: usize = 1 + 8 + 2 + 4;
 const FIELD_AT: usize = 1 + 2 + 8 + 4;
 const GARBAGE_BYTES: usize = 1 + 8 + 2 + 8;
 const HEADER_BYTES: usize = 1 + 8 + 8;
+const HIDDEN_VALUES: u8 = 0x80;
+const HIDDEN_TYPES: u8 = 0x40;
 const CELL: u8 = 1;
 /// Nothing is ever counted this far, from one on: what says so was not written.
 pub(super) const COUNTED_MAX: u64 = 1 << 60;
@@ -91,7 +94,17 @@ pub(super) struct Header {
     pub(super) expiry: Option<WallTime>,
     /// Of the newest change.
     pub(super) version: Version,
+    pub(super) hidden: Hidden,
     pub(super) body: Body,
+}
+
+/// Of several leaders: what the key's cells hold beside what the header shows.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Hidden {
+    /// The string's cell is not a value that stands alone.
+    pub(super) values: bool,
+    /// There may be cells of other types.
+    pub(super) types: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,6 +112,8 @@ pub(super) enum Body {
     String(Bytes),
     Hash(Collection),
     Set(Collection),
+    /// A string of so many concurrent values, of which none is chosen.
+    Siblings(u64),
 }
 
 /// Which field rows are a key's, and how many there are: never none.
@@ -152,7 +167,7 @@ impl Header {
 
     pub(super) const fn kind(&self) -> KeyType {
         match self.body {
-            Body::String(_) => KeyType::String,
+            Body::String(_) | Body::Siblings(_) => KeyType::String,
             Body::Hash(_) => KeyType::Hash,
             Body::Set(_) => KeyType::Set,
         }
@@ -160,7 +175,7 @@ impl Header {
 
     pub(super) const fn collection(&self) -> Option<Collection> {
         match self.body {
-            Body::String(_) => None,
+            Body::String(_) | Body::Siblings(_) => None,
             Body::Hash(collection) | Body::Set(collection) => Some(collection),
         }
     }
@@ -174,17 +189,23 @@ impl Header {
         match (&self.body, kind) {
             (Body::Hash(collection), CollectionKind::Hash)
             | (Body::Set(collection), CollectionKind::Set) => Ok(*collection),
-            (Body::String(_) | Body::Hash(_) | Body::Set(_), _) => Err(ValueError::WrongType),
+            (Body::String(_) | Body::Hash(_) | Body::Set(_) | Body::Siblings(_), _) => {
+                Err(ValueError::WrongType)
+            }
         }
     }
 
     pub(super) fn encode(&self) -> Bytes {
         let mut cell = BytesMut::with_capacity(HEADER_BYTES + self.body.bytes());
-        cell.put_u8(match self.body {
+        let kind = match self.body {
             Body::String(_) => 1,
             Body::Hash(_) => 2,
             Body::Set(_) => 3,
-        });
+            Body::Siblings(_) => 4,
+        };
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let hidden = self.hidden;
+        cell.put_u8(kind | flag(hidden.values, HIDDEN_VALUES) | flag(hidden.types, HIDDEN_TYPES));
         cell.put_u64(self.expiry.map_or(0, |at| at.0));
         cell.put_u64(self.version.0);
         match &self.body {
@@ -194,6 +215,7 @@ impl Header {
                 cell.put_u64(collection.fields.instance);
                 cell.put_u64(collection.count);
             }
+            Body::Siblings(count) => cell.put_u64(*count),
         }
         cell.freeze()
     }
@@ -207,13 +229,16 @@ impl Header {
         let expiry = (at != 0).then_some(WallTime(at));
         let version = Version(number(&cell[9..HEADER_BYTES])?);
         let rest = cell.slice(HEADER_BYTES..);
-        let body = match cell[0] {
+        let body = match cell[0] & !(HIDDEN_VALUES | HIDDEN_TYPES) {
             1 => Body::String(rest),
             2 => Body::Hash(Collection::decode(&rest, slot)?),
             3 => Body::Set(Collection::decode(&rest, slot)?),
+            4 => Body::Siblings(number(&rest)?),
             _ => return None,
         };
-        Some(Self { expiry, version, body })
+        let is = |flag: u8| cell[0] & flag != 0;
+        let hidden = Hidden { values: is(HIDDEN_VALUES), types: is(HIDDEN_TYPES) };
+        Some(Self { expiry, version, hidden, body })
     }
 }
 
@@ -222,6 +247,7 @@ impl Body {
         match self {
             Self::String(value) => value.len(),
             Self::Hash(_) | Self::Set(_) => 8 + 8,
+            Self::Siblings(_) => 8,
         }
     }
 }

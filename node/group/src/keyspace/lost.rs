@@ -95,6 +95,9 @@ pub fn lost_writes(command: Bytes) -> Result<Vec<LostWrite>, CommandError> {
         Command::Logical(effects) => of_rows(&effects),
         Command::Wal(wal) => of_rows(&wal.effects()),
         Command::Statement(statement) => of_statement(statement.write),
+        // What others wrote they still have.
+        Command::Changes(changes) if !changes.told()?.own => Vec::new(),
+        Command::Changes(changes) => of_rows(&changes.effects),
         // What a leader tells the log is nobody's write.
         Command::Switch(_) | Command::Mark(_) => Vec::new(),
     })
@@ -119,12 +122,14 @@ fn of_rows(effects: &Effects) -> Vec<LostWrite> {
         let outcome = match &change.value {
             None => LostOutcome::Deleted,
             Some(cell) => {
-                let Header { body, expiry, version } = Header::decode(cell, slot)?;
+                let Header { body, expiry, version, hidden: _ } = Header::decode(cell, slot)?;
                 let (kind, fields) = match body {
                     Body::String(value) => {
                         let outcome = LostOutcome::String { value, expiry };
                         return Some(LostWrite { key, outcome });
                     }
+                    // No command makes several values of a plain write; VSET is not done again.
+                    Body::Siblings(_) => return None,
                     Body::Hash(hash) => (CollectionKind::Hash, hash.fields),
                     Body::Set(set) => (CollectionKind::Set, set.fields),
                 };

@@ -7,6 +7,7 @@
 //! Expiry goes through the log: time is stamped by the leader, and a linearizable read that finds a key whose time has come
 //! has it removed before it answers, so that no later leader with a slower clock can bring it back.
 
+mod causal;
 mod combine;
 mod decimal;
 pub(crate) mod digest;
@@ -26,6 +27,10 @@ mod scan;
 mod tokens;
 mod view;
 
+pub use causal::{
+    CONFLICTS_MAX, Conflict, Conflicting, Known, Leaders, Portion, Taken, change_of, filled,
+    known_by, take,
+};
 pub(crate) use decimal::integer_of;
 pub use effects::{DecodeError, Effects, RowChange};
 pub use evaluate::{

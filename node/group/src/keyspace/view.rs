@@ -5,6 +5,7 @@ use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
 use super::Overlay;
+use super::causal::Leaders;
 use super::layers::{Changes, Row, merged};
 use super::layout::{
     FLUSH_ROW, Fields, Header, KEY_BYTES_MAX, ScanPosition, due_range, expiry_range,
@@ -23,17 +24,19 @@ pub struct View<'a, R: Rows> {
     changes: Option<&'a Changes>,
     /// How many keys the applied state holds.
     keys: u64,
+    /// Of several leaders the one that evaluates.
+    leaders: Option<&'a Leaders>,
 }
 
 impl<'a, R: Rows> View<'a, R> {
     /// What is applied, for reads.
     pub const fn applied(rows: &'a R, prefix: &'a [u8], keys: u64) -> Self {
-        Self { rows, prefix, overlay: None, changes: None, keys }
+        Self { rows, prefix, overlay: None, changes: None, keys, leaders: None }
     }
 
     /// What will be applied, for a leader's evaluation of writes.
     pub const fn proposed(rows: &'a R, prefix: &'a [u8], keys: u64, overlay: &'a Overlay) -> Self {
-        Self { rows, prefix, overlay: Some(overlay), changes: None, keys }
+        Self { rows, prefix, overlay: Some(overlay), changes: None, keys, leaders: None }
     }
 
     /// The same rows with these changes made.
@@ -44,7 +47,23 @@ impl<'a, R: Rows> View<'a, R> {
             overlay: self.overlay,
             changes: Some(changes),
             keys: self.keys,
+            leaders: self.leaders,
         }
+    }
+
+    /// For one of several leaders.
+    #[must_use]
+    pub const fn among(self, leaders: Option<&'a Leaders>) -> Self {
+        Self { leaders, ..self }
+    }
+
+    pub(super) const fn leaders(&self) -> Option<&'a Leaders> {
+        self.leaders
+    }
+
+    /// How many writes a transaction did before.
+    pub(super) fn writes_before(&self) -> u64 {
+        self.changes.map_or(0, |changes| changes.writes() as u64)
     }
 
     pub(super) fn keys(&self) -> u64 {

@@ -1,28 +1,24 @@
 //! What a datacenter wrote to a shard at once, as it goes to the others.
 
-#[cfg(test)]
-use std::collections::BTreeMap;
-
 use quorate_model::{ActorId, Dot, Hlc, VersionVector};
 use serde::{Deserialize, Serialize};
 
-#[cfg(test)]
-use crate::causal;
-use crate::causal::{Cell, CellKey, cell_bytes};
+use super::Write;
+use crate::causal::CellKey;
 
 /// One transaction: applied whole, once, and in its turn (INV-107, 108).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
     /// Whose: the shard's group in the datacenter that wrote it.
     pub origin: ActorId,
-    /// Its writes are the dots from here on of that origin, one for each cell,
+    /// Its writes are the dots from here on of that origin, in their order.
     pub first: u64,
-    /// through here.
-    pub last: u64,
     /// What its origin had applied of the others.
     pub after: VersionVector,
-    /// As they stood at the origin after it.
-    pub cells: Vec<(CellKey, Cell)>,
+    /// When, by the origin's clock, which is later than all that it had applied.
+    pub at: Hlc,
+    /// Never none.
+    pub writes: Vec<(CellKey, Write)>,
 }
 
 /// Whether it is a change's turn where this is known.
@@ -35,10 +31,16 @@ pub enum Turn {
 }
 
 impl Change {
+    /// The last of its dots.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.first + self.writes.len() as u64 - 1
+    }
+
     /// What is known once it is applied.
     #[must_use]
     pub const fn through(&self) -> Dot {
-        Dot { actor: self.origin, counter: self.last }
+        Dot { actor: self.origin, counter: self.last() }
     }
 
     /// The one rule for order, loops and repetitions.
@@ -52,56 +54,43 @@ impl Change {
         lacking.map_or(Turn::Next, Turn::Behind)
     }
 
+    /// Each of its writes, with its dot.
+    pub fn each(&self) -> impl Iterator<Item = (Dot, &CellKey, &Write)> {
+        let dot = |counter| Dot { actor: self.origin, counter };
+        (self.first..)
+            .zip(&self.writes)
+            .map(move |(counter, (key, write))| (dot(counter), key, write))
+    }
+
+    /// What its origin knew when it made this one of its writes.
+    #[must_use]
+    pub fn before(&self, dot: Dot) -> VersionVector {
+        let mut before = self.after.clone();
+        before.include(Dot { actor: self.origin, counter: dot.counter - 1 });
+        before
+    }
+
     /// Whether it is as an origin makes it. What comes from outside must be asked.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
-        let knows = |dot: Dot| match dot.actor == self.origin {
-            true => dot.counter <= self.last,
-            false => self.after.covers(dot),
+        let sound = |(dot, _, write): (Dot, &CellKey, &Write)| {
+            write.is_well_formed(dot, |seen| match seen.actor == self.origin {
+                true => seen.counter < dot.counter,
+                false => self.after.covers(seen),
+            })
         };
-        let whole = |cell: &Cell| cell.is_well_formed() && cell.known().dots().all(knows);
         self.first > 0
-            && self.first <= self.last
+            && !self.writes.is_empty()
+            && self.first.checked_add(self.writes.len() as u64).is_some()
             && self.after.is_well_formed()
             && self.after.counter(self.origin) == 0
-            && self.cells.iter().all(|(_, cell)| whole(cell))
+            && self.each().all(sound)
     }
 
     /// Roughly what it takes in memory and on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let cells = self.cells.iter().map(|(key, cell)| cell_bytes(key, cell));
-        24 + 16 * self.after.len() + cells.sum::<usize>()
-    }
-
-    /// The latest time of what it brings.
-    #[must_use]
-    pub fn newest(&self) -> Option<Hlc> {
-        self.cells.iter().filter_map(|(_, cell)| cell.newest()).max()
-    }
-}
-
-#[cfg(test)]
-impl Change {
-    /// What an origin that has applied this writes, one after the other: its time is not before what it follows.
-    pub(super) fn written(
-        origin: ActorId,
-        known: &VersionVector,
-        cells: &BTreeMap<CellKey, Cell>,
-        at: Hlc,
-        writes: Vec<(CellKey, causal::Change)>,
-    ) -> Self {
-        let first = known.counter(origin) + 1;
-        let after = known.dots().filter(|dot| dot.actor != origin).collect();
-        let write = |(counter, (key, change)): (u64, (CellKey, causal::Change))| {
-            let mut cell = cells.get(&key).cloned().unwrap_or_default();
-            let later = Hlc(cell.newest().unwrap_or_default().0 + 1);
-            cell.change(Dot { actor: origin, counter }, at.max(later), change);
-            (key, cell)
-        };
-        let cells: Vec<(CellKey, Cell)> = (first..).zip(writes).map(write).collect();
-        let change = Self { origin, first, last: first + cells.len() as u64 - 1, after, cells };
-        assert!(change.is_well_formed());
-        change
+        let writes = self.writes.iter().map(|(key, write)| key.bytes().len() + write.bytes());
+        32 + 16 * self.after.len() + writes.sum::<usize>()
     }
 }

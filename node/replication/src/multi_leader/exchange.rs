@@ -73,8 +73,9 @@ pub struct LinkStatus {
     /// It gives what is to come from others by the topology, and does not.
     pub rerouted: bool,
     pub behind: bool,
-    /// Writes there that are not known here.
+    /// Writes there that are not known here, and for how long there have been some.
     pub lacking: u64,
+    pub lag: Duration,
 }
 
 impl Exchange {
@@ -173,6 +174,7 @@ impl Exchange {
             rerouted: declared.as_ref().and_then(|of| of.get(from)) != Some(&feed.wanted),
             behind: feed.behind.is_some(),
             lacking: lacking(&feed.known, &self.known),
+            lag: feed.lag(self.now, &self.known),
         };
         self.feeds.iter().map(status).collect()
     }
@@ -455,5 +457,5 @@ fn lacking(theirs: &VersionVector, ours: &VersionVector) -> u64 {
 }
 
 fn is_ahead(change: &Change, wall: WallTime, drift_max: Duration) -> bool {
-    change.newest().is_some_and(|newest| newest.is_ahead(wall, drift_max))
+    change.at.is_ahead(wall, drift_max)
 }

@@ -120,6 +120,12 @@ impl Feed {
         self.lacking.as_ref().map(|(since, _)| *since)
     }
 
+    /// For how long it has had something that is not known here.
+    pub(super) fn lag(&self, now: Time, known: &VersionVector) -> Duration {
+        let lacking = self.lacking.as_ref().filter(|(_, there)| !known.covers_all(there));
+        lacking.map_or(Duration::ZERO, |(since, _)| now.since(*since))
+    }
+
     /// Everything that it gave through there is held, known, or on its way to be applied: then this is known.
     pub(super) fn took(&mut self, at: Cursor, known: VersionVector) {
         self.at = Some(at);

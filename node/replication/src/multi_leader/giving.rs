@@ -204,7 +204,7 @@ impl Taker {
                         Next::Changes(changes)
                     };
                 }
-                Entry::Change(_) | Entry::Snapshot(_) => {}
+                Entry::Change(_) | Entry::Snapshot(_) | Entry::Nothing => {}
             }
             self.read = index;
         }

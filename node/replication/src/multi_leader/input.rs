@@ -62,6 +62,8 @@ pub enum Entry {
     Change(Change),
     /// Everything that another datacenter had applied. With it this was applied here.
     Snapshot(VersionVector),
+    /// Of no concern to others, and nothing before it that was not given here.
+    Nothing,
 }
 
 /// What the group has applied, as far back as its log goes.

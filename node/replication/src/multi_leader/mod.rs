@@ -6,10 +6,10 @@
 //!    group has applied by then. It ends with the leadership, and when something of [`Output::Apply`] could not be written.
 //! 2. [`Exchange::step`] takes one input and the group's [`Log`]; `now` never goes back. Drain [`Exchange::pop_output`] before the
 //!    next step. At [`Exchange::deadline`] at the latest, step with [`Input::Tick`].
-//! 3. The changes of [`Output::Apply`] are entries of the group's log in this order. Of entries that the group applies, each counts that is
-//!    [`Turn::Next`] by then; the others do nothing: of two leaders both may have written a change.
+//! 3. The changes of [`Output::Apply`] are entries of the group's log in this order, each [`Turn::Next`] of what stands before it: no
+//!    leader writes before it has applied what earlier ones wrote.
 //! 4. Whatever the group applies, its own writes and those of others, is told by [`Input::Applied`] once it is committed and applied.
-//!    Its own writes take no context that knows more than the group has applied: [`Change::is_well_formed`].
+//!    Its own writes are made of what stands in the log before them, and are later than all of that.
 //! 5. After [`Output::Lacks`], which comes again until then, a snapshot of everything that datacenter has applied is merged as one entry of
 //!    the group's log, [`Entry::Snapshot`], if it is lacking still. One with times too far ahead waits (INV-111).
 //! 6. Every change of the shard's members is told by [`Input::Routes`]. A replica that does not lead answers [`Message::Subscribe`] with
@@ -18,9 +18,10 @@
 //!    come first is behind it. How long the log is kept for those that are away is the host's.
 //!
 //! # Rooms
-//! `change` says what goes from one datacenter to the others and when it is its turn, `taking` keeps to that, `giving` reads the log for
+//! `change` says what goes from one datacenter to the others and when it is its turn, `cell` what its writes do to values, `taking` keeps to that, `giving` reads the log for
 //! others, `routes` chooses from whom to take, `exchange` brings these together.
 
+mod cell;
 mod change;
 mod exchange;
 mod feed;
@@ -34,7 +35,10 @@ mod taking;
 mod cluster_test;
 #[cfg(test)]
 mod permutation_test;
+#[cfg(test)]
+mod site_test;
 
+pub use cell::{Cell, Over, Run, Seen, Write};
 pub use change::{Change, Turn};
 pub use exchange::{Exchange, LinkStatus, Refused};
 pub use input::{Entry, Input, Log, Output, Settings, Start};

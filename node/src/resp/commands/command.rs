@@ -58,11 +58,22 @@ pub enum Shape {
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum KeyspaceCommand {
-    Scan { cursor: u64, pattern: Option<Bytes>, count: u32, types: TypeFilter },
+    Scan {
+        cursor: u64,
+        pattern: Option<Bytes>,
+        count: u32,
+        types: TypeFilter,
+    },
     Count,
-    Keys { pattern: Bytes },
+    Keys {
+        pattern: Bytes,
+    },
     RandomKey,
     Flush,
+    /// The last ones over all shards.
+    Conflicts {
+        count: u32,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -129,6 +129,9 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
         if routing.is_leaderless() {
             write!(text, "mode:leaderless\r\n")?;
         }
+        if routing.multi_leader.is_some() {
+            write!(text, "mode:multi-leader\r\n")?;
+        }
         write!(text, "connected_slaves:{}\r\n", replicas.len())?;
         for (number, replica) in replicas.iter().enumerate() {
             write!(
@@ -184,7 +187,27 @@ fn replication<S: Store>(about: &About<'_, S>, text: &mut String) -> std::fmt::R
             write!(text, ",waiting={waiting},known={known},torn={torn}\r\n")?;
         }
     }
+    links(status, text)?;
     hints(&status.hints, text)
+}
+
+/// What a shard's leader takes from those in other datacenters.
+fn links(status: &Status, text: &mut String) -> std::fmt::Result {
+    for replica in &status.replicas {
+        let (group, Some(exchange)) = (replica.group, &replica.exchange) else { continue };
+        let counts = exchange.counts;
+        write!(text, "{group}_exchange:origin={:016x},taken={}", exchange.origin.0, counts.taken)?;
+        write!(text, ",conflicts={},discarded={}", counts.conflicts, counts.discarded)?;
+        let blocked = exchange.blocked.as_ref().map_or(0, |(_, waits)| waits.as_millis());
+        write!(text, ",held_bytes={},blocked_ms={blocked}\r\n", exchange.held_bytes)?;
+        for link in &exchange.links {
+            write!(text, "{group}_link_{}:lacking={}", link.from, link.lacking)?;
+            write!(text, ",lag_ms={},silent={}", link.lag.as_millis(), u8::from(link.silent))?;
+            let (rerouted, behind) = (u8::from(link.rerouted), u8::from(link.behind));
+            write!(text, ",rerouted={rerouted},behind={behind}\r\n")?;
+        }
+    }
+    Ok(())
 }
 
 /// What is held for the replicas of each node that did not answer, and what became of it since the start.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use admin::{await_ready, caught_up, leader_of, propose, report, topology};
 pub(crate) use catching_up::{
-    await_in_step, await_short_logs, await_snapshot, check_filled, fill, follower, settled_leader,
-    short_log, start_with,
+    await_in_step, await_short_logs, await_snapshot, check_filled, fill, follower, has_short_log,
+    settled_leader, short_log, start_with,
 };
 pub(crate) use clients::{connect, key_of, read_all, send_raw};
 pub(crate) use durability::{await_durability, declare, leading};

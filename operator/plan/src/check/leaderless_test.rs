@@ -25,7 +25,7 @@ fn settled() -> (World, ValidStore, Observed) {
 fn leaderless(topology: &mut Topology) -> &mut Leaderless {
     match &mut topology.mode {
         Mode::Leaderless(leaderless) => leaderless,
-        Mode::SingleLeader => panic!("the store has no leaders"),
+        Mode::SingleLeader | Mode::MultiLeader(_) => panic!("the store has no leaders"),
     }
 }
 

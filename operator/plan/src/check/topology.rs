@@ -113,9 +113,11 @@ fn modes(
     violations: &mut Vec<Violation>,
 ) {
     let (before, after) = match (&now.mode, &next.mode) {
-        (Mode::SingleLeader, Mode::SingleLeader) => return,
+        (Mode::SingleLeader, Mode::SingleLeader) | (Mode::MultiLeader(_), Mode::MultiLeader(_)) => {
+            return;
+        }
         (Mode::Leaderless(before), Mode::Leaderless(after)) => (before, after),
-        (Mode::SingleLeader, Mode::Leaderless(_)) | (Mode::Leaderless(_), Mode::SingleLeader) => {
+        (Mode::SingleLeader | Mode::Leaderless(_) | Mode::MultiLeader(_), _) => {
             violations.push(Violation::Mode);
             return;
         }

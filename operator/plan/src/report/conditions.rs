@@ -431,7 +431,7 @@ fn placement_satisfied(facts: &Facts<'_>) -> Finding {
         return finding(State::False, "Moving", "");
     }
     let goes_on = |voters: &BTreeSet<NodeId>, left: &BTreeSet<NodeId>| match &topology.mode {
-        Mode::SingleLeader => left.len() >= majority(voters.len()),
+        Mode::SingleLeader | Mode::MultiLeader(_) => left.len() >= majority(voters.len()),
         Mode::Leaderless(leaderless) => {
             let place = |node: &NodeId| Some((*node, sites.get(node)?.datacenter.clone()));
             let places = voters.iter().filter_map(place).collect();

@@ -255,6 +255,7 @@ impl World {
             failovers: Vec::new(),
             swaps: Vec::new(),
             quarantined: None,
+            exchange: None,
         }
     }
 }

@@ -50,12 +50,14 @@ pub(super) fn increment<R: Rows>(
     field: &Bytes,
     by: i64,
 ) -> Result<Value, Stop> {
-    let mut sum = 0;
-    change(editor, key, field, |old| {
-        let old = old.map_or(Some(0), |old| integer_of(&old)).ok_or(ValueError::FieldNotInteger)?;
-        sum = old.checked_add(by).ok_or(ValueError::Overflow)?;
-        Ok(Bytes::from(sum.to_string()))
-    })?;
+    let (old, cell) = found(editor, key, field)?;
+    let new = u64::from(cell.is_none());
+    let before = cell.map_or(Some(0), |cell| integer_of(&value_of_cell(&cell)));
+    let before = before.ok_or(ValueError::FieldNotInteger)?;
+    let sum = before.checked_add(by).ok_or(ValueError::Overflow)?;
+    let fields = fields_for(editor, key, old)?;
+    editor.put_field_sum(fields, field, by, sum)?;
+    finish(editor, key, old, fields, new)?;
     Ok(Value::Integer(sum))
 }
 
@@ -65,35 +67,31 @@ pub(super) fn increment_float<R: Rows>(
     field: &Bytes,
     by: &FloatText,
 ) -> Result<Value, Stop> {
-    let sum = change(editor, key, field, |old| {
-        let old = old.unwrap_or_else(|| Bytes::from_static(b"0"));
-        let text = str::from_utf8(&old).map_err(|_| ValueError::FieldNotFloat)?;
-        let sum = add_decimal(text, &by.0).map_err(|error| {
-            if error == ValueError::NotFloat { ValueError::FieldNotFloat } else { error }
-        })?;
-        Ok(Bytes::from(sum))
+    let (old, cell) = found(editor, key, field)?;
+    let new = u64::from(cell.is_none());
+    let before = cell.map_or(Bytes::from_static(b"0"), |cell| value_of_cell(&cell));
+    let text = str::from_utf8(&before).map_err(|_| ValueError::FieldNotFloat)?;
+    let sum = add_decimal(text, &by.0).map_err(|error| {
+        if error == ValueError::NotFloat { ValueError::FieldNotFloat } else { error }
     })?;
-    Ok(Value::Bulk(sum))
+    let fields = fields_for(editor, key, old)?;
+    editor.put_field(fields, field, cell_of(sum.as_bytes()))?;
+    finish(editor, key, old, fields, new)?;
+    Ok(Value::Bulk(Bytes::from(sum)))
 }
 
-/// Puts in a field what `change` makes of its value, and answers with it.
-fn change<R: Rows>(
+/// The hash, and the field's cell.
+fn found<R: Rows>(
     editor: &mut Editor<'_, R>,
     key: &Bytes,
     field: &Bytes,
-    change: impl FnOnce(Option<Bytes>) -> Result<Bytes, ValueError>,
-) -> Result<Bytes, Stop> {
+) -> Result<(Option<Collection>, Option<Bytes>), Stop> {
     let old = editor.live_fields(key, CollectionKind::Hash)?;
     let cell = match old {
         Some(old) => editor.field(old.fields, field)?,
         None => None,
     };
-    let new = u64::from(cell.is_none());
-    let value = change(cell.as_ref().map(value_of_cell))?;
-    let fields = fields_for(editor, key, old)?;
-    editor.put_field(fields, field, cell_of(&value))?;
-    finish(editor, key, old, fields, new)?;
-    Ok(value)
+    Ok((old, cell))
 }
 
 fn fields_for<R: Rows>(
@@ -103,7 +101,7 @@ fn fields_for<R: Rows>(
 ) -> Result<Fields, Stop> {
     match old {
         Some(old) => Ok(old.fields),
-        None => editor.new_fields(key),
+        None => editor.new_fields(key, CollectionKind::Hash),
     }
 }
 

@@ -7,7 +7,7 @@ use quorate_storage::state::Rows;
 use crate::keyspace::editor::{Editor, Stop};
 use crate::keyspace::fields::{self, Answer};
 use crate::keyspace::layout::{Body, Collection, Header, cell_of};
-use crate::{Comparison, Expiry, Value, ValueError};
+use crate::{CollectionKind, Comparison, Expiry, Value, ValueError};
 
 pub(super) fn get_expire<R: Rows>(
     editor: &mut Editor<'_, R>,
@@ -41,6 +41,9 @@ pub(super) fn rename<R: Rows>(
     if from != to
         && let Some(header) = editor.forget(from)?
     {
+        if let Body::Siblings(count) = header.body {
+            return Err(ValueError::Siblings(count).into());
+        }
         editor.put(to, header.body, header.expiry)?;
     }
     Ok(if only_if_none { Value::Integer(1) } else { Value::Ok })
@@ -58,8 +61,13 @@ pub(super) fn copy<R: Rows>(
     }
     let body = match header.body {
         Body::String(value) => Body::String(value),
-        Body::Hash(collection) => Body::Hash(copy_fields(editor, to, collection)?),
-        Body::Set(collection) => Body::Set(copy_fields(editor, to, collection)?),
+        Body::Hash(collection) => {
+            Body::Hash(copy_fields(editor, to, CollectionKind::Hash, collection)?)
+        }
+        Body::Set(collection) => {
+            Body::Set(copy_fields(editor, to, CollectionKind::Set, collection)?)
+        }
+        Body::Siblings(count) => return Err(ValueError::Siblings(count).into()),
     };
     editor.put(to, body, header.expiry)?;
     Ok(Value::Integer(1))
@@ -68,9 +76,10 @@ pub(super) fn copy<R: Rows>(
 fn copy_fields<R: Rows>(
     editor: &mut Editor<'_, R>,
     to: &Bytes,
+    kind: CollectionKind,
     collection: Collection,
 ) -> Result<Collection, Stop> {
-    let fields = editor.new_fields(to)?;
+    let fields = editor.new_fields(to, kind)?;
     let mut copied = Vec::new();
     // An answer's bounds do for an entry as well.
     let mut size = Answer::default();
@@ -111,8 +120,7 @@ fn expire<R: Rows>(
     if at.is_some_and(|at| at <= editor.now()) {
         return editor.remove(key);
     }
-    editor.put_expiry(key, header, at);
-    Ok(())
+    editor.put_expiry(key, header, at)
 }
 
 impl Comparison {

@@ -13,9 +13,11 @@ use quorate_storage::state::{Rows, StateError};
 
 pub use once::{KEPT_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX};
 
+use super::causal;
 use super::editor::{Editor, Stop};
+use super::layers::Changes;
 use super::{Effects, View};
-use crate::{CollectionKind, Value, ValueError, Write};
+use crate::{CollectionKind, Value, Write};
 
 /// How many field rows that nobody reads any more one entry removes.
 const SWEPT_ROWS_MAX: usize = 1_024;
@@ -55,6 +57,44 @@ pub fn evaluate<R: Rows>(
         let once = once::Once { token, fingerprint: *fingerprint, write, answer };
         return once::once(once, context, view);
     }
+    let Some(expired) = without_expired(write, context, view)? else {
+        return evaluate_one(write, context, view);
+    };
+    let mut changes = Changes::default();
+    changes.add(expired);
+    let Evaluated { value, effects } = evaluate_one(write, context, &view.beneath(&changes))?;
+    changes.add(effects);
+    Ok(Evaluated { value, effects: changes.into_effects(context.now) })
+}
+
+/// Of several leaders: what there is of the write's keys when their time has come, for it may be of another type than what expires.
+/// Nothing where it has not.
+fn without_expired<R: Rows>(
+    write: &Write,
+    context: Context,
+    view: &View<'_, R>,
+) -> Result<Option<Effects>, StateError> {
+    if view.leaders().is_none() || matches!(write, Write::RemoveIfExpired { .. }) {
+        return Ok(None);
+    }
+    let mut keys = Vec::new();
+    for key in write.keys() {
+        if view.header(key)?.is_some_and(|header| !header.is_live(context.now)) {
+            keys.push(key.clone());
+        }
+    }
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let removal = Write::RemoveIfExpired { keys };
+    Ok(Some(evaluate_one(&removal, context, view)?.effects))
+}
+
+fn evaluate_one<R: Rows>(
+    write: &Write,
+    context: Context,
+    view: &View<'_, R>,
+) -> Result<Evaluated, StateError> {
     let mut editor = Editor::new(view, context);
     match value_of(write, &mut editor) {
         Ok(value) => Ok(Evaluated { value, effects: editor.finish() }),
@@ -71,9 +111,10 @@ fn value_of<R: Rows>(write: &Write, editor: &mut Editor<'_, R>) -> Result<Value,
             strings::set(editor, key, value, condition, *expiry, *get)
         }
         Write::SetMany { pairs, only_if_none } => strings::set_many(editor, pairs, *only_if_none),
-        Write::SetSibling { .. } | Write::DeleteSiblings { .. } => {
-            Err(Stop::Value(ValueError::NeedsNoLeader))
+        Write::SetSibling { key, value, context } => {
+            causal::set_sibling(editor, key, value, context.as_ref())
         }
+        Write::DeleteSiblings { key, context } => causal::delete_siblings(editor, key, context),
         Write::GetDelete { key } => {
             let Some((value, _)) = editor.live_string(key)? else { return Ok(Value::Nil) };
             editor.remove(key)?;
@@ -100,7 +141,7 @@ fn value_of<R: Rows>(write: &Write, editor: &mut Editor<'_, R>) -> Result<Value,
         }
         Write::Persist { key } => match editor.live(key)? {
             Some(header) if header.expiry.is_some() => {
-                editor.put_expiry(key, header, None);
+                editor.put_expiry(key, header, None)?;
                 Ok(Value::Integer(1))
             }
             Some(_) | None => Ok(Value::Integer(0)),
@@ -108,7 +149,7 @@ fn value_of<R: Rows>(write: &Write, editor: &mut Editor<'_, R>) -> Result<Value,
         Write::Rename { from, to, only_if_none } => keys::rename(editor, from, to, *only_if_none),
         Write::Copy { from, to, replace } => keys::copy(editor, from, to, *replace),
         Write::Flush => {
-            editor.clear();
+            editor.clear()?;
             Ok(Value::Ok)
         }
         Write::RemoveExpired { count_max } => {
@@ -145,7 +186,7 @@ fn remove_fields<R: Rows>(
     let mut removed = 0;
     for field in fields {
         if editor.field(collection.fields, field)?.is_some() {
-            editor.remove_field(collection.fields, field);
+            editor.remove_field(collection.fields, field)?;
             removed += 1;
         }
     }

@@ -11,7 +11,6 @@
 //! is tried again.
 
 use bytes::Bytes;
-use quorate_model::WallTime;
 use quorate_model::planted::{self, Bug};
 use quorate_storage::state::{Rows, StateError};
 
@@ -118,10 +117,9 @@ fn keep<R: Rows>(
     changes.push(RowChange { row: token.row(), value: Some(cell) });
     changes.push(RowChange { row: order_row(bounds.newest), value: Some(token.order_cell()) });
     changes.push(RowChange { row: Bytes::from_static(BOUNDS_ROW), value: Some(bounds.encode()) });
-    Ok(Effects { time: context.now, clear: false, keys: 0, changes })
+    Ok(Effects { time: context.now, changes, ..Effects::default() })
 }
 
-const fn refused(error: ValueError) -> Evaluated {
-    let effects = Effects { time: WallTime(0), clear: false, keys: 0, changes: Vec::new() };
-    Evaluated { value: Value::Error(error), effects }
+fn refused(error: ValueError) -> Evaluated {
+    Evaluated { value: Value::Error(error), effects: Effects::default() }
 }

@@ -19,7 +19,7 @@ pub(super) fn add<R: Rows>(
     let old = editor.live_fields(key, CollectionKind::Set)?;
     let fields = match old {
         Some(old) => old.fields,
-        None => editor.new_fields(key)?,
+        None => editor.new_fields(key, CollectionKind::Set)?,
     };
     let mut new = 0;
     for member in members {
@@ -52,7 +52,7 @@ pub(super) fn pop<R: Rows>(
     let picked = fields::distinct(editor.view(), collection, wanted, editor.random())?;
     let mut answer = Answer::default();
     for member in &picked {
-        editor.remove_field(collection.fields, &member.name);
+        editor.remove_field(collection.fields, &member.name)?;
     }
     editor.put_count(key, collection.count.saturating_sub(picked.len() as u64))?;
     for member in picked {
@@ -77,7 +77,7 @@ pub(super) fn move_member<R: Rows>(
         return Ok(Value::Integer(0));
     }
     if from != to {
-        editor.remove_field(source.fields, member);
+        editor.remove_field(source.fields, member)?;
         editor.put_count(from, source.count.saturating_sub(1))?;
         add(editor, to, std::slice::from_ref(member))?;
     }
@@ -102,7 +102,7 @@ pub(super) fn store<R: Rows>(
         editor.remove(to)?;
         return Ok(Value::Integer(0));
     }
-    let fields = editor.new_fields(to)?;
+    let fields = editor.new_fields(to, CollectionKind::Set)?;
     for member in members {
         editor.put_field(fields, &member, cell_of(b""))?;
     }

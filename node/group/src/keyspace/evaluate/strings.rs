@@ -114,7 +114,7 @@ pub(super) fn increment<R: Rows>(
         Some((value, expiry)) => (integer_of(&value).ok_or(ValueError::NotInteger)?, expiry),
     };
     let number = number.checked_add(by).ok_or(ValueError::Overflow)?;
-    editor.put_string(key, Bytes::from(number.to_string()), expiry)?;
+    editor.put_sum(key, by, number, expiry)?;
     Ok(Value::Integer(number))
 }
 

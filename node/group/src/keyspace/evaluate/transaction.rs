@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use quorate_storage::state::{Rows, StateError};
 
-use super::{Context, Evaluated, evaluate};
+use super::{Context, Evaluated, evaluate, without_expired};
 use crate::keyspace::fields::ANSWER_BYTES_MAX;
 use crate::keyspace::layers::Changes;
 use crate::keyspace::random::Random;
@@ -36,6 +36,9 @@ pub(super) fn transaction<R: Rows>(
             Operation::Read(read) => read_within(read, context, view, &mut changes)?,
             Operation::Write(Write::Transaction { .. }) => Value::Error(ValueError::Nested),
             Operation::Write(write) => {
+                if let Some(expired) = without_expired(write, context, &view.beneath(&changes))? {
+                    changes.add(expired);
+                }
                 let Evaluated { value, effects } =
                     evaluate(write, context, &view.beneath(&changes))?;
                 changes.add(effects);

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use quorate_storage::state::Rows;
 
 use super::{Reader, integer};
-use crate::Value;
 use crate::keyspace::editor::Stop;
 use crate::keyspace::encoding::{self, INTEGERS_MAX, LISTED_FIELDS_MAX};
 use crate::keyspace::fields;
 use crate::keyspace::layout::Body;
+use crate::{Value, ValueError};
 
 /// About what a key takes beside its name and its value, and an element beside its bytes.
 const OVERHEAD_BYTES: u64 = 48;
@@ -20,6 +20,7 @@ impl<R: Rows> Reader<'_, R> {
         let Some(header) = self.live(key)? else { return Ok(Value::Nil) };
         let name = match header.body {
             Body::String(value) => encoding::of_string(&value),
+            Body::Siblings(count) => return Err(ValueError::Siblings(count).into()),
             Body::Hash(hash) => {
                 let first = fields::sample(self.view, hash.fields, LISTED_FIELDS_MAX)?;
                 encoding::of_hash(hash.count, &first)
@@ -36,6 +37,7 @@ impl<R: Rows> Reader<'_, R> {
         let Some(header) = self.live(key)? else { return Ok(Value::Nil) };
         let body = match header.body {
             Body::String(value) => value.len() as u64,
+            Body::Siblings(count) => return Err(ValueError::Siblings(count).into()),
             Body::Hash(collection) | Body::Set(collection) => {
                 let sample = fields::sample(self.view, collection.fields, SAMPLED_MAX)?;
                 let bytes: u64 = sample

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use quorate_model::WallTime;
 use quorate_storage::state::{Rows, StateError};
 
+use super::causal;
 use super::editor::Stop;
 use super::layout::{Body, Header};
 use super::random::Random;
@@ -63,12 +64,16 @@ impl<R: Rows> Reader<'_, R> {
     fn value_of(&mut self, read: &Read) -> Result<Value, Stop> {
         Ok(match read {
             Read::Get { key } => self.string(key)?.map_or(Value::Nil, Value::Bulk),
-            Read::Siblings { .. } => return Err(Stop::Value(ValueError::NeedsNoLeader)),
+            Read::Siblings { key } => causal::read_siblings(self.view, key, self.now)?,
+            Read::Conflicts { count } => causal::read_conflicts(self.view, *count)?,
             Read::GetMany { keys } => {
                 let mut values = Vec::with_capacity(keys.len());
                 for key in keys {
                     values.push(match self.live(key)? {
                         Some(Header { body: Body::String(value), .. }) => Value::Bulk(value),
+                        Some(Header { body: Body::Siblings(count), .. }) => {
+                            Value::Error(ValueError::Siblings(count))
+                        }
                         Some(Header { body: Body::Hash(_) | Body::Set(_), .. }) | None => {
                             Value::Nil
                         }
@@ -160,6 +165,9 @@ impl<R: Rows> Reader<'_, R> {
             Some(Header { body: Body::String(value), .. }) => Ok(Some(value)),
             Some(Header { body: Body::Hash(_) | Body::Set(_), .. }) => {
                 Err(ValueError::WrongType.into())
+            }
+            Some(Header { body: Body::Siblings(count), .. }) => {
+                Err(ValueError::Siblings(count).into())
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The keyspace against a plain map of rows.
 
 mod collections_test;
+mod leaders_test;
 mod lost_test;
 mod model_test;
 mod once_test;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_model::{LogIndex, WallTime};
+use quorate_replication::multi_leader::Change;
 
 use super::*;
 use crate::{Expiry, Read, ScanCursor, SetCondition, Value, Write};
@@ -27,6 +29,9 @@ struct Shard {
     under_way: Vec<(LogIndex, Bytes)>,
     now: WallTime,
     seed: u64,
+    /// Of one of several leaders, with what it wrote.
+    leaders: Option<Leaders>,
+    changes: Vec<Change>,
 }
 
 impl Shard {
@@ -38,13 +43,34 @@ impl Shard {
         let keys = u64::try_from(self.keys).unwrap();
         self.seed += 1;
         let view = View::proposed(&self.rows, PREFIX, keys, &self.overlay);
-        let evaluated = evaluate(write, Context { now: self.now, seed: self.seed }, &view).unwrap();
-        if !evaluated.effects.is_empty() {
-            self.last = self.last.next();
-            self.overlay.note(self.last, &evaluated.effects);
-            self.under_way.push((self.last, evaluated.effects.encode()));
+        let view = view.among(self.leaders.as_ref());
+        let context = Context { now: self.now, seed: self.seed };
+        let Evaluated { value, mut effects } = evaluate(write, context, &view).unwrap();
+        if let Some(leaders) = &self.leaders {
+            self.changes.extend(change_of(&mut effects, leaders, &view).unwrap());
         }
-        evaluated.value
+        self.put_under_way(&effects);
+        value
+    }
+
+    fn put_under_way(&mut self, effects: &Effects) {
+        if !effects.is_empty() {
+            self.last = self.last.next();
+            self.overlay.note(self.last, effects);
+            self.under_way.push((self.last, effects.encode()));
+        }
+    }
+
+    /// Takes what another one wrote, where it is its turn.
+    fn take(&mut self, changes: Vec<Change>) -> Vec<Conflict> {
+        let keys = u64::try_from(self.keys).unwrap();
+        self.seed += 1;
+        let view = View::proposed(&self.rows, PREFIX, keys, &self.overlay);
+        let view = view.among(self.leaders.as_ref());
+        let context = Context { now: self.now, seed: self.seed };
+        let taken = take(changes, context, self.leaders.as_ref().unwrap(), &view).unwrap();
+        self.put_under_way(&taken.effects);
+        taken.conflicts
     }
 
     fn apply_all(&mut self) {
@@ -75,6 +101,7 @@ impl Shard {
 
     fn outcome(&self, what: &Read, expired: Expired) -> ReadOutcome {
         let view = View::applied(&self.rows, PREFIX, u64::try_from(self.keys).unwrap());
+        let view = view.among(self.leaders.as_ref());
         read(what, Context { now: self.now, seed: self.seed }, &view, expired).unwrap()
     }
 

@@ -9,12 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quorate_model::Resolution;
 
 use super::super::random::Random;
 use super::*;
 use crate::{CollectionKind, Combination, Comparison, Operation, Part, ValueError};
 
-const KEYS: [&str; 4] = ["{t}a", "{t}b", "{t}c", "{t}d"];
+pub(super) const KEYS: [&str; 4] = ["{t}a", "{t}b", "{t}c", "{t}d"];
 const COMMANDS_MAX: usize = 600;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ enum Held {
 struct Model {
     keys: BTreeMap<Bytes, (Held, Option<u64>)>,
     now: u64,
+    /// Of one of several leaders, where collections do not expire.
+    leaders: bool,
 }
 
 enum Expected {
@@ -225,6 +228,9 @@ impl Model {
                 if self.live(key).is_none() {
                     return Ok(number(0));
                 }
+                if self.leaders && !matches!(self.live(key), Some(Held::String(_))) {
+                    return Err(ValueError::NotAmongLeaders);
+                }
                 let at = self.now.checked_add_signed(*ms).unwrap();
                 self.keys.get_mut(key).expect("it lives").1 = Some(at);
                 number(1)
@@ -278,14 +284,14 @@ fn elements_of(value: &Value) -> Vec<Bytes> {
     items.collect()
 }
 
-struct Draw(Random);
+pub(super) struct Draw(pub(super) Random);
 
 impl Draw {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0.below(bound)
     }
 
-    fn key(&mut self) -> Bytes {
+    pub(super) fn key(&mut self) -> Bytes {
         Bytes::from_static(KEYS[self.below(KEYS.len())].as_bytes())
     }
 
@@ -293,7 +299,7 @@ impl Draw {
         (0..=self.below(3)).map(|_| self.key()).collect()
     }
 
-    fn field(&mut self) -> Bytes {
+    pub(super) fn field(&mut self) -> Bytes {
         Bytes::from(format!("f{}", self.below(30)))
     }
 
@@ -335,7 +341,7 @@ impl Draw {
         }
     }
 
-    fn write(&mut self) -> Write {
+    pub(super) fn write(&mut self) -> Write {
         let key = self.key();
         match self.below(22) {
             0 => Write::Set {
@@ -389,9 +395,11 @@ fn both(eager: &mut Shard, lazy: &mut Shard, write: &Write, what: &str) -> Value
     value
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, leaders: Option<Leaders>) {
     let mut draw = Draw(Random::new(seed));
     let (mut eager, mut lazy, mut model) = (Shard::new(), Shard::new(), Model::default());
+    (eager.leaders, lazy.leaders, model.leaders) =
+        (leaders.clone(), leaders.clone(), leaders.is_some());
     for step in 0..COMMANDS_MAX {
         eager.now.0 += draw.below(4) as u64;
         lazy.now = eager.now;
@@ -436,6 +444,10 @@ fn run(seed: u64) {
     }
     lazy.apply_all();
     assert_eq!(eager.rows, lazy.rows, "seed {seed}");
+    nothing_else_is_kept(seed, eager, model);
+}
+
+fn nothing_else_is_kept(seed: u64, mut eager: Shard, mut model: Model) {
     // Everything due is removed and everything released is swept: only what the model holds is left.
     eager.now.0 += 1;
     model.now = eager.now.0;
@@ -456,6 +468,11 @@ fn run(seed: u64) {
     });
     assert_eq!(eager.rows_of(b'f'), fields.sum::<usize>(), "seed {seed}");
     assert_eq!(eager.rows_of(b'd'), model.keys.len(), "seed {seed}");
+    if eager.leaders.is_some() {
+        let strings = model.keys.values().filter(|(held, _)| matches!(held, Held::String(_)));
+        let cells = eager.rows_of(b'f') + strings.count();
+        assert_eq!(eager.rows_of(b'c'), cells, "seed {seed}: nothing is kept of what is gone");
+    }
     let expiring = model.keys.values().filter(|(_, expiry)| expiry.is_some()).count();
     assert_eq!(eager.expiry_rows(), expiring, "seed {seed}");
 }
@@ -463,6 +480,13 @@ fn run(seed: u64) {
 #[test]
 fn random_commands_answer_as_maps_do_proposed_or_applied() {
     for seed in 0..24 {
-        run(seed);
+        run(seed, None);
+    }
+}
+
+#[test]
+fn one_of_several_leaders_answers_as_one_alone() {
+    for seed in 100..124 {
+        run(seed, Some(leaders_test::leaders(0, Resolution::LastWriterWins)));
     }
 }

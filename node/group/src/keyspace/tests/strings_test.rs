@@ -282,6 +282,7 @@ fn effects_survive_their_encoding() {
             RowChange { row: "s".into(), value: Some(Bytes::new()) },
             RowChange { row: "t".into(), value: Some("v".into()) },
         ],
+        writes: Vec::new(),
     };
     let encoded = effects.encode();
     assert_eq!(Effects::decode(encoded.clone()), Ok(effects));

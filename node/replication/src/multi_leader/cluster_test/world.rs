@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quorate_model::{
     ActorId, Datacenter, Hlc, Links, LogIndex, NodeId, Time, VersionVector, WallTime,
 };
 
-use crate::causal::{self, Cell, CellKey, Content};
+use crate::multi_leader::site_test::{Act, Site, value};
 use crate::multi_leader::{
     Change, Entry, Exchange, Input, Log, Message, Output, Routes, Settings, Start, Turn,
 };
@@ -63,8 +62,7 @@ pub(super) struct Group {
     place: Datacenter,
     origin: ActorId,
     own: BTreeSet<ActorId>,
-    known: VersionVector,
-    cells: BTreeMap<CellKey, Cell>,
+    site: Site,
     log: Vec<(LogIndex, Entry)>,
     applied: LogIndex,
     floor: (LogIndex, VersionVector),
@@ -93,7 +91,7 @@ impl Log for Kept<'_> {
             let before = bytes;
             bytes += match entry {
                 Entry::Change(change) => change.bytes(),
-                Entry::Snapshot(_) => 0,
+                Entry::Snapshot(_) | Entry::Nothing => 0,
             };
             before == 0 || bytes <= bytes_max
         };
@@ -104,11 +102,8 @@ impl Log for Kept<'_> {
 impl Group {
     /// As every replica of the group does it.
     fn apply(&mut self, change: &Change, kept: Option<usize>) {
-        assert_eq!(change.turn(&self.known), Turn::Next, "{}: {change:?}", self.place);
-        for (key, cell) in &change.cells {
-            self.cells.entry(key.clone()).or_default().merge(cell);
-        }
-        self.known.include(change.through());
+        assert_eq!(change.turn(&self.site.known), Turn::Next, "{}: {change:?}", self.place);
+        self.site.apply(change);
         self.applied = self.applied.next();
         self.log.push((self.applied, Entry::Change(change.clone())));
         while kept.is_some_and(|kept| self.log.len() > kept) {
@@ -117,6 +112,7 @@ impl Group {
             match gone {
                 Entry::Change(change) => self.floor.1.include(change.through()),
                 Entry::Snapshot(known) => self.floor.1.join(&known),
+                Entry::Nothing => {}
             }
         }
     }
@@ -136,8 +132,7 @@ impl World {
             place,
             origin: ActorId(origin),
             own: [ActorId(origin)].into(),
-            known: VersionVector::default(),
-            cells: BTreeMap::new(),
+            site: Site::default(),
             log: Vec::new(),
             applied: LogIndex::ZERO,
             floor: (LogIndex::ZERO, VersionVector::default()),
@@ -222,22 +217,22 @@ impl World {
         while self.now < end && !self.living_agree() {
             self.run_for(Duration::from_millis(100));
         }
-        let known: Vec<_> = self.groups.iter().map(|group| &group.known).collect();
+        let known: Vec<_> = self.groups.iter().map(|group| &group.site.known).collect();
         assert!(self.living_agree(), "{known:?}");
         for group in &self.groups {
-            assert_eq!(group.cells, self.groups[0].cells, "{}", group.place);
+            assert_eq!(group.site, self.groups[0].site, "{}", group.place);
         }
     }
 
     pub(super) fn living_agree(&self) -> bool {
         let living = (0..self.groups.len()).filter(|place| !self.dead.contains(place));
-        let known: BTreeSet<_> = living.map(|place| &self.groups[place].known).collect();
+        let known: BTreeSet<_> = living.map(|place| &self.groups[place].site.known).collect();
         known.len() == 1
     }
 
     /// Whether it has applied what that one wrote.
     pub(super) fn knows(&self, place: usize, writer: usize) -> bool {
-        self.groups[place].known.counter(self.groups[writer].origin) > 0
+        self.groups[place].site.known.counter(self.groups[writer].origin) > 0
     }
 
     pub(super) fn is_rerouted(&self) -> bool {
@@ -360,7 +355,7 @@ impl World {
     fn apply(&mut self, place: usize, change: &Change) {
         let group = &mut self.groups[place];
         group.apply(change, self.faults.log_kept);
-        let known = group.known.clone();
+        let known = group.site.known.clone();
         self.give(place, Input::Applied { known });
     }
 
@@ -374,19 +369,15 @@ impl World {
     }
 
     pub(super) fn write_at(&mut self, place: usize, wall: WallTime) {
-        let cells = 1 + self.random.next() % 2;
+        let writes = 1 + self.random.next() % 2;
         let first_key = self.random.next() % KEYS;
         let group = &self.groups[place];
-        let next = group.known.counter(group.origin) + 1;
-        let writes = (0..cells).map(|number| {
-            let key = format!("\0\0hash{}", (first_key + number) % KEYS);
-            let value = Bytes::from(format!("{}-{}", group.place, next + number));
-            let content = Content::Value { value, expiry: None };
-            let put = causal::Change::Put { content, context: None };
-            (CellKey::new(Bytes::from(key)).unwrap(), put)
+        let next = group.site.known.counter(group.origin) + 1;
+        let writes = (0..writes).map(|number| {
+            let text = format!("{}-{}", group.place, next + number);
+            (format!("{}", (first_key + number) % KEYS), Act::Put(value(text)))
         });
-        let (origin, writes) = (group.origin, writes.collect());
-        let change = Change::written(origin, &group.known, &group.cells, Hlc::at(wall), writes);
+        let change = group.site.write(group.origin, Hlc::at(wall), writes.collect());
         self.apply(place, &change);
     }
 
@@ -398,7 +389,7 @@ impl World {
         let start = Start {
             origin: group.origin,
             own: group.own.clone(),
-            known: group.known.clone(),
+            known: group.site.known.clone(),
             seed: self.random.next(),
             now: self.now,
         };
@@ -434,14 +425,11 @@ impl World {
             return;
         }
         self.snapshots += 1;
-        let (known, cells) = (self.groups[from].known.clone(), self.groups[from].cells.clone());
+        let theirs = self.groups[from].site.clone();
         let group = &mut self.groups[place];
-        for (key, cell) in cells {
-            group.cells.entry(key).or_default().merge(&cell);
-        }
-        group.known.join(&known);
+        group.site.merge(&theirs);
         // What the leader wrote before comes after it, and some of it is known by then.
-        let known = group.known.clone();
+        let known = group.site.known.clone();
         group.written.retain(|(_, change)| change.turn(&known) != Turn::Known);
         group.applied = group.applied.next();
         group.log.push((group.applied, Entry::Snapshot(known.clone())));

@@ -1,4 +1,4 @@
-//! Stores without leaders: concurrent values, and how many replicas must answer.
+//! Stores without leaders or with several: concurrent values, conflicts, and how many replicas must answer.
 
 use bytes::Bytes;
 use quorate_group::{Read, Write};
@@ -6,7 +6,8 @@ use quorate_model::Level;
 
 use super::{Parsed, read, write};
 use crate::resp::commands::arguments::upper;
-use crate::resp::commands::{Arguments, Command, CommandError, QuorumCommand};
+use crate::resp::commands::{Arguments, Command, CommandError, KeyspaceCommand, QuorumCommand};
+use crate::resp::parse_integer;
 
 pub(in super::super) fn vget(arguments: &Arguments<'_>) -> Parsed {
     Ok(read(Read::Siblings { key: arguments.owned(1) }))
@@ -23,6 +24,20 @@ pub(in super::super) fn vset(arguments: &Arguments<'_>) -> Parsed {
 pub(in super::super) fn vdel(arguments: &Arguments<'_>) -> Parsed {
     let context = context(arguments.from(2))?;
     Ok(write(Write::DeleteSiblings { key: arguments.owned(1), context }))
+}
+
+/// CONFLICTS [COUNT count]
+pub(in super::super) fn conflicts(arguments: &Arguments<'_>) -> Parsed {
+    const COUNT: u32 = 100;
+    let count = match arguments.from(1) {
+        [] => COUNT,
+        [option, count] if option.eq_ignore_ascii_case(b"count") => {
+            let count = parse_integer(count).and_then(|count| u32::try_from(count).ok());
+            count.filter(|count| *count > 0).ok_or(CommandError::NotInteger)?
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    Ok(Command::Keyspace(KeyspaceCommand::Conflicts { count }))
 }
 
 pub(in super::super) fn quorum(arguments: &Arguments<'_>) -> Parsed {

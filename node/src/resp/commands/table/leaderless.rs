@@ -1,9 +1,14 @@
-//! The commands of stores without leaders, which are ours: rows of the table, nothing else.
+//! The commands of stores without leaders and with several, which are ours: rows of the table, nothing else.
 
 use crate::resp::commands::Spec;
 use crate::resp::commands::parse::leaderless;
 
 pub(super) const LEADERLESS: &[Spec] = &[
+    Spec::new("conflicts", -1, "readonly", "@read @slow", leaderless::conflicts).about(
+        "server",
+        "",
+        "Lists the last conflicts of concurrent writes, and how they were resolved.",
+    ),
     Spec::new("quorum", -1, "noscript loading stale fast", "@fast @connection", leaderless::quorum)
         .about("connection", "", "How many replicas answer the connection's reads and writes."),
     Spec::new("vdel", 4, "write fast", "@write @string @fast", leaderless::vdel)

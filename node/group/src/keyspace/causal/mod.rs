@@ -1,0 +1,248 @@
+//! Of several leaders: what stands behind the rows that commands read.
+//!
+//! Every string, field and member has a cell ([`multi_leader::Cell`]): all values that no known write has replaced. Rows show what a
+//! cell reads as, so commands are evaluated as anywhere else, and what they put, add and remove becomes writes of cells.
+//! What other datacenters wrote goes the other way: into the cells, and from there into the rows. All of it is row
+//! images in one entry, computed by the leader alone; so how conflicts are resolved may be declared anew at any time.
+//!
+//! | row | value |
+//! | --- | --- |
+//! | `c` cell key | a cell: 0 actor(8) counter(8) time(8) of a string's value that stands alone, which the header holds; 1 and the cell |
+//! | `m` | [`Known`] |
+//! | `x`, `x` number(8) | conflicts that were resolved: see `conflicts` |
+//!
+//! A key may be of several types at once, of each some cells: it reads as a string before a hash, as a hash before a set. A local
+//! write replaces all that its datacenter knows of the key, whatever the type.
+//!
+//! # Rooms
+//! `writing` makes writes of what commands do, `taking` does what others wrote, `filling` takes over all that one of them has, `showing` puts into the rows what cells read as,
+//! which `reading` decides, `siblings` has the commands that see all values.
+
+mod conflicts;
+mod filling;
+mod reading;
+mod showing;
+mod siblings;
+mod taking;
+mod writing;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_model::{ActorId, Conflicts, Datacenter, Dot, Hlc, Resolution, VersionVector};
+use quorate_replication::causal::{CellKey, Content, Sibling};
+use quorate_replication::multi_leader::{Cell, Change};
+use quorate_storage::state::{Rows, StateError};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::glob::matches;
+use super::layout::{Body, Header};
+use super::view::damaged;
+use super::{Effects, RowChange, View};
+
+pub(super) use conflicts::read as read_conflicts;
+pub use conflicts::{CONFLICTS_MAX, Conflict, Conflicting};
+pub use filling::{Portion, filled};
+pub(super) use siblings::{delete_siblings, read as read_siblings, set_sibling};
+pub use taking::{Taken, take};
+pub(super) use writing::Writing;
+
+const CELLS: u8 = b'c';
+const ALONE: u8 = 0;
+const WHOLE: u8 = 1;
+const KNOWN_ROW: &[u8] = b"m";
+
+/// Who a leader is among several, and what is declared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leaders {
+    /// Whose its writes are.
+    pub origin: ActorId,
+    pub conflicts: Conflicts,
+    /// All datacenters.
+    pub places: Vec<Datacenter>,
+}
+
+/// What a group has applied.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Known {
+    pub vector: VersionVector,
+    /// No write that is known is later.
+    pub newest: Hlc,
+    /// Whose its own writes are, and have been.
+    pub own: Vec<ActorId>,
+    /// While cells are filled with what another datacenter has applied.
+    ahead: Option<filling::Ahead>,
+}
+
+impl Leaders {
+    /// An origin of this datacenter that nobody else is.
+    #[must_use]
+    pub fn origin(place: &Datacenter, number: u32) -> ActorId {
+        ActorId(place_bits(place) << 32 | u64::from(number))
+    }
+
+    /// How several values of this key are read.
+    fn resolution(&self, key: &[u8]) -> &Resolution {
+        let named = self.conflicts.keys.iter().find(|one| matches(one.pattern.as_bytes(), key));
+        named.map_or(&self.conflicts.resolution, |one| &one.resolution)
+    }
+
+    /// Where an origin is.
+    fn place_of(&self, origin: ActorId) -> String {
+        let place = self.places.iter().find(|place| is_of(origin, place));
+        place.map_or_else(|| format!("{:016x}", origin.0), ToString::to_string)
+    }
+
+    /// What declares it.
+    fn pattern(&self, key: &[u8]) -> &str {
+        let named = self.conflicts.keys.iter().find(|one| matches(one.pattern.as_bytes(), key));
+        named.map_or("*", |one| &one.pattern)
+    }
+}
+
+/// Where an origin is.
+fn is_of(origin: ActorId, place: &Datacenter) -> bool {
+    origin.0 >> 32 == place_bits(place)
+}
+
+fn place_bits(place: &Datacenter) -> u64 {
+    xxh3_64(place.as_str().as_bytes()) >> 32
+}
+
+impl Known {
+    /// # Errors
+    /// [`StateError::Read`].
+    pub fn of<R: Rows>(view: &View<'_, R>) -> Result<Self, StateError> {
+        match view.row(KNOWN_ROW)? {
+            Some(bytes) => Self::decode(&bytes).ok_or_else(|| damaged("what is known")),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// With what is ahead.
+    fn all(&self) -> VersionVector {
+        let mut all = self.vector.clone();
+        if let Some(ahead) = &self.ahead {
+            all.join(&ahead.vector);
+        }
+        all
+    }
+
+    /// The time of what is written now.
+    fn time(&self, now: quorate_model::WallTime) -> Hlc {
+        Hlc::at(now).max(Hlc(self.newest.0.saturating_add(1)))
+    }
+
+    fn follow(&mut self, change: &Change) {
+        self.vector.include(change.through());
+        self.newest = self.newest.max(change.at);
+    }
+
+    fn row(&self) -> RowChange {
+        let value = postcard::to_stdvec(self).expect("it always serializes to memory");
+        RowChange { row: Bytes::from_static(KNOWN_ROW), value: Some(Bytes::from(value)) }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let known: Self = postcard::from_bytes(bytes).ok()?;
+        known.vector.is_well_formed().then_some(known)
+    }
+}
+
+/// What is known once these effects are applied, where they say.
+#[must_use]
+pub fn known_by(effects: &Effects) -> Option<Known> {
+    let row = effects.changes.iter().rev().find(|change| change.row == KNOWN_ROW)?;
+    Known::decode(row.value.as_ref()?)
+}
+
+/// What an evaluation's writes are to the others, and the effects with it.
+///
+/// # Errors
+/// [`StateError::Read`].
+pub fn change_of<R: Rows>(
+    effects: &mut Effects,
+    leaders: &Leaders,
+    view: &View<'_, R>,
+) -> Result<Option<Change>, StateError> {
+    let writes = std::mem::take(&mut effects.writes);
+    if writes.is_empty() {
+        return Ok(None);
+    }
+    let origin = leaders.origin;
+    let mut known = Known::of(view)?;
+    let mut after: VersionVector = known.all().dots().filter(|dot| dot.actor != origin).collect();
+    for run in writes.iter().flat_map(|(_, write)| write.seen()) {
+        // While cells are filled, some sums are later than all else.
+        if run.origin != origin {
+            after.include(Dot { actor: run.origin, counter: run.through });
+        }
+    }
+    let change = Change {
+        origin,
+        first: known.vector.counter(origin) + 1,
+        after,
+        at: known.time(effects.time),
+        writes,
+    };
+    known.follow(&change);
+    if !known.own.contains(&origin) {
+        known.own.push(origin);
+    }
+    effects.changes.push(known.row());
+    Ok(Some(change))
+}
+
+fn cell_row(key: &CellKey) -> Bytes {
+    let mut row = BytesMut::with_capacity(1 + key.bytes().len());
+    row.put_u8(CELLS);
+    row.put_slice(key.bytes());
+    row.freeze()
+}
+
+/// `shown` where the header of a string holds its value.
+fn encode(cell: &Cell, shown: bool) -> Option<Bytes> {
+    if cell.is_empty() {
+        return None;
+    }
+    match cell.alone().filter(|_| shown) {
+        Some(Sibling { dot, at, .. }) => {
+            let mut bytes = BytesMut::with_capacity(25);
+            bytes.put_u8(ALONE);
+            bytes.put_u64(dot.actor.0);
+            bytes.put_u64(dot.counter);
+            bytes.put_u64(at.0);
+            Some(bytes.freeze())
+        }
+        None => {
+            let bytes = postcard::to_extend(cell, vec![WHOLE]).expect("it serializes to memory");
+            Some(Bytes::from(bytes))
+        }
+    }
+}
+
+/// `header` is that of the cell's key.
+fn decode(bytes: &[u8], header: Option<&Header>) -> Result<Cell, StateError> {
+    let wrong = || damaged("a cell");
+    let (kind, body) = bytes.split_first().ok_or_else(wrong)?;
+    if *kind == WHOLE {
+        let cell: Cell = postcard::from_bytes(body).map_err(|_| wrong())?;
+        return if cell.is_well_formed() { Ok(cell) } else { Err(wrong()) };
+    }
+    let number = |at: usize| {
+        let bytes = body.get(at..at + 8)?;
+        Some(u64::from_be_bytes(bytes.try_into().expect("eight bytes")))
+    };
+    let numbers = (number(0), number(8), number(16), body.len());
+    match (*kind, numbers, header) {
+        (
+            ALONE,
+            (Some(actor), Some(counter), Some(at), 24),
+            Some(Header { body: Body::String(value), expiry, .. }),
+        ) => Ok(Cell::of(Sibling {
+            dot: Dot { actor: ActorId(actor), counter },
+            at: Hlc(at),
+            content: Content::Value { value: value.clone(), expiry: *expiry },
+        })),
+        _ => Err(wrong()),
+    }
+}
