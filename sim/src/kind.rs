@@ -7,16 +7,18 @@ use std::str::FromStr;
 pub enum Kind {
     SingleLeader,
     Leaderless,
+    MultiLeader,
 }
 
 /// All there are.
-pub(crate) const KINDS: [Kind; 2] = [Kind::SingleLeader, Kind::Leaderless];
+pub(crate) const KINDS: [Kind; 3] = [Kind::SingleLeader, Kind::Leaderless, Kind::MultiLeader];
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SingleLeader => "single-leader",
             Self::Leaderless => "leaderless",
+            Self::MultiLeader => "multi-leader",
         })
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
+use quorate_group::host::{ExchangeStatus, Host, Input, Output, Start, Status, Vouched};
+use quorate_group::keyspace::Standing as StandingCell;
 use quorate_model::{
-    ActorId, Addresses, ConflictPolicy, Datacenters, GroupId, Hlc, LogIndex, Member, Name, NodeId,
-    StoreId, Time, Topology, WallTime,
+    ActorId, Addresses, ConflictPolicy, Datacenters, GroupId, Hlc, LogIndex, Member, Mode, Name,
+    NodeId, ShardId, StoreId, Time, Topology, VersionVector, WallTime,
 };
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{CellKey, Mark, Relayed, Replica as Leaderless, Standing};
@@ -56,6 +57,8 @@ pub(crate) struct Machine {
     clock: Clock,
     /// How far ahead of its clock a write's time may be.
     drift_max: Duration,
+    /// The same between leaders.
+    changes_drift_max: Duration,
     pub(crate) paused_until: Option<Time>,
     /// When the next wake-up event is due, so that there is one at a time.
     pub(crate) wakes_at: Option<Time>,
@@ -64,12 +67,16 @@ pub(crate) struct Machine {
     pub(crate) disk_scheduled: bool,
     pub(crate) flush_scheduled: bool,
     gathers: bool,
+    /// The shards' groups in its datacenter are told from those elsewhere by this.
+    apart: u16,
     /// Since when something waits for what may come with it.
     gathered_at: Option<Time>,
 }
 
 /// Far enough from zero that no time of day is near a boundary.
 const WALL_ORIGIN_MS: u64 = 1_800_000_000_000;
+/// More than there are shards.
+const APART: u16 = 1024;
 /// How long a turn of the driver may be.
 const GATHERED_FOR: Duration = Duration::from_micros(300);
 
@@ -96,14 +103,64 @@ impl Machine {
             host: None,
             clock,
             drift_max: Duration::ZERO,
+            changes_drift_max: Duration::ZERO,
             paused_until: None,
             wakes_at: None,
             disk_slower: 1,
             disk_scheduled: false,
             flush_scheduled: false,
             gathers: false,
+            apart: 0,
             gathered_at: None,
         }
+    }
+
+    /// Of a store of that mode.
+    pub(crate) fn of(mut self, mode: &Mode) -> Self {
+        if mode.multi_leader().is_some() {
+            let number =
+                self.datacenter.as_str().rsplit('-').next().and_then(|text| text.parse().ok());
+            self.apart = APART * (1 + number.unwrap_or(0));
+        }
+        self
+    }
+
+    /// The group as no other datacenter has it.
+    pub(crate) const fn seen_as(&self, group: GroupId) -> GroupId {
+        match group {
+            GroupId::Meta => GroupId::Meta,
+            GroupId::Shard(ShardId(shard)) => GroupId::Shard(ShardId(shard + self.apart)),
+        }
+    }
+
+    /// Of several leaders: what the replica has applied.
+    pub(crate) fn known(&self, group: GroupId) -> Option<VersionVector> {
+        self.host.as_ref()?.known(group).ok().flatten().map(|known| known.vector)
+    }
+
+    /// Of several leaders: the values and sums that stand in each cell.
+    pub(crate) fn cells(&self, group: GroupId) -> Result<Vec<StandingCell>, String> {
+        let host = self.host.as_ref().ok_or_else(|| format!("{:?} does not run", self.id))?;
+        host.standing_cells(group).map_err(|error| error.to_string())
+    }
+
+    /// Whether it leads the group, and others hear of it.
+    pub(crate) fn exchanges(&self, group: GroupId) -> bool {
+        self.exchange(group).is_some()
+    }
+
+    pub(crate) fn origin(&self, group: GroupId) -> ActorId {
+        self.exchange(group).map_or(ActorId(0), |exchange| exchange.origin)
+    }
+
+    fn exchange(&self, group: GroupId) -> Option<ExchangeStatus> {
+        let replicas = self.status()?.replicas.into_iter();
+        replicas.filter(|replica| replica.group == group).find_map(|replica| replica.exchange)
+    }
+
+    /// Whether a write's time is so many times further ahead of its clock than may be.
+    pub(crate) fn is_ahead_by(&self, now: Time, time: Hlc, times: u32) -> bool {
+        time.is_ahead(self.wall(now), self.changes_drift_max * times)
     }
 
     pub(crate) fn start(
@@ -120,6 +177,7 @@ impl Machine {
         self.flush_scheduled = false;
         self.gathered_at = None;
         self.drift_max = options.host.leaderless.drift_max;
+        self.changes_drift_max = options.host.multi_leader.drift_max;
         let start = Start {
             node: self.node,
             store,
@@ -408,7 +466,7 @@ impl Machine {
     }
 }
 
-fn datacenter(number: usize) -> Name {
+pub(crate) fn datacenter(number: usize) -> Name {
     Name::new(format!("dc-{number}")).expect("a valid label")
 }
 

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("quorate-sim: {error:#}");
             eprintln!(
-                "usage: quorate-sim --mode single-leader|leaderless --seeds N [--from S] [--minutes M] [--planted all|NAME]"
+                "usage: quorate-sim --mode single-leader|leaderless|multi-leader --seeds N [--from S] [--minutes M] [--planted all|NAME]"
             );
             ExitCode::from(2)
         }

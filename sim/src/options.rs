@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use quorate_group::host;
 use quorate_model::{
-    ConflictPolicy, Datacenters, Hints, InSyncPolicy, LeaderlessPolicy, Level, LogFormat, Mode,
-    OnLoss, Policy,
+    ConflictPolicy, Conflicts, Datacenters, Durability, Hints, InSyncPolicy, LeaderlessPolicy,
+    Level, Links, LogFormat, Merge, Mode, MultiLeader, MultiLeaderPolicy, OnLoss, Policy,
+    Resolution,
 };
-use quorate_replication::{leaderless, single_leader};
+use quorate_replication::{leaderless, multi_leader, single_leader};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::kind::Kind;
+use crate::machine::datacenter;
 use crate::nemesis::Menu;
 use crate::network::Weather;
 
@@ -21,8 +23,9 @@ pub(crate) struct Options {
     pub(crate) machines: usize,
     pub(crate) shards: u16,
     pub(crate) replicas: usize,
-    /// Without leaders, and with replicas in each of two datacenters: how many in each.
+    /// Where there are replicas in each datacenter: how many in each, and how many datacenters.
     pub(crate) in_each: Option<usize>,
+    pub(crate) datacenters: usize,
     pub(crate) clients: usize,
     pub(crate) keys: usize,
     pub(crate) weather: Weather,
@@ -57,6 +60,7 @@ impl Options {
         match kind {
             Kind::SingleLeader => options,
             Kind::Leaderless => options.without_leaders(random),
+            Kind::MultiLeader => options.with_leaders_everywhere(random),
         }
     }
 
@@ -79,6 +83,7 @@ impl Options {
             think_max: Duration::from_millis(if absence.is_some() { 3_000 } else { 30 }),
             shards: random.random_range(1..=2),
             in_each: None,
+            datacenters: 2,
             replicas: if machines == 5 { *pick(random, &[3, 5]) } else { 3 },
             policy: if random.random_bool(0.3) {
                 Policy { log_format: any_format(random), ..Policy::default() }
@@ -145,6 +150,40 @@ impl Options {
         self.maybe_local(policy, random)
     }
 
+    fn with_leaders_everywhere(mut self, random: &mut ChaCha8Rng) -> Self {
+        let (datacenters, in_each) =
+            *pick(random, &[(2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (3, 2), (4, 1)]);
+        (self.datacenters, self.in_each) = (datacenters, Some(in_each));
+        (self.machines, self.replicas) = (datacenters * in_each, 3.min(datacenters * in_each));
+        let priority = (0..datacenters).map(datacenter).collect();
+        let resolutions = [
+            Resolution::LastWriterWins,
+            Resolution::ReplicaPriority(priority),
+            Resolution::Merge(Merge::Join),
+        ];
+        let conflicts =
+            Conflicts { resolution: pick(random, &resolutions).clone(), keys: Vec::new() };
+        let links = any_links(datacenters, random);
+        let policy = MultiLeaderPolicy { links, reroute: random.random_bool(0.8), conflicts };
+        self.mode = Mode::MultiLeader(MultiLeader { policy, ..MultiLeader::default() });
+        // What `Async` loses is shown with one leader.
+        let Policy { durability, in_sync, .. } = any_policy(random);
+        let durability =
+            if durability == Durability::Async { Durability::Quorum } else { durability };
+        self.policy = Policy { durability, in_sync, ..Policy::default() };
+        self.policy_changes = 0;
+        self.settle = Duration::from_secs(240);
+        self.menu = self.menu.with_datacenters();
+        self.host.multi_leader = multi_leader::Settings {
+            window_bytes: *pick(random, &[500, 10_000, 8 << 20]),
+            batch_bytes: *pick(random, &[200, 4_000, 256 << 10]),
+            held_bytes_max: *pick(random, &[500, 64 << 20]),
+            drift_max: Duration::from_millis(*pick(random, &[1_000, 10_000])),
+            ..multi_leader::Settings::default()
+        };
+        self
+    }
+
     /// Drawn aside, so that all other runs are what they would be without.
     fn maybe_local(self, policy: LeaderlessPolicy, random: &ChaCha8Rng) -> Self {
         let mut aside = random.clone();
@@ -193,6 +232,16 @@ impl Options {
             max_bytes: *pick(random, &[1_000, 1 << 20]),
         });
         self.menu = self.menu.clone().with_long_absences();
+    }
+}
+
+/// Any topology of links between so many datacenters.
+pub(crate) fn any_links(datacenters: usize, random: &mut ChaCha8Rng) -> Links {
+    let all: Vec<_> = (0..datacenters).map(datacenter).collect();
+    match random.random_range(0..3) {
+        0 => Links::AllToAll,
+        1 => Links::Circular(all),
+        _ => Links::Star { hub: all[0].clone() },
     }
 }
 

@@ -5,15 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_group::host::Request;
-use quorate_model::{Epoch, NodeId, ShardPlacement, Topology};
+use quorate_model::{Epoch, Mode, MultiLeader, NodeId, ShardPlacement, Topology};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkers::cell_convergence;
-use crate::cluster::{Cluster, DATACENTERS, Event};
+use crate::cluster::{Cluster, Event};
 use crate::machine::{Machine, MachineId};
-use crate::options::any_policy;
+use crate::options::{any_links, any_policy};
 use crate::verdict::Verdict;
 
 impl Cluster {
@@ -27,13 +27,14 @@ impl Cluster {
                 let voters: BTreeSet<NodeId> = match self.options.in_each {
                     None => nodes.sample(random, replicas).copied().collect(),
                     Some(count) => {
-                        (0..DATACENTERS).flat_map(|at| there(machines, at, count, random)).collect()
+                        let all = 0..self.options.datacenters;
+                        all.flat_map(|at| there(machines, at, count, random)).collect()
                     }
                 };
                 ShardPlacement { genesis: voters.clone(), voters, preferred_leader: None }
             })
             .collect();
-        Topology {
+        let mut topology = Topology {
             store: self.store,
             epoch: Epoch(1),
             members: self.machines.iter().map(|machine| (machine.node, machine.member())).collect(),
@@ -41,7 +42,12 @@ impl Cluster {
             shards,
             policy: self.options.policy.clone(),
             mode: self.options.mode.clone(),
+        };
+        if let Some(multi_leader) = topology.mode.multi_leader() {
+            let multi_leader = MultiLeader::new(multi_leader.policy.clone(), &topology);
+            topology.mode = Mode::MultiLeader(multi_leader);
         }
+        topology
     }
 
     pub(crate) fn bootstrap(&mut self) -> Verdict {
@@ -183,7 +189,12 @@ impl Cluster {
         }
         changed |= self.forget_lost_members(&mut topology, &alive);
         if !changed && self.stormy && self.options.topology_every.is_some() {
-            if self.random.random_ratio(self.options.policy_changes, 10) {
+            if let Mode::MultiLeader(multi_leader) = &mut topology.mode
+                && self.random.random_ratio(1, 4)
+            {
+                multi_leader.policy.links = any_links(self.options.datacenters, &mut self.random);
+                changed = true;
+            } else if self.random.random_ratio(self.options.policy_changes, 10) {
                 topology.policy = any_policy(&mut self.random);
                 changed = true;
             } else {
@@ -222,7 +233,8 @@ impl Cluster {
         } else {
             &mut topology.shards[group].voters
         };
-        if let Some(count) = in_each.filter(|_| self.random.random_ratio(1, 5)) {
+        let stays = topology.mode.leaderless().is_none();
+        if let Some(count) = in_each.filter(|_| !stays && self.random.random_ratio(1, 5)) {
             return self.come_or_go(voters, count);
         }
         let outside: Vec<NodeId> =
@@ -239,7 +251,7 @@ impl Cluster {
 
     /// The shard comes to a datacenter, or leaves one.
     fn come_or_go(&mut self, voters: &mut BTreeSet<NodeId>, count: usize) -> bool {
-        let at = self.random.random_range(0..DATACENTERS);
+        let at = self.random.random_range(0..self.options.datacenters);
         let nodes: BTreeSet<NodeId> =
             there(&self.machines, at, usize::MAX, &mut self.random).into_iter().collect();
         if voters.is_disjoint(&nodes) {
@@ -289,7 +301,8 @@ fn there(
     count: usize,
     random: &mut ChaCha8Rng,
 ) -> Vec<NodeId> {
-    let there = machines.iter().filter(|machine| machine.id.0 % DATACENTERS == datacenter);
+    let place = crate::machine::datacenter(datacenter);
+    let there = machines.iter().filter(|machine| *machine.datacenter() == place);
     let nodes: Vec<NodeId> = there.map(|machine| machine.node).collect();
     nodes.sample(random, count).copied().collect()
 }

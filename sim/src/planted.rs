@@ -25,8 +25,14 @@ pub const fn bugs(kind: Kind) -> &'static [Listed] {
     match kind {
         Kind::SingleLeader => SINGLE_LEADER,
         Kind::Leaderless => LEADERLESS,
+        Kind::MultiLeader => MULTI_LEADER,
     }
 }
+
+const MULTI_LEADER: &[Listed] = &[
+    (Bug::TakeBeforeTurn, "take-before-turn", Found(&["changes", "assert"])),
+    (Bug::TakeBehindLost, "take-behind-lost", Found(&["liveness", "changes"])),
+];
 
 const LEADERLESS: &[Listed] = &[
     (Bug::KeepActor, "keep-actor", Found(&["dots", "assert"])),

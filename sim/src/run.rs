@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_model::Time;
 use rand::RngExt;
 
-use crate::checkers::{cell_convergence, checkpoints, convergence, liveness};
+use crate::checkers::{cell_convergence, changes, checkpoints, convergence, liveness};
 use crate::cluster::{Cluster, Event};
 use crate::kind::Kind;
 use crate::nemesis::Storm;
@@ -117,6 +117,7 @@ fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
     loop {
         cluster.run_until(cluster.now.after(Duration::from_millis(250)))?;
         let agreed = convergence::check(cluster).by("convergence");
+        let agreed = agreed.and_then(|()| changes::check(cluster).by("changes"));
         let agreed = agreed.and_then(|()| cell_convergence::check(cluster).by("cell_convergence"));
         match agreed.and_then(|()| checkpoints::settled(cluster).by("checkpoints")) {
             Err(_) if cluster.now < deadline => {}

@@ -10,8 +10,8 @@ pub(crate) struct Args {
     /// Minutes instead of an hour.
     #[arg(long)]
     quick: bool,
-    /// What to measure: write, read, async, failover, catchup, idle; of mode leaderless: leaderless, outage, repair, hints. All of the
-    /// mode by default.
+    /// What to measure: write, read, async, failover, catchup, idle; of mode leaderless: leaderless, outage, repair, hints; of mode
+    /// multi-leader: distance, exchange, cut. All of the mode by default.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// The replication mode to measure.
@@ -33,6 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bench.current_dir(root()).arg("--node").arg(folder.join("quorate-node"));
     let output = args.output.as_deref().unwrap_or(match args.mode.as_str() {
         "leaderless" => "docs/benchmarks/leaderless",
+        "multi-leader" => "docs/benchmarks/multi-leader",
         _ => "docs/benchmarks/latest",
     });
     bench.args(["--mode", &args.mode, "--output", output]);

@@ -6,7 +6,7 @@ use quorate_e2e::cluster::command::visible;
 use crate::workspace::cargo;
 
 /// Those that are there.
-pub(crate) const MODES: [&str; 2] = ["single-leader", "leaderless"];
+pub(crate) const MODES: [&str; 3] = ["single-leader", "leaderless", "multi-leader"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

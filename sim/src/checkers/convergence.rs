@@ -26,6 +26,7 @@ pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
                 return Err(format!("{group}: {} applied {applied} of {last}", machine.node));
             }
             let rows = machine.rows(group)?;
+            let group = machine.seen_as(group);
             groups.entry(group).or_default().push(Found { node: machine.node, applied, rows });
         }
     }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use quorate_group::host::ReplicaStatus;
 use quorate_model::admin::Role;
-use quorate_model::{GroupId, Mode, NodeId, Topology};
+use quorate_model::{GroupId, NodeId, ShardId, Topology};
 
 use crate::cluster::Cluster;
+use crate::machine::Machine;
 
 /// # Errors
 /// What is not whole yet.
@@ -25,9 +26,13 @@ pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
     }
     let members: BTreeSet<NodeId> = topology.members.keys().copied().collect();
     check_group(cluster, GroupId::Meta, &topology.meta_voters, &members)?;
-    let led = topology.mode == Mode::SingleLeader;
-    for (shard, placement) in topology.placements().filter(|_| led) {
-        check_group(cluster, GroupId::Shard(shard), &placement.voters, &placement.voters)?;
+    let led = topology.mode.leaderless().is_none();
+    for (shard, _) in topology.placements().filter(|_| led) {
+        for node in &members {
+            let group = topology.group_at(shard, *node).map(|placement| placement.voters);
+            let voters = group.unwrap_or_default();
+            check_group(cluster, GroupId::Shard(shard), &voters, &voters)?;
+        }
     }
     check_members(cluster, &topology)
 }
@@ -41,6 +46,13 @@ fn check_members(cluster: &Cluster, topology: &Topology) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the machine is where these are: the group elsewhere is another one.
+fn is_of(cluster: &Cluster, machine: &Machine, voters: &BTreeSet<NodeId>) -> bool {
+    let mut there = cluster.machines.iter().filter(|one| voters.contains(&one.node));
+    let group = GroupId::Shard(ShardId(0));
+    there.all(|one| one.seen_as(group) == machine.seen_as(group))
+}
+
 fn check_group(
     cluster: &Cluster,
     group: GroupId,
@@ -50,6 +62,7 @@ fn check_group(
     let replicas: Vec<(NodeId, ReplicaStatus)> = cluster
         .machines
         .iter()
+        .filter(|machine| group == GroupId::Meta || is_of(cluster, machine, voters))
         .filter_map(|machine| {
             let status = machine.status()?;
             let replica = status.replicas.into_iter().find(|replica| replica.group == group)?;

@@ -37,6 +37,7 @@ pub(crate) fn check(machines: &[Machine]) -> Result<(), String> {
     for machine in machines {
         for group in machine.groups() {
             if let Some(replica) = machine.replica(group) {
+                let group = machine.seen_as(group);
                 groups.entry(group).or_default().push((machine.node, replica));
             }
         }

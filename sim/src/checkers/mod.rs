@@ -17,6 +17,7 @@ use crate::verdict::{Broken, By, Verdict};
 pub(crate) mod acknowledged_writes;
 pub(crate) mod beats;
 pub(crate) mod cell_convergence;
+pub(crate) mod changes;
 pub(crate) mod checkpoints;
 pub(crate) mod commit_rule;
 pub(crate) mod consistent_prefix;
@@ -45,6 +46,7 @@ pub(crate) mod remembered;
 pub(crate) mod requests;
 pub(crate) mod snapshots;
 pub(crate) mod staleness;
+pub(crate) mod standing;
 pub(crate) mod state_machine_safety;
 pub(crate) mod steps;
 pub(crate) mod stickiness;
@@ -127,6 +129,7 @@ pub(crate) struct Checkers {
     pub(crate) divergence: divergence::Divergence,
     pub(crate) beats: beats::Beats,
     dots: dots::Dots,
+    changes: changes::Changes,
     told_cells: told_cells::ToldCells,
     hints: hints::Hints,
     pub(crate) steps: steps::Steps,
@@ -167,6 +170,7 @@ impl Default for Checkers {
             divergence: divergence::Divergence::default(),
             beats: beats::Beats::default(),
             dots: dots::Dots::default(),
+            changes: changes::Changes::default(),
             told_cells: told_cells::ToldCells::default(),
             hints: hints::Hints::default(),
             steps: steps::Steps::default(),
@@ -198,6 +202,7 @@ impl Checkers {
             }
             return Ok(());
         }
+        self.changes.sent(machine, group, message).by("changes")?;
         // A replica that is being destroyed may have sent its last word in the same step.
         let Some(at) = sight(now, machine, group) else { return Ok(()) };
         if let PeerMessage::Replication(message) = message {
@@ -277,13 +282,14 @@ impl Checkers {
     pub(crate) fn stepped(&mut self, now: Time, machine: &Machine) -> Verdict {
         self.divergence.stepped(machine).by("divergence")?;
         self.dots.stepped(machine);
+        self.changes.stepped(now, machine).by("changes")?;
         self.told_cells.stepped(machine).by("told_cells")?;
         self.hints.stepped(machine).by("hints")?;
         let groups = machine.groups();
         let hosted = self.hosted.insert(machine.node, groups.clone()).unwrap_or_default();
         for group in hosted.into_iter().filter(|group| !groups.contains(group)) {
             for (_, checker) in &mut self.watching {
-                checker.forgotten(machine.node, group);
+                checker.forgotten(machine.node, machine.seen_as(group));
             }
         }
         for group in groups {
@@ -328,6 +334,7 @@ impl Checkers {
 
 fn sight(now: Time, machine: &Machine, group: GroupId) -> Option<Sight<'_>> {
     let replica = machine.replica(group)?;
+    let group = machine.seen_as(group);
     Some(Sight { now, node: machine.node, incarnation: machine.incarnation, group, replica })
 }
 

@@ -98,14 +98,20 @@ impl Cluster {
                 (Some(position), _) => {
                     let alone = position.index > replica.committed();
                     let alone = alone.then_some(machine.node);
+                    let group = machine.seen_as(group);
                     self.checkers.acknowledged_writes.note(group, *position, alone);
                 }
                 // Rows of a snapshot are committed, and the protocol hears of it when they are durable.
                 (None, Value::Bulk(_)) if machine.is_installing(group) => {}
                 (None, Value::Bulk(text)) => {
                     let rows = || machine.applied(group);
-                    let seen =
-                        self.checkers.visibility.read(machine.node, group, replica, text, rows);
+                    let seen = self.checkers.visibility.read(
+                        machine.node,
+                        machine.seen_as(group),
+                        replica,
+                        text,
+                        rows,
+                    );
                     seen.by("visibility")?;
                 }
                 (None, _) => {}

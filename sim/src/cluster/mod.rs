@@ -22,7 +22,7 @@ use crate::network::Network;
 use crate::options::Options;
 use crate::sessions::{Happening, SessionId, Sessions};
 use crate::verdict::{By, Verdict};
-use crate::workload::{ClientId, Registers, WithoutLeaders, Workload};
+use crate::workload::{ClientId, Registers, SeveralLeaders, WithoutLeaders, Workload};
 
 /// What happens at a moment.
 #[derive(Debug)]
@@ -120,8 +120,6 @@ pub(crate) struct Cluster {
     pub(crate) events: u64,
 }
 
-/// Of a store whose datacenters have replicas each.
-pub(crate) const DATACENTERS: usize = 2;
 /// How many events pass between two comparisons of all logs.
 const LOGS_COMPARED_EVERY: u64 = 256;
 const TRACE_MAX: usize = 10_000;
@@ -131,7 +129,8 @@ impl Cluster {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let options = Options::draw(kind, &mut random);
         let workload: Box<dyn Workload> = match &options.mode {
-            Mode::SingleLeader | Mode::MultiLeader(_) => Box::new(Registers::new(options.keys)),
+            Mode::SingleLeader => Box::new(Registers::new(options.keys)),
+            Mode::MultiLeader(_) => Box::new(SeveralLeaders::new(options.keys)),
             Mode::Leaderless(Leaderless { policy, .. }) => {
                 let replicas = options.in_each.unwrap_or(options.replicas);
                 let sessions = seed.is_multiple_of(3);
@@ -140,8 +139,10 @@ impl Cluster {
         };
         let machines = (0..options.machines)
             .map(|id| {
-                let datacenters = options.in_each.map(|_| DATACENTERS);
-                Machine::new(MachineId(id), datacenters, options.drift_ppm_max, &mut random)
+                let datacenters = options.in_each.map(|_| options.datacenters);
+                let machine =
+                    Machine::new(MachineId(id), datacenters, options.drift_ppm_max, &mut random);
+                machine.of(&options.mode)
             })
             .collect();
         Self {

@@ -1,11 +1,12 @@
 //! What simulated clients do: each has at most one call under way, and writes down what it saw.
 //!
-//! `registers` is for stores with leaders; `versions`, `collections` and `remembered`, which `without_leaders` puts together, for those
-//! without.
+//! `registers` is for stores with leaders, `several_leaders` for those with one in every datacenter; `versions`, `collections` and
+//! `remembered`, which `without_leaders` puts together, for those without.
 
 mod collections;
 mod registers;
 mod remembered;
+mod several_leaders;
 mod versions;
 mod without_leaders;
 
@@ -18,6 +19,7 @@ use crate::checkers::acknowledged_writes::Forgotten;
 use crate::verdict::Verdict;
 
 pub(crate) use registers::Registers;
+pub(crate) use several_leaders::SeveralLeaders;
 pub(crate) use without_leaders::WithoutLeaders;
 
 /// Numbers the clients of a run.

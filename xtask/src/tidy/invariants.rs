@@ -10,8 +10,6 @@ use super::Source;
 
 const MARK: &str = "INV-";
 const CHECKERS: &str = "sim/src/checkers";
-/// A protocol that no mode runs yet: until the simulation does its own clusters check it.
-const NOT_SIMULATED: &str = "node/replication/src/multi_leader/cluster_test";
 
 pub(super) fn check(protocol: &str, sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
@@ -46,9 +44,7 @@ pub(super) fn check(protocol: &str, sources: &[Source]) -> Vec<String> {
 }
 
 fn is_checker(path: &Path) -> bool {
-    let checker =
-        path.starts_with(CHECKERS) && path.file_name().is_some_and(|name| name != "mod.rs");
-    checker || path.starts_with(NOT_SIMULATED)
+    path.starts_with(CHECKERS) && path.file_name().is_some_and(|name| name != "mod.rs")
 }
 
 fn definition(line: &str) -> Option<u32> {

@@ -61,6 +61,12 @@ impl Changes {
         Ok(Self { told, effects: Effects::decode(command)? })
     }
 
+    /// [`Told::own`], without reading the rest.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.told.first() == Some(&1)
+    }
+
     /// # Errors
     /// [`CommandError`].
     pub fn told(&self) -> Result<Told, CommandError> {

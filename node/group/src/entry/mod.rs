@@ -152,7 +152,7 @@ mod tests {
         let told = Told { own: true, changes: vec![change], filled: None };
         let encoded = Changes::encoded(&told, &effects());
         let Ok(Command::Changes(changes)) = Command::decode(encoded, 7) else { panic!("changes") };
-        assert_eq!(changes.told(), Ok(told));
+        assert_eq!((changes.is_own(), changes.told()), (true, Ok(told)));
         let mark = Mark { verdict: Some(verdict), part: Some(part) };
         vec![
             (effects().encode(), Command::Logical(effects())),

@@ -104,7 +104,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                     let set = self.apply_topology(&command, batch).map_err(Refusal::Fatal)?;
                     epoch = Some(set);
                 }
-                GroupId::Shard(_) => self.apply_command(position.index, command, batch)?,
+                GroupId::Shard(_) => self.apply_command(position, command, batch)?,
             },
         }
         self.group.standing.applied = position;
@@ -115,10 +115,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     fn apply_command(
         &mut self,
-        index: LogIndex,
+        position: Position,
         command: Bytes,
         batch: &mut Batch,
     ) -> Result<(), Refusal> {
+        let index = position.index;
         let engine = self.shared.settings.engine_format;
         let command = match Command::decode(command, engine) {
             Ok(command) => command,
@@ -139,7 +140,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         match command {
             Command::Logical(effects) => self.apply_effects(index, &effects, batch),
             Command::Changes(changes) => {
-                self.note_known(index, &changes);
+                self.note_known(position, &changes);
                 self.apply_effects(index, &changes.effects, batch)
             }
             Command::Statement(statement) => {

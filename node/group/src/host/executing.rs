@@ -14,7 +14,6 @@ use quorate_storage::disk::Disk;
 use quorate_storage::state::StateStore;
 
 use super::group::{Proposal, Readiness, Task};
-use super::persisting::COMMAND_BYTES_MAX;
 use super::requests::{Answer, Stage, Then, Work};
 use super::timers::Timer;
 use super::topology::SetTopology;
@@ -184,8 +183,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         command: Bytes,
         proposal: Proposal,
     ) {
-        if command.len() > COMMAND_BYTES_MAX {
-            let value = Value::Error(ValueError::TooLong(COMMAND_BYTES_MAX as u64));
+        let bytes_max = self.own_bytes_max();
+        if command.len() > bytes_max {
+            let value = Value::Error(ValueError::TooLong(bytes_max as u64));
             return self.shared.answer(id, Ok(Reply::Value { value, position: None }));
         }
         if let Some(stage) = self.shared.requests.stage_mut(id) {

@@ -22,6 +22,8 @@ use crate::keyspace::{self, Context, Portion, View};
 const CELLS_MAX: usize = 8_192;
 /// How long an answer is waited for before it is asked for again.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So often it is asked in vain.
+const UNANSWERED_MAX: u32 = 6;
 /// How long the log is held for one that asks no more.
 const HELD: Duration = Duration::from_secs(10);
 
@@ -50,11 +52,15 @@ pub(super) struct Filling {
 #[derive(Debug)]
 struct Taking {
     place: Datacenter,
-    asked: usize,
+    /// Which of its nodes is asked next.
+    to: usize,
+    unanswered: u32,
     number: u64,
     from: Bytes,
     /// What was applied there at the beginning.
     first: Option<VersionVector>,
+    /// Where the last part is in the log, until it is applied.
+    applied_at: LogIndex,
     ask_at: Time,
 }
 
@@ -85,7 +91,16 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if self.group.filling.taking.is_none() {
             let number = self.shared.nonce();
             let (from, ask_at) = (Bytes::new(), self.shared.now);
-            let taking = Taking { place, asked: 0, number, from, first: None, ask_at };
+            let taking = Taking {
+                place,
+                to: 0,
+                unanswered: 0,
+                number,
+                from,
+                first: None,
+                applied_at: LogIndex::ZERO,
+                ask_at,
+            };
             self.group.filling.taking = Some(taking);
             self.fill_due();
         }
@@ -108,9 +123,12 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let nodes = self.group.filling.taking.as_ref().filter(|taking| taking.ask_at <= now);
         let Some(nodes) = nodes.map(|taking| self.nodes_at(&taking.place)) else { return };
         let Some(taking) = &mut self.group.filling.taking else { return };
+        if taking.unanswered >= UNANSWERED_MAX || nodes.is_empty() {
+            return self.give_up_filling();
+        }
         taking.ask_at = now.after(PATIENCE);
-        let to = nodes.get(taking.asked % nodes.len().max(1)).copied();
-        taking.asked += 1;
+        let to = nodes.get(taking.to % nodes.len()).copied();
+        (taking.to, taking.unanswered) = (taking.to.wrapping_add(1), taking.unanswered + 1);
         let message = FillMessage::Ask { number: taking.number, from: taking.from.clone() };
         let ask_at = taking.ask_at;
         if let Some(to) = to {
@@ -127,7 +145,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn fill_asked(&mut self, from: NodeId, number: u64, key: &[u8]) {
-        if !self.exchanges() {
+        if !self.exchanges() || self.group.is_quarantined() {
             return;
         }
         let prefix = self.group.prefix();
@@ -151,15 +169,19 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let (wall, now) = (self.shared.wall, self.shared.now);
         let drift_max = self.shared.settings.multi_leader.drift_max;
         let awaited = self.group.filling.taking.as_mut().filter(|taking| taking.number == number);
-        let Some(taking) = awaited else { return };
-        // INV-111: it is asked for again.
+        let Some(taking) = awaited.filter(|_| part.is_well_formed()) else { return };
+        // INV-111
         if part.newest.is_ahead(wall, drift_max) {
             return;
+        }
+        // A leader who knows less than the one before him.
+        if taking.first.as_ref().is_some_and(|first| !part.known.covers_all(first)) {
+            return self.give_up_filling();
         }
         let first = taking.first.get_or_insert_with(|| part.known.clone()).clone();
         let key = taking.from.clone();
         // Whoever answers is asked next.
-        taking.asked -= 1;
+        (taking.to, taking.unanswered) = (taking.to.wrapping_sub(1), 0);
         let context = Context { now: self.group_time(), seed: self.shared.nonce() };
         let prefix = self.group.prefix();
         let Some(leaders) = self.group.exchanging.leaders() else { return };
@@ -173,15 +195,32 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let told = Told { own: false, changes: Vec::new(), filled: None };
         let command = Changes::encoded(&told, &effects);
         self.propose(command, Proposal { request: None, effects: Some(effects), taken: true });
-        let number = self.shared.nonce();
+        let (number, newest) = (self.shared.nonce(), self.group.writes.newest.index);
         let Some(taking) = &mut self.group.filling.taking else { return };
         match next {
+            // When this part is applied.
             Some(next) => {
-                (taking.from, taking.number, taking.ask_at) = (next, number, now);
-                self.fill_due();
+                (taking.from, taking.number, taking.applied_at) = (next, number, newest);
+                taking.ask_at = now.after(PATIENCE);
             }
             None => self.filled(&first),
         }
+    }
+
+    /// Entries were applied: the next part may come.
+    pub(super) fn fill_applied(&mut self) {
+        let (now, applied) = (self.shared.now, self.group.standing.applied.index);
+        let Some(taking) = &mut self.group.filling.taking else { return };
+        if taking.applied_at > LogIndex::ZERO && taking.applied_at <= applied {
+            (taking.applied_at, taking.ask_at) = (LogIndex::ZERO, now);
+            self.timer(Timer::Fill(self.group.id), now);
+        }
+    }
+
+    /// Others may have what is lacking, or the same one later.
+    fn give_up_filling(&mut self) {
+        self.stop_filling();
+        self.exchange_again();
     }
 
     /// All parts are in the log: what is known with them.

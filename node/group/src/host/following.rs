@@ -284,6 +284,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         self.groups.insert(id, Group::new(id, replica, standing, points));
         self.shared.status_changed = true;
         self.with_group(id, |turn| {
+            turn.begin_among_leaders();
             turn.aim();
             turn.consider_retiring();
         });

@@ -74,6 +74,8 @@ pub(super) enum Task {
     Finish(RequestId),
     /// The replicas were compared: it goes into the log.
     Judge(Verdict),
+    /// Of several leaders: entries were applied.
+    Exchange,
 }
 
 /// The protocol's newest word on who leads.

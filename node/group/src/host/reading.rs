@@ -236,6 +236,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let prefix = self.group.prefix();
         let (keys, overlay) = (self.group.standing.keys, &self.group.writes.overlay);
         let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
+        let view = view.among(self.group.exchanging.leaders());
         let outcome = keyspace::read(read, context, &view, Expired::Report);
         self.read_outcome(outcome)
     }

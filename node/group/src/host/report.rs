@@ -18,6 +18,7 @@ use super::history::Counts;
 use super::leaderless::{HintsStatus, ShardStatus};
 use super::rows::Health;
 use super::snapshotting::Incoming;
+use crate::keyspace::{self, Known, Standing, View};
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Status {
@@ -123,6 +124,35 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     #[must_use]
     pub const fn quarantines(&self) -> u64 {
         self.shared.quarantines
+    }
+
+    /// Of several leaders: what the group's rows say is known, to look at.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn known(&self, group: GroupId) -> Result<Option<Known>, StateError> {
+        let Some(group) = self.groups.get(&group).filter(|_| self.has_several_leaders()) else {
+            return Ok(None);
+        };
+        let prefix = group.prefix();
+        let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
+        Known::of(&view).map(Some)
+    }
+
+    /// Of several leaders: what stands in each cell, for comparisons in tests: of the size of the group.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn standing_cells(&self, group: GroupId) -> Result<Vec<Standing>, StateError> {
+        let Some(group) = self.groups.get(&group) else { return Ok(Vec::new()) };
+        let prefix = group.prefix();
+        let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
+        keyspace::standing(&view)
+    }
+
+    fn has_several_leaders(&self) -> bool {
+        let topology = self.shared.following.topology();
+        topology.is_some_and(|topology| topology.mode.multi_leader().is_some())
     }
 
     /// All rows of a group, in order, for comparisons in tests: of the size of the group.

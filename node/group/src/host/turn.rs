@@ -39,6 +39,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 Task::Step(input) => self.step(input),
                 Task::Run(request) => self.run_request(request),
                 Task::Finish(request) => self.finish_request(request),
+                Task::Exchange => self.tell_applied(),
                 Task::Judge(verdict) => {
                     self.propose_mark(Mark { verdict: Some(verdict), part: None });
                 }
@@ -136,9 +137,6 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let node = self.shared.node();
         if leadership.leader == Some(node) && before.leader != Some(node) {
             self.note_succession();
-        }
-        if leadership.leader.is_some_and(|leader| leader != node) {
-            self.group.exchanging.followed();
         }
         if before.leading && !(leadership.leading && leadership.term == before.term) {
             self.stop_leading();

@@ -28,8 +28,8 @@ mod tokens;
 mod view;
 
 pub use causal::{
-    CONFLICTS_MAX, Conflict, Conflicting, Known, Leaders, Portion, Taken, change_of, filled,
-    known_by, take,
+    CONFLICTS_MAX, Conflict, Conflicting, Known, Leaders, Portion, Standing, Taken, change_of,
+    filled, is_a_cell, known_by, standing, take,
 };
 pub(crate) use decimal::integer_of;
 pub use effects::{DecodeError, Effects, RowChange};

@@ -271,12 +271,16 @@ impl Run {
 }
 
 impl Write {
-    /// The sums that it replaces.
+    /// What it says that it replaces, but for all that its origin knew.
     #[must_use]
-    pub fn seen(&self) -> &[Seen] {
+    pub fn replaces(&self) -> Vec<Dot> {
         match self {
-            Self::Put { over, .. } | Self::Remove { over } => &over.runs,
-            Self::Add { .. } => &[],
+            Self::Put { over, .. } | Self::Remove { over } => {
+                let last = |run: &Seen| Dot { actor: run.origin, counter: run.through };
+                let known = over.known.iter().flat_map(VersionVector::dots);
+                known.chain(over.runs.iter().map(last)).collect()
+            }
+            Self::Add { .. } => Vec::new(),
         }
     }
 

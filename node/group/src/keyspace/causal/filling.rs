@@ -3,14 +3,15 @@
 //! Parts are read one after the other while writes go on there, so all of them are as of the first one: values that came later are
 //! left out, and come as changes when this much is known here. What is gone from a later part is gone here a little early.
 //!
-//! Meanwhile a cell holds values of writes that are not known here yet: they are *ahead*. Where it was filled already, a local
-//! write replaces them as well, and says so; where it was not, it says that it replaces no more than is known.
+//! Meanwhile, and after a filling that was broken off, some cells are *ahead*: they are as if more was known than is. So a change
+//! that comes later does nothing to them where that covers it, a local write says what of it it replaces, and whoever is filled
+//! from here is told of it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_model::{Hlc, VersionVector};
-use quorate_replication::causal::CellKey;
+use quorate_model::{ActorId, Hlc, VersionVector};
+use quorate_replication::causal::{CellKey, Sibling};
 use quorate_replication::multi_leader::Cell;
 use quorate_storage::state::{Rows, StateError};
 use serde::{Deserialize, Serialize};
@@ -33,16 +34,63 @@ pub struct Portion {
     pub known: VersionVector,
     /// and no write of that is later.
     pub newest: Hlc,
+    ahead: Vec<Ahead>,
     pub cells: Vec<(CellKey, Cell)>,
     pub next: Option<Bytes>,
 }
 
-/// What is in some cells and not known yet.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+/// Cells from one key on, before another one or to the end, are as if this was known.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Ahead {
-    pub(super) vector: VersionVector,
-    /// Cells before this key are filled; all of them without one.
-    pub(super) before: Option<Bytes>,
+    vector: VersionVector,
+    from: Bytes,
+    to: Option<Bytes>,
+}
+
+impl Ahead {
+    fn contains(&self, key: &[u8]) -> bool {
+        self.from.as_ref() <= key && self.to.as_ref().is_none_or(|to| key < to.as_ref())
+    }
+
+    /// What of it is within other bounds.
+    fn within(&self, from: &Bytes, to: Option<&Bytes>) -> Option<Self> {
+        let from = self.from.clone().max(from.clone());
+        let to = match (&self.to, to) {
+            (Some(one), Some(other)) => Some(one.min(other).clone()),
+            (one, other) => one.as_ref().or(other).cloned(),
+        };
+        let some = to.as_ref().is_none_or(|to| from < *to);
+        some.then(|| Self { vector: self.vector.clone(), from, to })
+    }
+}
+
+impl Known {
+    /// As if this was known a cell is.
+    pub(super) fn at(&self, key: &[u8]) -> VersionVector {
+        let mut vector = self.vector.clone();
+        join_at(&mut vector, &self.ahead, key);
+        vector
+    }
+
+    fn add_ahead(&mut self, new: Ahead) {
+        if self.vector.covers_all(&new.vector) {
+            return;
+        }
+        if self.ahead.contains(&new) {
+            return;
+        }
+        // One part goes on where the last one ended.
+        let ends =
+            |one: &&mut Ahead| one.vector == new.vector && one.to.as_ref() == Some(&new.from);
+        match self.ahead.iter_mut().find(ends) {
+            Some(one) => one.to = new.to,
+            None => self.ahead.push(new),
+        }
+    }
+}
+
+fn join_at(vector: &mut VersionVector, ahead: &[Ahead], key: &[u8]) {
+    ahead.iter().filter(|ahead| ahead.contains(key)).for_each(|ahead| vector.join(&ahead.vector));
 }
 
 impl Portion {
@@ -55,15 +103,24 @@ impl Portion {
         from: &[u8],
         cells_max: usize,
     ) -> Result<Self, StateError> {
-        let Known { vector, newest, .. } = Known::of(view)?;
+        Self::read_within(view, from, cells_max, PART_BYTES_MAX)
+    }
+
+    fn read_within<R: Rows>(
+        view: &View<'_, R>,
+        from: &[u8],
+        cells_max: usize,
+        bytes_max: usize,
+    ) -> Result<Self, StateError> {
+        let Known { vector, newest, ahead, .. } = Known::of(view)?;
         let (mut cells, mut bytes) = (Vec::new(), 0);
         let mut rows = view.range(&bound(Some(from)), &bound(None), cells_max + 1)?;
         let next = rows.get(cells_max).map(|(row, _)| row.slice(1..));
         rows.truncate(cells_max);
         for (row, value) in rows {
             let key = row.slice(1..);
-            if bytes > PART_BYTES_MAX {
-                return Ok(Self { known: vector, newest, cells, next: Some(key) });
+            if bytes > bytes_max {
+                return Ok(Self { known: vector, newest, ahead, cells, next: Some(key) });
             }
             let (key, named) = named(key)?;
             let header = match named.kind {
@@ -74,14 +131,24 @@ impl Portion {
             bytes += key.bytes().len() + cell.bytes();
             cells.push((key, cell));
         }
-        Ok(Self { known: vector, newest, cells, next })
+        Ok(Self { known: vector, newest, ahead, cells, next })
+    }
+
+    /// Whether it is as somebody reads it. What comes from outside must be asked.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        let ahead = self.ahead.iter().map(|ahead| &ahead.vector);
+        let sound =
+            |(key, cell): &(CellKey, Cell)| Named::of(key).is_some() && cell.is_well_formed();
+        ahead.chain([&self.known]).all(VersionVector::is_well_formed)
+            && self.cells.iter().all(sound)
     }
 
     /// Roughly what it takes in memory and on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let cells = self.cells.iter().map(|(key, cell)| key.bytes().len() + cell.bytes());
-        16 * self.known.len() + cells.sum::<usize>()
+        16 * self.known.len() * (1 + self.ahead.len()) + cells.sum::<usize>()
     }
 
     /// Merges it, from this key on, as of `first`, with so many cells at most; and answers before which key that ends.
@@ -103,15 +170,17 @@ impl Portion {
         let next = cut.or(self.next);
         let mut all: BTreeMap<Bytes, Cell> =
             ours.iter().map(|(row, _)| (row.slice(1..), Cell::default())).collect();
-        let theirs = self.cells.into_iter();
-        all.extend(theirs.map(|(key, cell)| (key.bytes().clone(), cell.within(first))));
+        all.extend(self.cells.into_iter().map(|(key, cell)| (key.bytes().clone(), cell)));
         if let Some(next) = &next {
             all.retain(|key, _| key < next);
         }
         let mut editor = Editor::showing(view, context);
         let mut found = Vec::new();
         for (key, theirs) in all {
-            let merged = merge(&mut editor, key, &theirs, (&known.vector, first), leaders);
+            let mut there = first.clone();
+            join_at(&mut there, &self.ahead, &key);
+            let (here, theirs) = (known.at(&key), theirs.within(&there));
+            let merged = merge(&mut editor, key, &theirs, (&here, &there), leaders);
             match merged {
                 Ok(conflict) => found.extend(conflict),
                 Err(Stop::State(error)) => return Err(error),
@@ -120,13 +189,32 @@ impl Portion {
         }
         conflicts::note(&mut editor, &found)?;
         known.newest = known.newest.max(self.newest);
-        let ahead = known.ahead.get_or_insert_default();
-        ahead.vector.join(first);
-        ahead.before.clone_from(&next);
+        let from = Bytes::copy_from_slice(from);
+        let first = Ahead { vector: first.clone(), from: from.clone(), to: next.clone() };
+        let theirs = self.ahead.iter().filter_map(|ahead| ahead.within(&from, next.as_ref()));
+        theirs.chain([first]).for_each(|ahead| known.add_ahead(ahead));
         let mut effects = editor.finish();
         effects.changes.push(known.row());
         Ok((effects, next))
     }
+}
+
+/// What stands in a cell, without what only its history is: a value with its origin and time, and what was added by whom.
+pub type Standing = (CellKey, Vec<Sibling>, Vec<(ActorId, i128)>);
+
+/// Every cell in which something stands.
+///
+/// # Errors
+/// [`StateError::Read`].
+pub fn standing<R: Rows>(view: &View<'_, R>) -> Result<Vec<Standing>, StateError> {
+    let all = Portion::read_within(view, b"", usize::MAX - 1, usize::MAX)?.cells.into_iter();
+    let standing = all.map(|(key, cell)| {
+        let amounts = cell.amounts().map(|(run, amount)| (run.origin, amount)).collect::<Vec<_>>();
+        (key, cell.siblings().to_vec(), amounts)
+    });
+    Ok(standing
+        .filter(|(_, siblings, amounts)| !siblings.is_empty() || !amounts.is_empty())
+        .collect())
 }
 
 /// All parts are merged: this much is known with them. What was known before, what is now, and the row that says so.
@@ -141,7 +229,8 @@ pub fn filled<R: Rows>(
     let mut known = Known::of(view)?;
     let before = known.vector.clone();
     known.vector.join(first);
-    known.ahead = None;
+    let vector = known.vector.clone();
+    known.ahead.retain(|ahead| !vector.covers_all(&ahead.vector));
     let time = context.now.max(view.time_floor());
     let changes = vec![known.row()];
     Ok((before, known.vector, Effects { time, changes, ..Effects::default() }))

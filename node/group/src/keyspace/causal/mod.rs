@@ -38,10 +38,11 @@ use super::glob::matches;
 use super::layout::{Body, Header};
 use super::view::damaged;
 use super::{Effects, RowChange, View};
+use crate::cells::Named;
 
 pub(super) use conflicts::read as read_conflicts;
 pub use conflicts::{CONFLICTS_MAX, Conflict, Conflicting};
-pub use filling::{Portion, filled};
+pub use filling::{Portion, Standing, filled, standing};
 pub(super) use siblings::{delete_siblings, read as read_siblings, set_sibling};
 pub use taking::{Taken, take};
 pub(super) use writing::Writing;
@@ -69,8 +70,8 @@ pub struct Known {
     pub newest: Hlc,
     /// Whose its own writes are, and have been.
     pub own: Vec<ActorId>,
-    /// While cells are filled with what another datacenter has applied.
-    ahead: Option<filling::Ahead>,
+    /// What some cells are beyond that.
+    ahead: Vec<filling::Ahead>,
 }
 
 impl Leaders {
@@ -118,15 +119,6 @@ impl Known {
         }
     }
 
-    /// With what is ahead.
-    fn all(&self) -> VersionVector {
-        let mut all = self.vector.clone();
-        if let Some(ahead) = &self.ahead {
-            all.join(&ahead.vector);
-        }
-        all
-    }
-
     /// The time of what is written now.
     fn time(&self, now: quorate_model::WallTime) -> Hlc {
         Hlc::at(now).max(Hlc(self.newest.0.saturating_add(1)))
@@ -170,13 +162,12 @@ pub fn change_of<R: Rows>(
     }
     let origin = leaders.origin;
     let mut known = Known::of(view)?;
-    let mut after: VersionVector = known.all().dots().filter(|dot| dot.actor != origin).collect();
-    for run in writes.iter().flat_map(|(_, write)| write.seen()) {
-        // While cells are filled, some sums are later than all else.
-        if run.origin != origin {
-            after.include(Dot { actor: run.origin, counter: run.through });
-        }
+    let mut after = known.vector.clone();
+    for (_, write) in writes.iter().filter(|_| !known.ahead.is_empty()) {
+        // What it replaces is perhaps not known yet.
+        write.replaces().into_iter().for_each(|dot| after.include(dot));
     }
+    let after = after.dots().filter(|dot| dot.actor != origin).collect();
     let change = Change {
         origin,
         first: known.vector.counter(origin) + 1,
@@ -190,6 +181,12 @@ pub fn change_of<R: Rows>(
     }
     effects.changes.push(known.row());
     Ok(Some(change))
+}
+
+/// Whether this version has such cells. What comes from outside must be asked.
+#[must_use]
+pub fn is_a_cell(key: &CellKey) -> bool {
+    Named::of(key).is_some()
 }
 
 fn cell_row(key: &CellKey) -> Bytes {

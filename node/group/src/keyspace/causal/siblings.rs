@@ -70,7 +70,7 @@ fn write<R: Rows>(
         None => VersionVector::default(),
     };
     // What this datacenter has not applied it cannot say that it replaces.
-    if !Known::of(editor.view())?.all().covers_all(&known) {
+    if !Known::of(editor.view())?.at(string_cell(key)?.bytes()).covers_all(&known) {
         return Err(ValueError::UnknownContext.into());
     }
     editor.live(key)?;

@@ -22,10 +22,10 @@ pub struct Taken {
     pub conflicts: Vec<Conflict>,
 }
 
-/// Carries out changes, each in its turn, on what stands before them.
+/// Carries out changes, each in its turn, on what stands before them; not those that are out of it, and what follows.
 ///
 /// # Errors
-/// [`StateError::Read`], and where one comes out of its turn or has what no version wrote.
+/// [`StateError::Read`], and where one has what no version wrote.
 pub fn take<R: Rows>(
     changes: Vec<Change>,
     context: Context,
@@ -40,9 +40,10 @@ pub fn take<R: Rows>(
         match change.turn(&known.vector) {
             Turn::Known => continue,
             Turn::Next => {}
-            Turn::Behind(_) => return Err(super::damaged("the order of changes")),
+            // Its giver is asked again.
+            Turn::Behind(_) => break,
         }
-        match take_one(&mut editor, &change, leaders, &mut found) {
+        match take_one(&mut editor, &change, &known, leaders, &mut found) {
             Ok(()) => {}
             Err(Stop::State(error)) => return Err(error),
             Err(Stop::Value(_)) => return Err(super::damaged("a change")),
@@ -63,10 +64,15 @@ pub fn take<R: Rows>(
 fn take_one<R: Rows>(
     editor: &mut Editor<'_, R>,
     change: &Change,
+    known: &Known,
     leaders: &Leaders,
     found: &mut Vec<Conflict>,
 ) -> Result<(), Stop> {
     for (dot, key, write) in change.each() {
+        // It is filled with it.
+        if !known.ahead.is_empty() && known.at(key.bytes()).covers(dot) {
+            continue;
+        }
         let named = Named::of(key).ok_or_else(|| super::damaged("a change's key"))?;
         let string = named.kind == KeyType::String;
         let header = if string { editor.stored(&named.key)? } else { None };

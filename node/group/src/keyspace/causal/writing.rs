@@ -31,41 +31,34 @@ pub(in super::super) struct Writing {
 
 /// What stands before the next write.
 struct Begun {
+    next: Dot,
     before: VersionVector,
-    /// While cells are filled: the same of those from this key on, where there are some.
-    filling: Option<(Option<Bytes>, VersionVector)>,
+    /// Some cells are ahead of that.
+    is_ahead: bool,
     /// The time of all writes of the command.
     at: Hlc,
 }
 
 impl Begun {
     fn new(known: Known, origin: ActorId, done: u64, now: WallTime) -> Self {
-        let at = known.time(now);
-        let counter = known.vector.counter(origin) + done;
-        let own = Dot { actor: origin, counter };
-        let filling = known.ahead.as_ref().map(|ahead| {
-            let mut known = known.vector.clone();
-            known.include(own);
-            (ahead.before.clone(), known)
-        });
-        let mut before = known.all();
-        before.include(own);
-        Self { before, filling, at }
+        let (at, is_ahead) = (known.time(now), !known.ahead.is_empty());
+        let mut before = known.vector;
+        let last = Dot { actor: origin, counter: before.counter(origin) + done };
+        before.include(last);
+        Self { next: Dot { counter: last.counter + 1, ..last }, before, is_ahead, at }
     }
 
-    fn include(&mut self, dot: Dot) {
-        self.before.include(dot);
-        if let Some((_, before)) = &mut self.filling {
-            before.include(dot);
-        }
+    fn follow(&mut self) {
+        self.before.include(self.next);
+        self.next.counter += 1;
     }
 
     /// What a write replaces that comes after all that stands in its cell.
-    fn over(&self, key: &CellKey, cell: &Cell) -> Over {
-        let known = self.filling.as_ref().map(|(from, unfilled)| match from {
-            Some(from) if key.bytes() >= from => unfilled.clone(),
-            // More may have to come first than what is replaced.
-            Some(_) | None => self.before.clone(),
+    fn over(&self, cell: &Cell) -> Over {
+        let known = self.is_ahead.then(|| {
+            let mut known = self.before.clone();
+            known.join(&cell.known());
+            known
         });
         Over { known, ..cell.over(None) }
     }
@@ -106,9 +99,10 @@ impl<R: Rows> Editor<'_, R> {
         match body {
             Body::String(value) => {
                 self.write_types_removal(key, old.as_ref(), None)?;
+                let is_ahead = self.begun()?.is_ahead;
                 let cell = match &old {
                     // It is replaced, and nothing else is there.
-                    Some(old) if !old.hidden.values => Cell::default(),
+                    Some(old) if !old.hidden.values && !is_ahead => Cell::default(),
                     Some(_) | None => self.cell(&string, old.as_ref())?,
                 };
                 let content = Content::Value { value: value.clone(), expiry };
@@ -224,6 +218,16 @@ impl<R: Rows> Editor<'_, R> {
         self.put_row(cell_row(key), encode(cell, shown));
     }
 
+    /// What stands before the next write of this command.
+    fn begun(&mut self) -> Result<&mut Begun, Stop> {
+        let (now, done) = (self.now(), self.view().writes_before());
+        let begins = self.writing.as_ref().is_some_and(|writing| writing.begun.is_none());
+        let known = if begins { Known::of(self.view())? } else { Known::default() };
+        let writing = self.writing.as_mut().expect("only a leader of several writes cells");
+        let origin = writing.origin;
+        Ok(writing.begun.get_or_insert_with(|| Begun::new(known, origin, done, now)))
+    }
+
     /// Carries out a write of this command.
     pub(super) fn write(
         &mut self,
@@ -231,19 +235,14 @@ impl<R: Rows> Editor<'_, R> {
         mut cell: Cell,
         write: impl FnOnce(&Cell, Dot, Over) -> Result<Write, ValueError>,
     ) -> Result<Cell, Stop> {
-        let (now, done) = (self.now(), self.view().writes_before());
-        let known = match self.writing.as_ref().and_then(|writing| writing.begun.as_ref()) {
-            Some(_) => Known::default(),
-            None => Known::of(self.view())?,
-        };
-        let writing = self.writing.as_mut().expect("only a leader of several writes cells");
-        let origin = writing.origin;
-        let begun = writing.begun.get_or_insert_with(|| Begun::new(known, origin, done, now));
-        let dot = Dot { actor: origin, counter: begun.before.counter(origin) + 1 };
-        let write = write(&cell, dot, begun.over(key, &cell))?;
+        let begun = self.begun()?;
+        let dot = begun.next;
+        let write = write(&cell, dot, begun.over(&cell))?;
         cell.apply(dot, begun.at, &write, &begun.before);
-        begun.include(dot);
-        writing.writes.push((key.clone(), write));
+        begun.follow();
+        if let Some(writing) = &mut self.writing {
+            writing.writes.push((key.clone(), write));
+        }
         Ok(cell)
     }
 

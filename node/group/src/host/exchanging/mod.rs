@@ -3,33 +3,35 @@
 //! The protocol is `multi_leader::Exchange`; this room gives it the group's log and carries out what it says. What others wrote
 //! becomes entries of row images like anybody's writes, so followers, snapshots and a new leader know of nothing special.
 
-use std::collections::VecDeque;
+mod kept;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_model::{ActorId, Datacenter, GroupId, LogIndex, NodeId, Time, VersionVector};
-use quorate_replication::multi_leader::{
-    self, Change, Entry, Exchange, Input, Log, Message, Output, Routes,
+use quorate_model::{
+    ActorId, Datacenter, GroupId, LogIndex, NodeId, Position, Term, Time, VersionVector,
 };
-use quorate_replication::single_leader::Payload;
+use quorate_replication::multi_leader::{self, Change, Exchange, Input, Message, Output, Routes};
 use quorate_storage::disk::Disk;
 use quorate_storage::state::{StateError, StateStore};
 
-use super::group::Proposal;
-use super::persisting::{COMMAND_BYTES_MAX, Persisting};
+use kept::{Kept, Recent, known_at};
+
+use super::group::{Proposal, Task};
+use super::persisting::COMMAND_BYTES_MAX;
 use super::timers::Timer;
 use super::{PeerMessage, Turn};
 use crate::Write;
-use crate::entry::{Changes, Command, Told, Undeterminable};
-use crate::keyspace::{self, Context, Effects, Evaluated, Known, Leaders, Taken, View};
+use crate::entry::{Changes, Told, Undeterminable};
+use crate::keyspace::{self, Context, Evaluated, Known, Leaders, Taken, View};
 
 /// How soon others are asked again when something of theirs could not be written.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Of what was applied so much is at hand; the rest is read from the log.
-const RECENT_BYTES_MAX: usize = 4 << 20;
 /// Changes of others in one entry.
 const ENTRY_CHANGES_MAX: usize = 64;
 const ENTRY_BYTES_MAX: usize = 256 << 10;
+/// What an entry may take that others have acknowledged: all that the log takes.
+const TAKEN_BYTES_MAX: usize = 2 * COMMAND_BYTES_MAX - (64 << 10);
 
 /// Of several leaders what one group does.
 #[derive(Debug, Default)]
@@ -39,8 +41,10 @@ pub(super) struct Exchanging {
     exchange: Option<Box<Exchange>>,
     /// It begins anew at the next moment.
     again: bool,
-    /// Another replica has led since this process began: somebody remembers what was written.
-    followed: bool,
+    /// The term with which this process began, and whose writes it has seen or made since: what is lost with volumes that were put
+    /// back nobody who remembers those has.
+    began: Option<Term>,
+    alive: Option<ActorId>,
     /// What is applied, and whether the exchange has been told.
     known: Known,
     told: bool,
@@ -71,143 +75,9 @@ pub struct ExchangeStatus {
     pub counts: Counts,
 }
 
-/// What an entry of the log has of changes.
-type Logged = (LogIndex, Told);
-
-/// The last of what was applied, in the order of the log and without a gap.
-#[derive(Debug, Default)]
-struct Recent {
-    entries: VecDeque<Logged>,
-    bytes: usize,
-    /// Everything behind this that is a change is there.
-    behind: LogIndex,
-}
-
-impl Recent {
-    fn add(&mut self, index: LogIndex, told: Told) {
-        self.bytes += bytes(&told);
-        self.entries.push_back((index, told));
-        while self.bytes > RECENT_BYTES_MAX
-            && let Some((index, told)) = self.entries.pop_front()
-        {
-            self.bytes -= bytes(&told);
-            self.behind = index;
-        }
-    }
-}
-
-/// The group's log, as the exchange reads it.
-struct Kept<'a, D> {
-    persisting: &'a Persisting<D>,
-    group: GroupId,
-    applied: LogIndex,
-    floor: &'a (LogIndex, VersionVector),
-    recent: &'a Recent,
-    failure: std::cell::RefCell<Option<String>>,
-}
-
-impl<D: Disk> Log for Kept<'_, D> {
-    fn floor(&self) -> (LogIndex, &VersionVector) {
-        (self.floor.0, &self.floor.1)
-    }
-
-    fn applied(&self) -> LogIndex {
-        self.applied
-    }
-
-    fn behind(&self, index: LogIndex, bytes_max: usize) -> Vec<(LogIndex, Entry)> {
-        if index >= self.recent.behind {
-            let from = self.recent.entries.partition_point(|(at, _)| *at <= index);
-            let entries = self.recent.entries.range(from..).cloned();
-            return fitting(index, entries, bytes_max, self.applied);
-        }
-        match changes_behind(self.persisting, self.group, index, self.applied, bytes_max) {
-            Ok((changes, last)) => fitting(index, changes.into_iter(), bytes_max, last),
-            Err(why) => {
-                *self.failure.borrow_mut() = Some(why);
-                Vec::new()
-            }
-        }
-    }
-}
-
-/// As many as fit, and then through where there are no others.
-fn fitting(
-    behind: LogIndex,
-    entries: impl Iterator<Item = Logged>,
-    bytes_max: usize,
-    last: LogIndex,
-) -> Vec<(LogIndex, Entry)> {
-    let (mut fitting, mut all) = (Vec::new(), 0);
-    for (index, told) in entries {
-        let more = bytes(&told);
-        if all > 0 && all + more > bytes_max {
-            return fitting;
-        }
-        all += more;
-        let changes = told.changes.into_iter().map(Entry::Change);
-        let filled = told.filled.map(|(_, known)| Entry::Snapshot(known));
-        fitting.extend(changes.chain(filled).map(|entry| (index, entry)));
-    }
-    if fitting.last().map_or(behind, |(at, _)| *at) < last {
-        fitting.push((last, Entry::Nothing));
-    }
-    fitting
-}
-
-/// The changes of a part of the log, and through where that is.
-///
-/// # Errors
-/// Why it cannot be read.
-fn changes_behind<D: Disk>(
-    persisting: &Persisting<D>,
-    group: GroupId,
-    mut index: LogIndex,
-    applied: LogIndex,
-    bytes_max: usize,
-) -> Result<(Vec<Logged>, LogIndex), String> {
-    let mut found = Vec::new();
-    while found.is_empty() && index < applied {
-        let entries = persisting.load(group, index.next(), bytes_max)?;
-        if entries.is_empty() {
-            break;
-        }
-        for entry in entries.into_iter().take_while(|entry| entry.index() <= applied) {
-            index = entry.index();
-            if let Some(told) = told(entry.payload)? {
-                found.push((index, told));
-            }
-        }
-    }
-    Ok((found, index))
-}
-
-fn bytes(told: &Told) -> usize {
-    32 + told.changes.iter().map(Change::bytes).sum::<usize>()
-}
-
-fn told(payload: Payload) -> Result<Option<Told>, String> {
-    let Payload::Command(command) = payload else { return Ok(None) };
-    if !crate::entry::is_of_changes(&command) {
-        return Ok(None);
-    }
-    match Command::decode_here(command) {
-        Ok(Command::Changes(changes)) => {
-            changes.told().map(Some).map_err(|error| error.to_string())
-        }
-        Ok(_) => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 impl Exchanging {
     pub(super) const fn leaders(&self) -> Option<&Leaders> {
         self.leaders.as_ref()
-    }
-
-    /// Another replica leads.
-    pub(super) const fn followed(&mut self) {
-        self.followed = true;
     }
 
     pub(super) fn status(&self, now: Time) -> Option<ExchangeStatus> {
@@ -297,12 +167,29 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     pub(super) fn exchange_message(&mut self, from: NodeId, message: Message) {
         if self.group.exchanging.exchange.is_some() {
+            let sound =
+                |change: &Change| change.writes.iter().all(|(key, _)| keyspace::is_a_cell(key));
+            if let Message::Changes { changes, .. } = &message
+                && !changes.iter().all(sound)
+            {
+                // Of a version that has other cells: it comes again.
+                return;
+            }
             return self.exchange(Input::Message { from, message });
         }
         if let Message::Subscribe { number, .. } = message {
             let leader = self.group.leader_elsewhere(self.shared.node());
             let message = Message::Elsewhere { number, leader };
             self.shared.send(from, self.group.id, PeerMessage::Exchange(Box::new(message)));
+        }
+    }
+
+    /// How long an entry of this leader may be. What is acknowledged here every datacenter must be able to write, beside the values that
+    /// others give the same key at the same time.
+    pub(super) const fn own_bytes_max(&self) -> usize {
+        match self.group.exchanging.leaders {
+            Some(_) => COMMAND_BYTES_MAX / 4,
+            None => COMMAND_BYTES_MAX,
         }
     }
 
@@ -318,6 +205,13 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let here = topology.and_then(|topology| topology.datacenter_of(self.shared.node()));
         let (Some(topology), Some(here)) = (topology, here) else { return Vec::new() };
         topology.groups_beside(shard, here).remove(place).unwrap_or_default()
+    }
+
+    /// The replica begins, with what it remembers of terms.
+    pub(super) fn begin_among_leaders(&mut self) {
+        let term = self.group.replica.term();
+        self.group.exchanging.began.get_or_insert(term);
+        self.follow_leaders();
     }
 
     /// What the topology says of the shard, on every replica; and to the exchange, on its leader.
@@ -338,8 +232,14 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     /// The entry says what is known with it.
-    pub(super) fn note_known(&mut self, index: LogIndex, changes: &Changes) {
+    pub(super) fn note_known(&mut self, position: Position, changes: &Changes) {
+        let (index, term) = (position.index, position.term);
         let exchanging = &mut self.group.exchanging;
+        // Of a leader who began later than this process.
+        if changes.is_own() && exchanging.began.is_some_and(|began| began < term) {
+            let known = keyspace::known_by(&changes.effects);
+            exchanging.alive = known.and_then(|known| known.own.last().copied());
+        }
         if exchanging.exchange.is_none() {
             return;
         }
@@ -362,6 +262,15 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// Entries were applied.
     pub(super) fn exchange_applied(&mut self) {
+        let exchanging = &mut self.group.exchanging;
+        if exchanging.exchange.is_some() && !exchanging.told {
+            self.group.tasks.push_back(Task::Exchange);
+        }
+    }
+
+    /// The exchange hears of it when the protocol has said all that it has to say.
+    pub(super) fn tell_applied(&mut self) {
+        self.fill_applied();
         let exchanging = &mut self.group.exchanging;
         if exchanging.exchange.is_some() && !std::mem::replace(&mut exchanging.told, true) {
             let known = exchanging.known.vector.clone();
@@ -409,8 +318,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let Some(leaders) = &mut exchanging.leaders else { return Ok(()) };
         if !running {
             // Where nobody else remembers, more may have been written than these volumes say: they may be older.
-            let goes_on = known.own.last().filter(|_| exchanging.followed);
+            let goes_on = known.own.last().filter(|own| exchanging.alive == Some(**own));
             leaders.origin = goes_on.copied().unwrap_or_else(|| Leaders::origin(here, number));
+            exchanging.alive = Some(leaders.origin);
         }
         let start = multi_leader::Start {
             origin: leaders.origin,
@@ -422,8 +332,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let settings = self.shared.settings.multi_leader.clone();
         exchanging.exchange = Some(Box::new(Exchange::new(start, settings)));
         (exchanging.known, exchanging.told) = (known, true);
-        exchanging.recent =
-            Recent { behind: self.group.standing.applied.index, ..Recent::default() };
+        exchanging.recent = Recent::new(self.group.standing.applied.index);
         exchanging.floor = (LogIndex(u64::MAX), VersionVector::default());
         Ok(())
     }
@@ -506,7 +415,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         counts.conflicts += conflicts.len() as u64;
         counts.discarded += conflicts.iter().map(|one| one.discarded() as u64).sum::<u64>();
         let command = Changes::encoded(&Told { own: false, changes, filled: None }, &effects);
-        if command.len() > COMMAND_BYTES_MAX {
+        // INV-107: it was acknowledged elsewhere, so there must be room: see `own_bytes_max`.
+        if command.len() > TAKEN_BYTES_MAX {
             return self.shared.fatal("another datacenter's change fits into no entry".to_owned());
         }
         self.propose(command, Proposal { request: None, effects: Some(effects), taken: true });
@@ -525,48 +435,4 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Err(why) => self.shared.fatal(why),
         }
     }
-}
-
-/// What was applied through an entry, by what comes behind it; all of `known` where nothing does.
-///
-/// # Errors
-/// Why it cannot be read.
-fn known_at<D: Disk>(
-    persisting: &Persisting<D>,
-    group: GroupId,
-    mut index: LogIndex,
-    applied: LogIndex,
-    known: &VersionVector,
-) -> Result<VersionVector, String> {
-    const BYTES_MAX: usize = 64 << 10;
-    while index < applied {
-        let entries = persisting.load(group, index.next(), BYTES_MAX)?;
-        let Some(last) = entries.last() else { break };
-        index = last.index();
-        for entry in entries {
-            let Payload::Command(command) = entry.payload else { continue };
-            if !crate::entry::is_of_changes(&command) {
-                continue;
-            }
-            let command = Command::decode_here(command).map_err(|error| error.to_string())?;
-            let Command::Changes(changes) = command else { continue };
-            let told = changes.told().map_err(|error| error.to_string())?;
-            return Ok(before(&changes.effects, &told));
-        }
-    }
-    Ok(known.clone())
-}
-
-/// What was known before an entry.
-fn before(effects: &Effects, told: &Told) -> VersionVector {
-    if let Some((before, _)) = &told.filled {
-        return before.clone();
-    }
-    let known = keyspace::known_by(effects).unwrap_or_default().vector;
-    let first = |origin: ActorId| told.changes.iter().find(|change| change.origin == origin);
-    let before = known.dots().map(|dot| match first(dot.actor) {
-        Some(change) => quorate_model::Dot { counter: change.first - 1, ..dot },
-        None => dot,
-    });
-    before.filter(|dot| dot.counter > 0).collect()
 }
