@@ -150,6 +150,14 @@ pub enum Bug {
     TakeBehindLost,
     /// A log that was cut is read on as if nothing were missing (INV-109).
     GiveBehindCut,
+    /// A write between datacenters replaces what it has not seen (INV-107).
+    ReplaceUnseen,
+    /// What a datacenter has added is added again with the next addition (INV-107).
+    AddTwice,
+    /// Of another datacenter's transaction the first write alone is applied (INV-107).
+    HalfAChange,
+    /// What cells are filled with is applied to them again when it comes as a change (INV-107, INV-109).
+    TakeWhatIsFilled,
 }
 
 #[cfg(feature = "planted")]

@@ -34,6 +34,8 @@ struct Clock {
     drift_ppm: u32,
     /// Wall time beyond the simulation's.
     wall_ahead_ms: u64,
+    /// What it showed once it may not show again.
+    jumped: bool,
 }
 
 /// What became of a start.
@@ -92,6 +94,7 @@ impl Machine {
             origin: random.random_range(0..1_000_000_000_000),
             drift_ppm: random.random_range(0..=drift_ppm_max),
             wall_ahead_ms: random.random_range(0..=500),
+            jumped: false,
         };
         Self {
             id,
@@ -160,7 +163,7 @@ impl Machine {
 
     /// Whether a write's time is so many times further ahead of its clock than may be.
     pub(crate) fn is_ahead_by(&self, now: Time, time: Hlc, times: u32) -> bool {
-        time.is_ahead(self.wall(now), self.changes_drift_max * times)
+        !self.clock.jumped && time.is_ahead(self.wall(now), self.changes_drift_max * times)
     }
 
     pub(crate) fn start(
@@ -429,6 +432,7 @@ impl Machine {
     }
 
     pub(crate) const fn jump_wall_clock(&mut self, ahead_ms: u64) {
+        self.clock.jumped = true;
         self.clock.wall_ahead_ms = ahead_ms;
     }
 

@@ -32,6 +32,10 @@ pub const fn bugs(kind: Kind) -> &'static [Listed] {
 const MULTI_LEADER: &[Listed] = &[
     (Bug::TakeBeforeTurn, "take-before-turn", Found(&["changes", "assert"])),
     (Bug::TakeBehindLost, "take-behind-lost", Found(&["liveness", "changes"])),
+    (Bug::ReplaceUnseen, "replace-unseen", Found(&["changes", "standing"])),
+    (Bug::AddTwice, "add-twice", Found(&["changes", "standing"])),
+    (Bug::HalfAChange, "half-a-change", Found(&["changes", "standing"])),
+    (Bug::TakeWhatIsFilled, "take-what-is-filled", Found(&["changes", "standing"])),
 ];
 
 const LEADERLESS: &[Listed] = &[

@@ -121,6 +121,16 @@ impl SeveralLeaders {
     }
 }
 
+impl UnderWay {
+    /// A write of that register of which nobody knows whether it took effect.
+    fn set(&self, register: usize) -> Option<Call> {
+        let Doing::Set(key, value) = &self.doing else { return None };
+        let (at, called) = (self.at.clone(), self.called);
+        let call = Call { value: value.clone(), at, called, answered: None };
+        (*key == register).then_some(call)
+    }
+}
+
 impl Doing {
     fn key(&self) -> Bytes {
         match self {
@@ -244,11 +254,14 @@ impl Workload for SeveralLeaders {
 
     fn check(&self, _: u16, _: &Lost) -> Verdict {
         for (key, found) in &self.last {
-            let calls = self.registers.get(key).map_or(&[][..], Vec::as_slice);
-            check_register(calls, found.as_ref()).by("standing")?;
+            let mut calls = self.registers.get(key).cloned().unwrap_or_default();
+            calls.extend(self.under_way.values().filter_map(|one| one.set(*key)));
+            check_register(&calls, found.as_ref()).by("standing")?;
         }
         for (key, sum) in &self.sums {
-            let counter = self.counters.get(key).copied().unwrap_or_default();
+            let mut counter = self.counters.get(key).copied().unwrap_or_default();
+            let adds = |one: &&UnderWay| matches!(one.doing, Doing::Increment(to, _) if to == *key);
+            counter.perhaps += self.under_way.values().filter(adds).count() as i64;
             check_counter(counter, *sum).by("standing")?;
         }
         for (member, found) in &self.found {

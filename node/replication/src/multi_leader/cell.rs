@@ -7,6 +7,7 @@
 //! has seen it, and what its origin adds at the same time still counts. A run ends where its origin itself has seen it replaced.
 
 use bytes::Bytes;
+use quorate_model::planted::{self, Bug};
 use quorate_model::{ActorId, Dot, Hlc, VersionVector, WallTime};
 use serde::{Deserialize, Serialize};
 
@@ -214,7 +215,8 @@ impl Cell {
 
     fn replace(&mut self, dot: Dot, over: &Over, before: &VersionVector) {
         let known = over.known.as_ref().unwrap_or(before);
-        self.siblings.retain(|sibling| !known.covers(sibling.dot) || sibling.dot == dot);
+        let replaces = |dot: Dot| known.covers(dot) || planted::is(Bug::ReplaceUnseen);
+        self.siblings.retain(|sibling| !replaces(sibling.dot) || sibling.dot == dot);
         for seen in &over.runs {
             let run = self.runs.iter_mut().find(|run| run.origin == seen.origin);
             if let Some(run) = run.filter(|run| run.since == seen.since)
@@ -235,7 +237,8 @@ impl Cell {
             Ok(at) if self.runs[at].since < since => self.runs[at] = begun,
             Ok(at) if self.runs[at].since == since && self.runs[at].through < through => {
                 let run = &mut self.runs[at];
-                (run.through, run.sum, run.expiry) = (through, sum, expiry);
+                let before = if planted::is(Bug::AddTwice) { run.sum } else { 0 };
+                (run.through, run.sum, run.expiry) = (through, before + sum, expiry);
             }
             Ok(_) => {}
             Err(at) => self.runs.insert(at, begun),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use quorate_model::planted::{self, Bug};
 use quorate_replication::multi_leader::{Change, Turn};
 use quorate_storage::state::{Rows, StateError};
 
@@ -70,7 +71,11 @@ fn take_one<R: Rows>(
 ) -> Result<(), Stop> {
     for (dot, key, write) in change.each() {
         // It is filled with it.
-        if !known.ahead.is_empty() && known.at(key.bytes()).covers(dot) {
+        let filled = !known.ahead.is_empty() && known.at(key.bytes()).covers(dot);
+        if filled && !planted::is(Bug::TakeWhatIsFilled) {
+            continue;
+        }
+        if planted::is(Bug::HalfAChange) && dot.counter > change.first {
             continue;
         }
         let named = Named::of(key).ok_or_else(|| super::damaged("a change's key"))?;
