@@ -61,6 +61,7 @@ struct Arguments {
 enum Mode {
     SingleLeader,
     Leaderless,
+    MultiLeader,
 }
 
 fn main() -> ExitCode {

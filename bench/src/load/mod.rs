@@ -14,6 +14,7 @@ mod protobuf;
 mod recorder;
 mod resp;
 mod schedule;
+pub(crate) mod visibility;
 mod worker;
 
 use std::sync::Arc;

@@ -27,6 +27,15 @@ pub(super) struct Series {
 }
 
 pub(super) fn contest(bench: &Bench, contestants: &[Contestant]) -> Result<Vec<Series>> {
+    contest_after(bench, contestants, |_| Ok(()))
+}
+
+/// With something that is done before each turn of a contestant.
+pub(super) fn contest_after(
+    bench: &Bench,
+    contestants: &[Contestant],
+    mut prepare: impl FnMut(&Contestant) -> Result<()>,
+) -> Result<Vec<Series>> {
     let mut all: Vec<Series> = contestants
         .iter()
         .map(|one| Series { name: one.name.clone(), shape: one.shape, samples: Vec::new() })
@@ -37,6 +46,7 @@ pub(super) fn contest(bench: &Bench, contestants: &[Contestant]) -> Result<Vec<S
             turns.reverse();
         }
         for (contestant, series) in turns {
+            prepare(contestant)?;
             let Contestant { name, target, shape, pids } = contestant;
             let sample = measure(target, *shape, pids, bench.turn, bench.syncs)?;
             progress(&format!(

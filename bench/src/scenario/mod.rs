@@ -2,6 +2,7 @@
 
 mod catch_up;
 mod contest;
+mod datacenters;
 mod failover;
 mod fleet;
 mod hints;
@@ -44,6 +45,12 @@ pub(crate) enum Scenario {
     Repair,
     /// Mode leaderless: a node was away and is given what others held for it.
     Hints,
+    /// Mode multi-leader: what distance costs writes, and when the other datacenter sees them.
+    Distance,
+    /// Mode multi-leader: whether the other datacenter keeps up, and what that costs.
+    Exchange,
+    /// Mode multi-leader: datacenters were cut off from each other.
+    Cut,
 }
 
 /// What every scenario needs to know.
@@ -100,6 +107,9 @@ impl Bench {
 
     pub(crate) fn versions(&self) -> Result<Vec<Version>> {
         let mut versions = vec![Version::new("Quorate", Quorate::version(&self.node)?)];
+        if self.mode == Mode::MultiLeader {
+            return Ok(versions);
+        }
         if self.mode == Mode::Leaderless {
             let cassandra = self.cassandra.as_ref().map(|_| cassandra::VERSION.to_owned());
             versions.push(Version::of("Cassandra", cassandra.map_err(Clone::clone)));
@@ -148,7 +158,8 @@ impl Level {
 
 pub(crate) fn wanted(mode: Mode, level: Level, only: &[Scenario]) -> Vec<Scenario> {
     use Scenario::{
-        Async, Catchup, Failover, Hints, Idle, Leaderless, Outage, Read, Repair, Write,
+        Async, Catchup, Cut, Distance, Exchange, Failover, Hints, Idle, Leaderless, Outage, Read,
+        Repair, Write,
     };
     if !only.is_empty() {
         return only.to_vec();
@@ -160,6 +171,9 @@ pub(crate) fn wanted(mode: Mode, level: Level, only: &[Scenario]) -> Vec<Scenari
         }
         (Mode::Leaderless, Level::Smoke | Level::Quick | Level::Full) => {
             vec![Leaderless, Outage, Repair, Hints]
+        }
+        (Mode::MultiLeader, Level::Smoke | Level::Quick | Level::Full) => {
+            vec![Distance, Exchange, Cut]
         }
     }
 }
@@ -177,6 +191,9 @@ impl Scenario {
             Self::Outage => failover::outage::run(bench),
             Self::Repair => repair::run(bench),
             Self::Hints => hints::run(bench),
+            Self::Distance => datacenters::distance::run(bench),
+            Self::Exchange => datacenters::exchange::run(bench),
+            Self::Cut => datacenters::cut::run(bench),
         }
     }
 }

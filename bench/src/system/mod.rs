@@ -8,6 +8,7 @@ pub(crate) mod ports;
 mod process;
 pub(crate) mod quorate;
 pub(crate) mod redis;
+pub(crate) mod wan;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -64,6 +64,21 @@ impl Namespaces {
         ip(&["link", "set", &self.outside(number), "master", &self.bridge()])
     }
 
+    /// A device of this process becomes the way from one namespace to another.
+    pub(super) fn lead(&self, from: usize, to: usize, device: &str) -> Result<()> {
+        let (name, source) = (self.name(from), self.address(from));
+        ip(&["link", "set", device, "netns", &name])?;
+        // Whoever takes packets from it may have to wait for a processor meanwhile: none is lost for that.
+        ip(&["-n", &name, "link", "set", device, "txqueuelen", "10000", "up"])?;
+        let to = format!("{}/32", self.address(to));
+        ip(&["-n", &name, "route", "add", &to, "dev", device, "src", &source])
+    }
+
+    /// A name for a device that nobody else gives one.
+    pub(super) fn device(&self, number: usize) -> String {
+        format!("{}t{number}", self.tag)
+    }
+
     fn name(&self, number: usize) -> String {
         format!("{}n{number}", self.tag)
     }

@@ -1,5 +1,7 @@
 //! Nodes of Quorate, put together as the operator does it: start, place the shards, bootstrap.
 
+mod datacenters;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,13 +15,14 @@ use quorate_model::admin::{
     RollbackFile,
 };
 use quorate_model::{
-    Addresses, Datacenter, Epoch, GroupId, Member, Mode, Name, NodeId, Policy, ShardId,
-    ShardPlacement, StoreId, Topology,
+    Addresses, Datacenter, Epoch, GroupId, Member, Mode, MultiLeader, Name, NodeId, Policy,
+    ShardId, ShardPlacement, StoreId, Topology,
 };
 
 use super::process::{Server, Signal};
 use super::{await_condition, http, namespaces, ports, put_aside};
 use crate::load::{Place, Protocol, Target, keys};
+pub(crate) use datacenters::{DATACENTERS, Taken};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const PORTS_PER_NODE: usize = 4;
@@ -35,7 +38,7 @@ pub(crate) struct Options {
     pub(crate) shards: u16,
     pub(crate) policy: Policy,
     pub(crate) mode: Mode,
-    /// Each node in a network namespace of its own, so that it can be cut off.
+    /// Each node in a network namespace of its own, so that it can be cut off; where there are several leaders, each datacenter.
     pub(crate) namespaces: Option<Arc<namespaces::Namespaces>>,
     /// Lines of the nodes' YAML file.
     pub(crate) settings: String,
@@ -51,6 +54,8 @@ pub(crate) struct Quorate {
 #[derive(Debug)]
 struct Node {
     number: usize,
+    /// Its datacenter, by number.
+    datacenter: usize,
     id: NodeId,
     addresses: Addresses,
     /// `None` while it is down.
@@ -78,8 +83,9 @@ impl Quorate {
     }
 
     fn start_node(&self, number: usize, at: Option<&Addresses>) -> Result<Node> {
+        let datacenter = self.datacenter_of(number);
         let host = match &self.options.namespaces {
-            Some(namespaces) => namespaces.address(number),
+            Some(namespaces) => namespaces.address(datacenter),
             None => "127.0.0.1".to_owned(),
         };
         let addresses = match at {
@@ -92,13 +98,13 @@ impl Quorate {
             }
         };
         let mut command = match &self.options.namespaces {
-            Some(namespaces) => namespaces.command(number, &self.options.binary),
+            Some(namespaces) => namespaces.command(datacenter, &self.options.binary),
             None => Command::new(&self.options.binary),
         };
         command
             .args(["run", "--exit-with-parent", "--advertise-host", &host])
             .args(["--store", &self.store.to_string(), "--name", &format!("node-{number}")])
-            .args(["--datacenter", &format!("dc-{number}"), "--log-level", "warn"])
+            .args(["--datacenter", &format!("dc-{datacenter}"), "--log-level", "warn"])
             .args(["--listen-plain", &addresses.plain, "--listen-cluster", &addresses.cluster])
             .args(["--listen-peer", &addresses.peer, "--listen-admin", &addresses.admin])
             .arg("--config")
@@ -114,7 +120,7 @@ impl Quorate {
             Ok(true)
         })?;
         let id = id.context("a node says who it is")?;
-        Ok(Node { number, id, addresses, server: Some(server) })
+        Ok(Node { number, datacenter, id, addresses, server: Some(server) })
     }
 
     fn data(&self, number: usize) -> PathBuf {
@@ -132,7 +138,7 @@ impl Quorate {
         };
         let members: Result<BTreeMap<_, _>> =
             self.nodes.iter().map(|node| Ok((node.id, member(node)?))).collect();
-        let topology = Topology {
+        let mut topology = Topology {
             store: self.store,
             epoch: Epoch(1),
             members: members?,
@@ -141,6 +147,11 @@ impl Quorate {
             policy: self.options.policy.clone(),
             mode: self.options.mode.clone(),
         };
+        if let Some(multi_leader) = self.options.mode.multi_leader() {
+            topology.shards = vec![self.placement(); usize::from(self.options.shards)];
+            let multi_leader = MultiLeader::new(multi_leader.policy.clone(), &topology);
+            topology.mode = Mode::MultiLeader(multi_leader);
+        }
         let request = serde_json::to_string(&Bootstrap { node: first.id, topology })?;
         http::post(&first.addresses.admin, "/v1/bootstrap", &request)?;
         Ok(())
@@ -158,6 +169,9 @@ impl Quorate {
             }
             if self.is_leaderless() {
                 return Ok(true);
+            }
+            if self.options.mode.multi_leader().is_some() {
+                return self.is_led();
             }
             let leaders = self.leaders()?;
             let topology = self.topology()?;
@@ -418,7 +432,7 @@ fn member(node: &Node) -> Result<Member> {
     Ok(Member {
         id: node.id,
         name: format!("node-{}", node.number),
-        datacenter: Datacenter::new(format!("dc-{}", node.number))?,
+        datacenter: Datacenter::new(format!("dc-{}", node.datacenter))?,
         zone: Name::new("local")?,
         addresses: node.addresses.clone(),
     })

@@ -100,8 +100,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            window_bytes: 8 << 20,
-            batch_bytes: 256 << 10,
+            // What is on its way is taken in at once when a line mends: with more a leader would not hear its followers for too long.
+            window_bytes: 2 << 20,
+            batch_bytes: 64 << 10,
             held_bytes_max: 64 << 20,
             beat: Duration::from_millis(500),
             silence: Duration::from_secs(3),

@@ -141,6 +141,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     pub(super) fn end_exchange(&mut self) {
         let exchanging = &mut self.group.exchanging;
         (exchanging.exchange, exchanging.recent) = (None, Recent::default());
+        // What was lost is lost with the leadership: the next one asks anew.
+        exchanging.again = false;
         self.end_filling();
         self.shared.timers.set(Timer::Exchange(self.group.id), None);
     }
