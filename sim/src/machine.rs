@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_group::host::{ExchangeStatus, Host, Input, Output, Start, Status, Vouched};
+use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
 use quorate_group::keyspace::Standing as StandingCell;
 use quorate_model::{
     ActorId, Addresses, ConflictPolicy, Datacenters, GroupId, Hlc, LogIndex, Member, Mode, Name,
@@ -147,18 +147,9 @@ impl Machine {
         host.standing_cells(group).map_err(|error| error.to_string())
     }
 
-    /// Whether it leads the group, and others hear of it.
-    pub(crate) fn exchanges(&self, group: GroupId) -> bool {
-        self.exchange(group).is_some()
-    }
-
-    pub(crate) fn origin(&self, group: GroupId) -> ActorId {
-        self.exchange(group).map_or(ActorId(0), |exchange| exchange.origin)
-    }
-
-    fn exchange(&self, group: GroupId) -> Option<ExchangeStatus> {
-        let replicas = self.status()?.replicas.into_iter();
-        replicas.filter(|replica| replica.group == group).find_map(|replica| replica.exchange)
+    /// Whose the writes of the group's leader are, where it is here.
+    pub(crate) fn origin(&self, group: GroupId) -> Option<ActorId> {
+        self.host.as_ref()?.exchange_origin(group)
     }
 
     /// Whether a write's time is so many times further ahead of its clock than may be.

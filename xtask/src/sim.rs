@@ -8,6 +8,11 @@ use crate::workspace::cargo;
 /// Those that are there.
 pub(crate) const MODES: [&str; 3] = ["single-leader", "leaderless", "multi-leader"];
 
+/// How many of so many seeds of a mode are as much work as those of the others: with several datacenters more happens in each.
+pub(crate) fn seeds(mode: &str, seeds: u64) -> u64 {
+    if mode == "multi-leader" { seeds / 5 } else { seeds }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The replication mode to simulate.

@@ -83,7 +83,7 @@ impl Changes {
                     ));
                 }
                 // What came by its group's log another one's clock has let through.
-                let leads = machine.exchanges(group) && change.origin != machine.origin(group);
+                let leads = machine.origin(group).is_some_and(|origin| origin != change.origin);
                 if leads && machine.is_ahead_by(now, change.at, 2) {
                     return Err(format!("{group} on {}: {change:?} is ahead", machine.node));
                 }

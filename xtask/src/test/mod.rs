@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if includes(Level::Sim) {
         for mode in sim::MODES {
-            let mut simulation = sim::command(mode, args.seeds, 1);
+            let mut simulation = sim::command(mode, sim::seeds(mode, args.seeds), 1);
             stages.tests(&format!("simulation: {mode}"), &mut simulation);
         }
     }

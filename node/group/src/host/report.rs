@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_model::admin::{Acknowledgement, CatchUp, CatchUpPhase, Failover, Role, Swap};
-use quorate_model::{Durability, GroupId, LogFormat, LogIndex, NodeId, Policy, Term, Time};
+use quorate_model::{
+    ActorId, Durability, GroupId, LogFormat, LogIndex, NodeId, Policy, Term, Time,
+};
 use quorate_replication::single_leader::{
     Configuration, FollowerPhase, FollowerView, Replica, Rule,
 };
@@ -137,6 +139,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let prefix = group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
         Known::of(&view).map(Some)
+    }
+
+    /// Of several leaders: whose the writes of the one here are, to look at.
+    #[must_use]
+    pub fn exchange_origin(&self, group: GroupId) -> Option<ActorId> {
+        self.groups.get(&group)?.exchanging.origin()
     }
 
     /// Of several leaders: what stands in each cell, for comparisons in tests: of the size of the group.

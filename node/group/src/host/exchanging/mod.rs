@@ -80,6 +80,12 @@ impl Exchanging {
         self.leaders.as_ref()
     }
 
+    /// Of the leader.
+    pub(super) fn origin(&self) -> Option<ActorId> {
+        let leaders = self.leaders.as_ref().filter(|_| self.exchange.is_some());
+        leaders.map(|leaders| leaders.origin)
+    }
+
     pub(super) fn status(&self, now: Time) -> Option<ExchangeStatus> {
         let (leaders, exchange) = (self.leaders.as_ref()?, self.exchange.as_ref()?);
         let (blocked, held_bytes) = exchange.blocked();
