@@ -89,6 +89,7 @@ impl Applier<'_> {
             Prune::StatefulSet { name, uid } => {
                 self.delete_seen(live.stateful_sets.get(name), uid).await
             }
+            Prune::Service { name, uid } => self.delete_seen(live.services.get(name), uid).await,
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use quorate_model::admin::{NodeReport, Role};
-use quorate_model::{Epoch, GroupId, NodeId, Term};
+use quorate_model::{Epoch, NodeId, Term};
+use quorate_plan::GroupAt;
 
 /// A store as Kubernetes names it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -35,7 +36,7 @@ pub struct Dated {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Leaders {
     epoch: Epoch,
-    groups: BTreeMap<GroupId, (Term, NodeId)>,
+    groups: BTreeMap<GroupAt, (Term, NodeId)>,
 }
 
 /// A pod that is asked for reports.
@@ -77,7 +78,9 @@ impl Leaders {
         let epoch = report.topology.as_ref().map_or(Epoch::ZERO, |topology| topology.epoch);
         self.epoch = self.epoch.max(epoch);
         for replica in report.replicas.iter().filter(|replica| replica.role == Role::Leader) {
-            let seen = self.groups.entry(replica.group).or_insert((replica.term, report.node));
+            let group =
+                GroupAt::seen_from(&report.datacenter, replica.group, report.topology.as_ref());
+            let seen = self.groups.entry(group).or_insert((replica.term, report.node));
             if seen.0 < replica.term {
                 *seen = (replica.term, report.node);
             }

@@ -11,6 +11,9 @@ mod leaderless;
 #[cfg(test)]
 mod leaderless_test;
 mod mode;
+mod multi_leader;
+#[cfg(test)]
+mod multi_leader_test;
 mod pod;
 mod schema;
 #[cfg(test)]
@@ -26,6 +29,9 @@ pub use amount::Amount;
 pub use datacenter::DatacenterSpec;
 pub use leaderless::{Conflicts, HintsSpec, LeaderlessSpec, Level, Spread};
 pub use mode::ReplicationMode;
+pub use multi_leader::{
+    ConflictsSpec, KeyConflictsSpec, LinksSpec, LinksType, MergeRule, MultiLeaderSpec, Resolution,
+};
 pub use pod::{LogLevel, PodSpec, Resources};
 pub use schema::crd;
 pub use sessions::{ReadFrom, ReadYourWritesMethod, ReadYourWritesSpec, SessionsSpec};
@@ -34,9 +40,9 @@ pub use single_leader::{
     SingleLeaderSpec,
 };
 pub use status::{
-    BehindStatus, BootstrapStatus, CatchUpPhase, CatchUpStatus, FailoverStatus, HintsStatus,
-    NodeState, NodeStatus, Phase, ReplicatedStoreStatus, RollbackStatus, ServicesStatus,
-    ShardHealth, ShardStatus, SwapStatus, SwapWhy,
+    BehindStatus, BootstrapStatus, CatchUpPhase, CatchUpStatus, ConflictsStatus, FailoverStatus,
+    HintsStatus, LinkStatus, NodeState, NodeStatus, Phase, ReplicatedStoreStatus, RollbackStatus,
+    ServicesStatus, ShardHealth, ShardStatus, SwapStatus, SwapWhy,
 };
 pub use storage::{ReclaimPolicy, StorageSpec};
 pub use store::{ReplicatedStore, ReplicatedStoreSpec};

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How writes are replicated. Multi-leader stores join as a further value with a block of their own.
+/// How writes are replicated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub enum ReplicationMode {
     /// Each shard has one leader, which orders its writes.
@@ -14,4 +14,6 @@ pub enum ReplicationMode {
     SingleLeader,
     /// Every replica takes reads and writes, and so many must answer.
     Leaderless,
+    /// Each shard has one leader in every datacenter; datacenters give each other what they took.
+    MultiLeader,
 }

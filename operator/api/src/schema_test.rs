@@ -266,7 +266,7 @@ fn names_that_cannot_become_services_and_pods_are_refused() {
 #[test]
 fn modes_without_an_implementation_are_not_values() {
     let mode = &schema()["properties"]["spec"]["properties"]["mode"];
-    assert_eq!(mode["enum"], json!(["SingleLeader", "Leaderless"]));
+    assert_eq!(mode["enum"], json!(["SingleLeader", "Leaderless", "MultiLeader"]));
     assert_eq!(mode["default"], "SingleLeader");
     let transition = &mode["x-kubernetes-validations"][0];
     assert_eq!(transition["rule"], "self == oldSelf");

@@ -34,10 +34,10 @@ pub enum ReadYourWritesMethod {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(self.method == 'Owner') == has(self.ownerKeys)")
-    .message("spec.singleLeader.sessions.readYourWrites.ownerKeys goes with method Owner and with no other: give both or neither")
+    .message("sessions.readYourWrites.ownerKeys goes with method Owner and with no other: give both or neither")
     .field_path(".ownerKeys"))]
 #[x_kube(validation = Rule::new("!has(self.window) || self.method == 'Window'")
-    .message("spec.singleLeader.sessions.readYourWrites.window belongs to method Window: remove it or set the method")
+    .message("sessions.readYourWrites.window belongs to method Window: remove it or set the method")
     .field_path(".window"))]
 pub struct ReadYourWritesSpec {
     #[serde(default)]
@@ -50,7 +50,7 @@ pub struct ReadYourWritesSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('24h')")
-        .message("spec.singleLeader.sessions.readYourWrites.window must be between 1ms and 24h"))]
+        .message("sessions.readYourWrites.window must be between 1ms and 24h"))]
     pub window: Option<String>,
 }
 
@@ -74,13 +74,13 @@ pub struct SessionsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('24h')")
-        .message("spec.singleLeader.sessions.maxStaleness must be between 1ms and 24h"))]
+        .message("sessions.maxStaleness must be between 1ms and 24h"))]
     pub max_staleness: Option<String>,
     /// How long a replica waits for what a read needs before the read goes to the leader (default 200ms).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) <= duration('10s')")
-        .message("spec.singleLeader.sessions.replicaWait must be at most 10s"))]
+        .message("sessions.replicaWait must be at most 10s"))]
     pub replica_wait: Option<String>,
 }
 

@@ -64,7 +64,7 @@ pub struct InSyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1h')")
-        .message("spec.singleLeader.inSync.slowAfter must be between 100ms and 1h"))]
+        .message("inSync.slowAfter must be between 100ms and 1h"))]
     pub slow_after: Option<String>,
 }
 

@@ -6,8 +6,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DatacenterSpec, LeaderlessSpec, LogLevel, PodSpec, ReplicatedStoreStatus, ReplicationMode,
-    Resources, SingleLeaderSpec, StorageSpec,
+    DatacenterSpec, LeaderlessSpec, LogLevel, MultiLeaderSpec, PodSpec, ReplicatedStoreStatus,
+    ReplicationMode, Resources, SingleLeaderSpec, StorageSpec,
 };
 
 /// What a user asks for.
@@ -73,6 +73,27 @@ use crate::{
 #[x_kube(validation = Rule::new("self.mode == 'SingleLeader' || !has(self.singleLeader)")
     .message("spec.singleLeader belongs to mode SingleLeader: remove it or set spec.mode to SingleLeader")
     .field_path(".singleLeader"))]
+#[x_kube(validation = Rule::new("self.mode == 'MultiLeader' || !has(self.multiLeader)")
+    .message("spec.multiLeader belongs to mode MultiLeader: remove it or set spec.mode to MultiLeader")
+    .field_path(".multiLeader"))]
+#[x_kube(validation = Rule::new("self.mode != 'MultiLeader' || (self.datacenters.all(d, !has(d.nodes) || d.nodes >= (has(self.multiLeader) ? self.multiLeader.replicas : 3)) && (self.datacenters.all(d, has(d.nodes)) || (self.nodes - self.datacenters.map(d, has(d.nodes) ? d.nodes : 0).sum()) / self.datacenters.map(d, has(d.nodes) ? 0 : 1).sum() >= (has(self.multiLeader) ? self.multiLeader.replicas : 3)))")
+    .message("spec.multiLeader.replicas (3 when not given) are in every datacenter, and one has fewer nodes: raise spec.nodes or lower the replicas")
+    .field_path(".nodes"))]
+#[x_kube(validation = Rule::new("self.mode != 'MultiLeader' || self.shards * size(self.datacenters) <= 1024")
+    .message("spec.shards times the number of spec.datacenters is above 1024 groups: lower one of them")
+    .field_path(".datacenters"))]
+#[x_kube(validation = Rule::new("!has(self.multiLeader) || !has(self.multiLeader.links.hub) || self.datacenters.exists(d, d.name == self.multiLeader.links.hub)")
+    .message("spec.multiLeader.links.hub is not one of spec.datacenters: name one of them")
+    .field_path(".multiLeader"))]
+#[x_kube(validation = Rule::new("!has(self.multiLeader) || !has(self.multiLeader.links.ring) || (size(self.multiLeader.links.ring) == size(self.datacenters) && self.datacenters.all(d, d.name in self.multiLeader.links.ring))")
+    .message("spec.multiLeader.links.ring does not name each of spec.datacenters once: list all of them in order, or leave it out for the order of spec.datacenters")
+    .field_path(".multiLeader"))]
+#[x_kube(validation = Rule::new("!has(self.multiLeader) || !has(self.multiLeader.conflicts.priority) || self.multiLeader.conflicts.priority.all(p, self.datacenters.exists(d, d.name == p))")
+    .message("spec.multiLeader.conflicts.priority names what is not one of spec.datacenters: correct or remove it")
+    .field_path(".multiLeader"))]
+#[x_kube(validation = Rule::new("!has(self.multiLeader) || !has(self.multiLeader.conflicts.keys) || self.multiLeader.conflicts.keys.all(k, !has(k.priority) || k.priority.all(p, self.datacenters.exists(d, d.name == p)))")
+    .message("priority in an entry of spec.multiLeader.conflicts.keys names what is not one of spec.datacenters: correct or remove it")
+    .field_path(".multiLeader"))]
 #[x_kube(validation = Rule::new("self.mode == 'Leaderless' || !has(self.leaderless)")
     .message("spec.leaderless belongs to mode Leaderless: remove it or set spec.mode to Leaderless")
     .field_path(".leaderless"))]
@@ -98,11 +119,16 @@ pub struct ReplicatedStoreSpec {
     /// What only mode Leaderless has. Without it: 3 replicas, levels QUORUM, and the last writer wins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaderless: Option<LeaderlessSpec>,
+    /// What only mode MultiLeader has. Without it: 3 replicas in every datacenter, durability Quorum, links from each to each, and the
+    /// last writer wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multi_leader: Option<MultiLeaderSpec>,
     /// How many nodes the store has, shared evenly by the datacenters (the first ones listed get the remainder).
     #[serde(default = "default_nodes")]
     #[schemars(range(min = 1, max = 64))]
     pub nodes: i32,
-    /// Where nodes run. Each datacenter is a failure domain over which the replicas of a shard are spread first.
+    /// Where nodes run. Each datacenter is a failure domain over which the replicas of a shard are spread first; under MultiLeader each
+    /// has its own.
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub datacenters: Vec<DatacenterSpec>,

@@ -24,7 +24,10 @@ pub(crate) fn table(seen: &Seen) -> String {
         let detected = failover.detected.0.as_millisecond();
         let elected = failover.elected.0.as_millisecond() - detected;
         table.row([
-            failover.shard.to_string(),
+            match &failover.datacenter {
+                Some(datacenter) => format!("{} in {datacenter}", failover.shard),
+                None => failover.shard.to_string(),
+            },
             if failover.planned { "switchover" } else { "failover" }.to_owned(),
             format!("{} > {}", failover.old_term, failover.term),
             failover.old_leader.clone().unwrap_or_else(|| "unknown".to_owned()),

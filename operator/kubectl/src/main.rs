@@ -7,6 +7,7 @@
 mod failovers;
 mod fetch;
 mod leaderless;
+mod multi_leader;
 mod render;
 #[cfg(test)]
 mod render_test;

@@ -9,10 +9,12 @@ use std::time::Duration;
 use kube::ResourceExt;
 use quorate_api::{ReplicatedStoreStatus, ReplicationMode};
 use quorate_model::admin::{Acknowledgement, CatchUpPhase, NodeReport, ReplicaReport, Role};
-use quorate_model::{Datacenters, Durability, GroupId, NodeId, Topology};
+use quorate_model::{Datacenters, Durability, GroupId, NodeId, ShardId, ShardPlacement, Topology};
+use quorate_plan::GroupAt;
 
 use crate::fetch::Seen;
 use crate::leaderless;
+use crate::multi_leader;
 use crate::table::Table;
 
 pub(crate) fn screen(seen: &Seen) -> String {
@@ -25,7 +27,11 @@ pub(crate) fn screen(seen: &Seen) -> String {
         datacenters(seen, status, &known),
         nodes(seen, status, &known),
         shards(seen, &known),
+        multi_leader::links(status),
     ] {
+        if section.is_empty() {
+            continue;
+        }
         text.push('\n');
         text.push_str(&section);
     }
@@ -36,7 +42,7 @@ pub(crate) fn screen(seen: &Seen) -> String {
 pub(crate) struct Known<'s> {
     topology: Option<&'s Topology>,
     /// Per group, the leader of the newest term.
-    leaders: BTreeMap<GroupId, (&'s NodeReport, &'s ReplicaReport)>,
+    leaders: BTreeMap<GroupAt, (&'s NodeReport, &'s ReplicaReport)>,
     /// The pod of a node.
     names: BTreeMap<NodeId, &'s str>,
 }
@@ -46,10 +52,11 @@ impl<'s> Known<'s> {
         let reports = || seen.reports.values().filter_map(|report| report.as_ref().ok());
         let topology =
             reports().filter_map(|r| r.topology.as_ref()).max_by_key(|topology| topology.epoch);
-        let mut leaders = BTreeMap::<GroupId, (&NodeReport, &ReplicaReport)>::new();
+        let mut leaders = BTreeMap::<GroupAt, (&NodeReport, &ReplicaReport)>::new();
         for report in reports() {
             for replica in report.replicas.iter().filter(|replica| replica.role == Role::Leader) {
-                let newest = leaders.entry(replica.group).or_insert((report, replica));
+                let group = GroupAt::seen_from(&report.datacenter, replica.group, topology);
+                let newest = leaders.entry(group).or_insert((report, replica));
                 if newest.1.term < replica.term {
                     *newest = (report, replica);
                 }
@@ -71,7 +78,7 @@ impl<'s> Known<'s> {
         if self.topology.is_some_and(|topology| topology.mode.leaderless().is_some()) {
             return String::new();
         }
-        let shards = self.leaders.iter().filter(|(group, _)| **group != GroupId::Meta);
+        let shards = self.leaders.iter().filter(|(group, _)| **group != GroupAt::META);
         shards.filter(|(_, (leader, _))| pods.contains(&leader.name.as_str())).count().to_string()
     }
 }
@@ -92,6 +99,7 @@ fn summary(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> St
             )
         }
         ReplicationMode::Leaderless => leaderless::mode(spec, status),
+        ReplicationMode::MultiLeader => multi_leader::mode(spec, status),
     };
     let phase = status.phase.map_or("not looked at yet".to_owned(), |phase| format!("{phase:?}"));
     let mut lines = vec![
@@ -109,7 +117,7 @@ fn summary(seen: &Seen, status: &ReplicatedStoreStatus, known: &Known<'_>) -> St
         lines.insert(2, ("Message", message.clone()));
     }
     if let Some(topology) = known.topology {
-        let meta = known.leaders.get(&GroupId::Meta);
+        let meta = known.leaders.get(&GroupAt::META);
         let leader = meta.map_or("no leader seen", |(report, _)| report.name.as_str());
         lines.push(("Topology", format!("epoch {}, kept by {leader}", topology.epoch)));
     }
@@ -214,36 +222,65 @@ fn shards(seen: &Seen, known: &Known<'_>) -> String {
     for (shard, placement) in topology.placements() {
         let slots = topology.slots(shard);
         let slots = format!("{}-{}", slots.first, slots.last);
-        match known.leaders.get(&GroupId::Shard(shard)) {
-            Some((report, replica)) => table.row([
-                shard.to_string(),
-                slots,
-                report.name.clone(),
-                replica.term.to_string(),
-                durability(&replica.acknowledgement),
-                in_sync(known, report.node, &replica.acknowledgement),
-                replica.committed.to_string(),
-                replica.keys.to_string(),
-                followers(known, replica),
-            ]),
-            None => {
-                let voters: Vec<String> =
-                    placement.voters.iter().map(|voter| known.name(*voter)).collect();
-                table.row([
-                    shard.to_string(),
-                    slots,
-                    "none seen".to_owned(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    format!("placed on {}", voters.join(", ")),
-                ]);
-            }
+        for (group, voters) in groups(topology, shard, placement) {
+            row(&mut table, known, (&group, &voters), &slots);
         }
     }
     table.to_string()
+}
+
+/// Of a shard: one, or where every datacenter has leaders one in each; with who should vote in it.
+fn groups(
+    topology: &Topology,
+    shard: ShardId,
+    placement: &ShardPlacement,
+) -> BTreeMap<GroupAt, Vec<NodeId>> {
+    let mut groups = BTreeMap::<GroupAt, Vec<NodeId>>::new();
+    for node in &placement.voters {
+        let id = GroupId::Shard(shard);
+        let group = topology.datacenter_of(*node).map_or_else(
+            || id.into(),
+            |datacenter| GroupAt::seen_from(datacenter, id, Some(topology)),
+        );
+        groups.entry(group).or_default().push(*node);
+    }
+    groups
+}
+
+fn row(
+    table: &mut Table<9>,
+    known: &Known<'_>,
+    (group, voters): (&GroupAt, &[NodeId]),
+    slots: &str,
+) {
+    let slots = slots.to_owned();
+    match known.leaders.get(group) {
+        Some((report, replica)) => table.row([
+            group.label(),
+            slots,
+            report.name.clone(),
+            replica.term.to_string(),
+            durability(&replica.acknowledgement),
+            in_sync(known, report.node, &replica.acknowledgement),
+            replica.committed.to_string(),
+            replica.keys.to_string(),
+            followers(known, replica),
+        ]),
+        None => {
+            let voters: Vec<String> = voters.iter().map(|voter| known.name(*voter)).collect();
+            table.row([
+                group.label(),
+                slots,
+                "none seen".to_owned(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                format!("placed on {}", voters.join(", ")),
+            ]);
+        }
+    }
 }
 
 /// The rule that the shard keeps, and whether it is on its way to it.

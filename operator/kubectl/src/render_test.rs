@@ -8,7 +8,8 @@ use quorate_model::admin::{
 };
 use quorate_model::{
     Addresses, Durability, Epoch, GroupId, Leaderless, Leaving, LogIndex, Member, Mode, Moved,
-    Name, NodeId, ShardId, ShardPlacement, Step, StoreId, Term, Topology,
+    MultiLeader, MultiLeaderPolicy, Name, NodeId, ShardId, ShardPlacement, Step, StoreId, Term,
+    Topology,
 };
 
 use crate::fetch::Seen;
@@ -199,6 +200,34 @@ fn silent_node_is_unknown_and_says_why() {
     assert_eq!(node[3], "Unknown", "{screen}");
     assert_eq!(node.last(), Some(&"unknown: no answer within 3 s"));
     assert_eq!(line(&screen, "dc-2"), ["dc-2", "1", "0", "0"]);
+}
+
+#[test]
+fn every_datacenters_leader_is_shown_with_what_it_takes_from_others() {
+    let mut seen = seen();
+    seen.store.spec.mode = quorate_api::ReplicationMode::MultiLeader;
+    let status = seen.store.status.as_mut().unwrap();
+    let link = serde_json::json!({
+        "datacenter": "dc-1", "from": "dc-2", "lagSeconds": 12, "lacking": 40, "silent": true,
+        "rerouted": true,
+    });
+    status.links = vec![serde_json::from_value(link).unwrap()];
+    let conflicts =
+        serde_json::json!({"datacenter": "dc-1", "conflicts": 7, "discarded": 5, "refused": 0});
+    status.conflicts = vec![serde_json::from_value(conflicts).unwrap()];
+    let report = seen.reports.get_mut("orders-dc-1-0").unwrap().as_mut().unwrap();
+    let topology = report.topology.as_mut().unwrap();
+    topology.mode = Mode::MultiLeader(MultiLeader::new(MultiLeaderPolicy::default(), topology));
+    let screen = screen(&seen);
+    let mode = "multi-leader, durability Quorum (not in force everywhere), 3 replicas in each datacenter, links AllToAll, conflicts LastWriterWins";
+    assert!(screen.contains(mode), "{screen}");
+    assert_eq!(line(&screen, "0 in dc-1")[2], "orders-dc-1-0");
+    assert_eq!(line(&screen, "0 in dc-2")[2], "none seen");
+    let link = screen.lines().rev().find(|line| line.starts_with("dc-1 < dc-2")).unwrap();
+    let link: Vec<&str> = link.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect();
+    assert_eq!(link, ["dc-1 < dc-2", "12 s", "40", "silent, rerouted"], "{screen}");
+    let sums: Vec<&str> = screen.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(sums, ["dc-1", "7", "5", "0"], "{screen}");
 }
 
 #[test]

@@ -35,11 +35,16 @@ pub(crate) async fn run(client: &Client, namespace: &str, args: &Args) -> anyhow
     let Some(store) = stores.get_opt(&args.store).await.context("cannot read the store")? else {
         bail!("there is no ReplicatedStore {} in namespace {namespace}", args.store);
     };
-    if store.spec.mode == ReplicationMode::Leaderless {
-        bail!(
+    match store.spec.mode {
+        ReplicationMode::SingleLeader => {}
+        ReplicationMode::Leaderless => bail!(
             "{} is leaderless: every replica takes writes, and there is no leader to move",
             args.store
-        );
+        ),
+        ReplicationMode::MultiLeader => bail!(
+            "every datacenter of {} has leaders of its own: there is no one leader to move",
+            args.store
+        ),
     }
     let preferred = preferred(&store, args)?;
     let version = store.metadata.resource_version.as_deref();

@@ -35,6 +35,13 @@ pub(crate) fn three_datacenters(nodes: i32) -> serde_json::Value {
     })
 }
 
+pub(crate) fn multi_leader(nodes: i32, block: serde_json::Value) -> serde_json::Value {
+    let mut spec = three_datacenters(nodes);
+    spec["mode"] = serde_json::json!("MultiLeader");
+    spec["multiLeader"] = block;
+    spec
+}
+
 pub(crate) fn valid(spec: serde_json::Value) -> ValidStore {
     validate(&resource(spec)).unwrap()
 }

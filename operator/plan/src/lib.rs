@@ -11,7 +11,9 @@ pub mod build;
 pub mod check;
 #[cfg(test)]
 mod fixtures;
+pub mod group;
 mod leaderless;
+mod multi_leader;
 pub mod names;
 pub mod observe;
 pub mod placement;
@@ -20,18 +22,21 @@ mod policy;
 pub mod report;
 #[cfg(test)]
 mod simulation;
+mod spec_error;
 pub mod validate;
 #[cfg(test)]
 mod validate_test;
 
 pub use check::{Violation, check};
+pub use group::GroupAt;
 pub use observe::{Children, Machine, Observed, Reported};
 pub use plan::{
     Action, ClaimGrowth, HandOver, Next, Plan, PodLabels, Prune, RestartReason, TopologyChange,
     WaitingOn, labels_of, plan,
 };
 pub use report::{Event, EventKind, EventReason, Outcome, Report, report};
+pub use spec_error::SpecError;
 pub use validate::{
-    Leaderless, Mode, PreferredLeaders, SingleLeader, SpecError, ValidDatacenter, ValidStorage,
+    Leaderless, Mode, MultiLeader, PreferredLeaders, SingleLeader, ValidDatacenter, ValidStorage,
     ValidStore, validate,
 };

@@ -63,6 +63,25 @@ pub fn service_read(store: &str) -> String {
     format!("{store}-r")
 }
 
+/// Those of one datacenter, where each has leaders of its own.
+#[must_use]
+pub fn services_in(store: &str, datacenter: &Datacenter) -> ServicesOf {
+    let name = format!("{store}-{datacenter}");
+    ServicesOf {
+        read_write: service_read_write(&name),
+        read_only: service_read_only(&name),
+        read: service_read(&name),
+    }
+}
+
+/// The names of the Services for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicesOf {
+    pub read_write: String,
+    pub read_only: String,
+    pub read: String,
+}
+
 #[must_use]
 pub fn service_headless(store: &str) -> String {
     format!("{store}-nodes")

@@ -19,17 +19,19 @@ const SESSION_SPAN_MAX: Duration = Duration::from_secs(24 * 3_600);
 const REPLICA_WAIT_MAX: Duration = Duration::from_secs(10);
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// `block` is where it is declared.
+///
 /// # Errors
 /// The first thing that is wrong, as a sentence for users.
-pub(crate) fn of(single: &SingleLeaderSpec) -> Result<Policy, SpecError> {
+pub(crate) fn of(block: &str, single: &SingleLeaderSpec) -> Result<Policy, SpecError> {
     Ok(Policy {
         durability: durability(single.durability),
-        in_sync: in_sync(single)?,
+        in_sync: in_sync(block, single)?,
         log_format: log_format(single.log_format),
         sessions: single
             .sessions
             .as_ref()
-            .map_or_else(|| Ok(SessionPolicy::default()), sessions)?,
+            .map_or_else(|| Ok(SessionPolicy::default()), |given| sessions(block, given))?,
     })
 }
 
@@ -71,9 +73,8 @@ const fn log_format(declared: api::LogFormat) -> LogFormat {
     }
 }
 
-fn in_sync(single: &SingleLeaderSpec) -> Result<InSyncPolicy, SpecError> {
-    const FIELD: &str = "spec.singleLeader.inSync";
-    let wrong = |problem| Err(SpecError::Policy { field: FIELD, problem });
+fn in_sync(block: &str, single: &SingleLeaderSpec) -> Result<InSyncPolicy, SpecError> {
+    let wrong = |problem| Err(SpecError::Policy { field: format!("{block}.inSync"), problem });
     let given = match (&single.in_sync, single.durability) {
         (Some(_), api::Durability::Async | api::Durability::Quorum) => {
             return wrong(" belongs to durability SemiSync and Sync: remove it");
@@ -107,29 +108,30 @@ fn in_sync(single: &SingleLeaderSpec) -> Result<InSyncPolicy, SpecError> {
     };
     let slow_after_ms = match &given.slow_after {
         Some(text) => {
-            bounded("spec.singleLeader.inSync.slowAfter", text, SLOW_AFTER_MIN, SLOW_AFTER_MAX)?
+            let field = format!("{block}.inSync.slowAfter");
+            bounded(field, text, SLOW_AFTER_MIN, SLOW_AFTER_MAX)?
         }
         None => InSyncPolicy::default().slow_after_ms,
     };
     Ok(InSyncPolicy { count: u16::try_from(count).unwrap_or(1), on_loss, slow_after_ms })
 }
 
-fn sessions(given: &SessionsSpec) -> Result<SessionPolicy, SpecError> {
+fn sessions(block: &str, given: &SessionsSpec) -> Result<SessionPolicy, SpecError> {
     let reads = match given.read_from {
         api::ReadFrom::Leader => ReadPreference::Leader,
         api::ReadFrom::Replica => ReadPreference::Replica,
     };
     let staleness = given.max_staleness.as_ref().map(|text| {
-        let field = "spec.singleLeader.sessions.maxStaleness";
+        let field = format!("{block}.sessions.maxStaleness");
         bounded(field, text, SESSION_SPAN_MIN, SESSION_SPAN_MAX)
     });
     let wait = given.replica_wait.as_ref().map(|text| {
-        let field = "spec.singleLeader.sessions.replicaWait";
+        let field = format!("{block}.sessions.replicaWait");
         bounded(field, text, Duration::ZERO, REPLICA_WAIT_MAX)
     });
     Ok(SessionPolicy {
         reads,
-        read_your_writes: read_your_writes(given)?,
+        read_your_writes: read_your_writes(block, given)?,
         monotonic: given.monotonic_reads,
         consistent_prefix: given.consistent_prefix,
         staleness_ms_max: staleness.transpose()?,
@@ -137,13 +139,13 @@ fn sessions(given: &SessionsSpec) -> Result<SessionPolicy, SpecError> {
     })
 }
 
-fn read_your_writes(given: &SessionsSpec) -> Result<ReadYourWrites, SpecError> {
+fn read_your_writes(block: &str, given: &SessionsSpec) -> Result<ReadYourWrites, SpecError> {
     let given = &given.read_your_writes;
     Ok(match given.method {
         ReadYourWritesMethod::Off => ReadYourWrites::Off,
         ReadYourWritesMethod::Position => ReadYourWrites::Position,
         ReadYourWritesMethod::Window => {
-            let field = "spec.singleLeader.sessions.readYourWrites.window";
+            let field = format!("{block}.sessions.readYourWrites.window");
             let window = given
                 .window
                 .as_ref()
@@ -154,7 +156,7 @@ fn read_your_writes(given: &SessionsSpec) -> Result<ReadYourWrites, SpecError> {
         ReadYourWritesMethod::Owner => match given.owner_keys.as_deref() {
             Some([]) | None => {
                 return Err(SpecError::Policy {
-                    field: "spec.singleLeader.sessions.readYourWrites.ownerKeys",
+                    field: format!("{block}.sessions.readYourWrites.ownerKeys"),
                     problem: " is missing: method Owner needs patterns of keys",
                 });
             }
@@ -163,12 +165,7 @@ fn read_your_writes(given: &SessionsSpec) -> Result<ReadYourWrites, SpecError> {
     })
 }
 
-fn bounded(
-    field: &'static str,
-    text: &str,
-    min: Duration,
-    max: Duration,
-) -> Result<u64, SpecError> {
+fn bounded(field: String, text: &str, min: Duration, max: Duration) -> Result<u64, SpecError> {
     match span(text) {
         Some(span) if (min..=max).contains(&span) => Ok(millis(span)),
         Some(_) | None => Err(SpecError::Span { field, text: text.to_owned(), min, max }),
@@ -210,7 +207,7 @@ mod tests {
 
     fn policy(single: Value) -> Result<Policy, String> {
         let single: SingleLeaderSpec = serde_json::from_value(single).unwrap();
-        of(&single).map_err(|error| error.to_string())
+        of("spec.singleLeader", &single).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! installed. Everything downstream takes [`ValidStore`] and never the raw spec.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use quorate_api::{
@@ -12,12 +11,12 @@ use quorate_api::{
     Resources, SingleLeaderSpec, labels,
 };
 use quorate_model::{
-    Datacenter, Datacenters, LeaderlessPolicy, Level, LevelError, Name, NodeId, Policy, ShardId,
-    StoreId,
+    Datacenter, Datacenters, LeaderlessPolicy, MultiLeaderPolicy, Name, NodeId, Policy, ShardId,
+    StoreId, Topology,
 };
 
 use crate::placement::{Preference, Replicas};
-use crate::{leaderless, names, policy};
+use crate::{SpecError, leaderless, multi_leader, names, policy};
 
 /// A store that can be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +49,7 @@ pub struct ValidStore {
 pub enum Mode {
     SingleLeader(SingleLeader),
     Leaderless(Leaderless),
+    MultiLeader(MultiLeader),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,15 @@ pub struct SingleLeader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaderless {
     pub policy: LeaderlessPolicy,
+    pub replicas: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultiLeader {
+    /// What each datacenter's groups keep to.
+    pub groups: Policy,
+    pub policy: MultiLeaderPolicy,
+    /// In each datacenter.
     pub replicas: usize,
 }
 
@@ -99,100 +108,11 @@ pub struct ValidStorage {
     pub reclaim_policy: ReclaimPolicy,
 }
 
-/// What is wrong with a resource: the field, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
-    #[error("{field} is missing: the API server always sets it")]
-    Metadata { field: &'static str },
-    #[error(
-        "metadata.name {name:?} must be a DNS label that begins with a letter: use a-z, 0-9 and '-'"
-    )]
-    StoreName { name: String },
-    #[error("metadata.uid {uid:?} is not a uid")]
-    Uid { uid: String },
-    #[error("spec.datacenters is empty: list at least one datacenter")]
-    NoDatacenter,
-    #[error("spec.datacenters[{index}].name {name:?} is not a DNS label: use a-z, 0-9 and '-'")]
-    DatacenterName { index: usize, name: String },
-    #[error(
-        "metadata.name and spec.datacenters[{index}].name are together over 50 characters: shorten one of them"
-    )]
-    NamesTooLong { index: usize },
-    #[error("two of spec.datacenters are called {name}: give each its own name")]
-    DuplicateDatacenter { name: Datacenter },
-    #[error("spec.datacenters[{index}].zones lists {zone} twice: list each zone once")]
-    DuplicateZone { index: usize, zone: String },
-    #[error(
-        "spec.nodes is {nodes}, below the {replicas} replicas of {field}: raise spec.nodes or lower the replicas"
-    )]
-    FewerNodesThanReplicas { field: &'static str, nodes: i32, replicas: i32 },
-    #[error(
-        "spec.nodes is {nodes}, which does not fit spec.datacenters (pinned and at least one each: {needed}): make them agree"
-    )]
-    NodesDoNotFit { nodes: i32, needed: i32 },
-    #[error(
-        "spec.datacenters[].name {name} gets {nodes} nodes, below the {replicas} replicas that spec.leaderless.datacenters Local puts there: raise spec.nodes or lower spec.leaderless.replicas"
-    )]
-    FewerNodesInDatacenter { name: Datacenter, nodes: i32, replicas: i32 },
-    #[error("spec.singleLeader.replicas is {replicas}: use 1, 3, 5 or 7")]
-    Replicas { replicas: i32 },
-    #[error("spec.leaderless.replicas is {replicas}: use 1 to 7")]
-    LeaderlessReplicas { replicas: i32 },
-    #[error("{field} {source}")]
-    Level { field: &'static str, source: LevelError },
-    #[error(
-        "{field} is {count}, above the {replicas} replicas of spec.leaderless.replicas: lower it or raise the replicas"
-    )]
-    LevelAboveReplicas { field: &'static str, count: u16, replicas: usize },
-    #[error(
-        "spec.leaderless.read {read} is a level of writes: nodes that stand in for replicas are not read"
-    )]
-    ReadsNoStandIn { read: Level },
-    #[error(
-        "spec.leaderless.write {write} needs nodes that stand in for replicas: set spec.leaderless.hints"
-    )]
-    NoHints { write: Level },
-    #[error(
-        "spec.leaderless.hints belong to datacenters Global: with Local a datacenter goes on by its own replicas; remove hints"
-    )]
-    LocalHints,
-    #[error(
-        "spec.leaderless.write {write} and read {read} need not meet in any of {replicas} replicas (w + r <= n), so that reads may miss acknowledged writes: raise one of them, or accept it with spec.leaderless.allowWeakQuorums: true"
-    )]
-    WeakQuorums { write: Level, read: Level, replicas: i32 },
-    #[error("{field} belongs to another mode than {mode:?}: remove it")]
-    OtherMode { field: &'static str, mode: ReplicationMode },
-    #[error(
-        "spec.singleLeader.preferredLeader names datacenter {name:?}, which is not one of spec.datacenters: name one of them or leave it out"
-    )]
-    PreferredDatacenter { name: String },
-    #[error(
-        "spec.singleLeader.preferredLeader names pod {name:?}, which is not one of the store's: name one of status.nodes or leave it out"
-    )]
-    PreferredPod { name: String },
-    #[error(
-        "spec.singleLeader.preferredLeader.shards names shard {shard} twice or beyond spec.shards: correct or remove it"
-    )]
-    PreferredShard { shard: i32 },
-    #[error("{field}{problem}")]
-    Policy { field: &'static str, problem: &'static str },
-    #[error("{field} is {text:?}: use a span of {min:?} to {max:?}, such as 500ms or 1m30s")]
-    Span { field: &'static str, text: String, min: Duration, max: Duration },
-    #[error("spec.shards is {shards}: use 1 to 256")]
-    Shards { shards: i32 },
-    #[error("spec.shards is {shards}, but the store was created with {actual}: set it back")]
-    ShardsChanged { shards: i32, actual: usize },
-    #[error("spec.storage.size {size:?} is not a quantity of at least 64Mi: use one such as 10Gi")]
-    StorageSize { size: String },
-    #[error(
-        "annotation {key} is {value:?}, which is not a node's id: use the 32 hexadecimal digits of status.nodes[].id"
-    )]
-    ReplaceNode { key: &'static str, value: String },
-}
-
 const SIZE_BYTES_MIN: u128 = 64 * 1024 * 1024;
 const NAMES_LENGTH_MAX: usize = 50;
 const SHARDS_MAX: i32 = 256;
+/// As many as the status holds.
+const GROUPS_MAX: usize = 1024;
 
 /// Parses a resource.
 ///
@@ -251,19 +171,20 @@ impl ValidStore {
         self.datacenters.iter().map(|datacenter| datacenter.nodes).sum()
     }
 
-    /// How many replicas each shard has.
+    /// How many replicas each shard has; within each datacenter, where it has them in all.
     #[must_use]
     pub const fn replicas(&self) -> usize {
         match &self.mode {
             Mode::SingleLeader(single) => single.replicas,
             Mode::Leaderless(leaderless) => leaderless.replicas,
+            Mode::MultiLeader(multi_leader) => multi_leader.replicas,
         }
     }
 
     /// Where those go.
     #[must_use]
     pub fn placed(&self) -> Replicas {
-        if self.is_local() {
+        if self.is_in_each() {
             let each = self.datacenters.iter().map(|one| (one.name.clone(), self.replicas()));
             return Replicas::InEach(each.collect());
         }
@@ -273,19 +194,39 @@ impl ValidStore {
     /// How many replicas each shard has over all datacenters.
     #[must_use]
     pub fn replicas_in_all(&self) -> usize {
-        self.replicas() * if self.is_local() { self.datacenters.len() } else { 1 }
+        self.replicas() * if self.is_in_each() { self.datacenters.len() } else { 1 }
     }
 
-    fn is_local(&self) -> bool {
-        self.leaderless().is_some_and(|one| one.policy.datacenters == Datacenters::Local)
+    /// How many groups the shards have.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        let each = if self.multi_leader().is_some() { self.datacenters.len() } else { 1 };
+        usize::from(self.shards) * each
     }
 
-    /// What only a store with leaders has.
+    fn is_in_each(&self) -> bool {
+        match &self.mode {
+            Mode::SingleLeader(_) => false,
+            Mode::Leaderless(leaderless) => leaderless.policy.datacenters == Datacenters::Local,
+            Mode::MultiLeader(_) => true,
+        }
+    }
+
+    /// What only a store with one leader of each shard has.
     #[must_use]
     pub const fn single_leader(&self) -> Option<&SingleLeader> {
         match &self.mode {
             Mode::SingleLeader(single) => Some(single),
-            Mode::Leaderless(_) => None,
+            Mode::Leaderless(_) | Mode::MultiLeader(_) => None,
+        }
+    }
+
+    /// What only a store with a leader of each shard in every datacenter has.
+    #[must_use]
+    pub const fn multi_leader(&self) -> Option<&MultiLeader> {
+        match &self.mode {
+            Mode::SingleLeader(_) | Mode::Leaderless(_) => None,
+            Mode::MultiLeader(multi_leader) => Some(multi_leader),
         }
     }
 
@@ -293,24 +234,45 @@ impl ValidStore {
     #[must_use]
     pub const fn leaderless(&self) -> Option<&Leaderless> {
         match &self.mode {
-            Mode::SingleLeader(_) => None,
+            Mode::SingleLeader(_) | Mode::MultiLeader(_) => None,
             Mode::Leaderless(leaderless) => Some(leaderless),
         }
     }
 
-    /// What every shard's group keeps to, where groups have leaders.
+    /// What every shard's groups keep to, where groups have leaders.
     #[must_use]
-    pub fn policy(&self) -> Option<&Policy> {
-        self.single_leader().map(|single| &single.policy)
+    pub const fn policy(&self) -> Option<&Policy> {
+        match &self.mode {
+            Mode::SingleLeader(single) => Some(&single.policy),
+            Mode::Leaderless(_) => None,
+            Mode::MultiLeader(multi_leader) => Some(&multi_leader.groups),
+        }
     }
 
-    /// The mode as the store begins with it.
+    /// Whether a topology is of this mode.
     #[must_use]
-    pub fn first_mode(&self) -> quorate_model::Mode {
+    pub const fn is_mode_of(&self, topology: &Topology) -> bool {
+        matches!(
+            (&self.mode, &topology.mode),
+            (Mode::SingleLeader(_), quorate_model::Mode::SingleLeader)
+                | (Mode::Leaderless(_), quorate_model::Mode::Leaderless(_))
+                | (Mode::MultiLeader(_), quorate_model::Mode::MultiLeader(_))
+        )
+    }
+
+    /// The mode as the store begins with it, placed as in this topology.
+    #[must_use]
+    pub fn first_mode(&self, placed: &Topology) -> quorate_model::Mode {
         match &self.mode {
             Mode::SingleLeader(_) => quorate_model::Mode::SingleLeader,
             Mode::Leaderless(leaderless) => {
                 quorate_model::Mode::Leaderless(leaderless.policy.clone().into())
+            }
+            Mode::MultiLeader(multi_leader) => {
+                let policy =
+                    multi_leader::among(&multi_leader.policy, &multi_leader::places(placed));
+                let first = quorate_model::MultiLeader::new(policy, placed);
+                quorate_model::Mode::MultiLeader(first)
             }
         }
     }
@@ -420,51 +382,100 @@ fn mode(
     errors: &mut Errors,
 ) -> Option<Mode> {
     let mode = spec.mode;
-    let (replicas, field, foreign) = match mode {
-        ReplicationMode::SingleLeader => {
-            let replicas = spec.single_leader.clone().unwrap_or_default().replicas;
-            if !(1..=7).contains(&replicas) || replicas % 2 == 0 {
-                errors.0.push(SpecError::Replicas { replicas });
-            }
-            let foreign = spec.leaderless.is_some().then_some("spec.leaderless");
-            (replicas, "spec.singleLeader.replicas", foreign)
-        }
-        ReplicationMode::Leaderless => {
-            let replicas = spec.leaderless.clone().unwrap_or_default().replicas;
-            if !(1..=7).contains(&replicas) {
-                errors.0.push(SpecError::LeaderlessReplicas { replicas });
-            }
-            let foreign = spec.single_leader.is_some().then_some("spec.singleLeader");
-            (replicas, "spec.leaderless.replicas", foreign)
-        }
-    };
-    errors.0.extend(foreign.map(|field| SpecError::OtherMode { field, mode }));
+    let blocks = [
+        (spec.single_leader.is_some(), "spec.singleLeader", ReplicationMode::SingleLeader),
+        (spec.leaderless.is_some(), "spec.leaderless", ReplicationMode::Leaderless),
+        (spec.multi_leader.is_some(), "spec.multiLeader", ReplicationMode::MultiLeader),
+    ];
+    let foreign = blocks.into_iter().filter(|(given, _, of)| *given && *of != mode);
+    errors.0.extend(foreign.map(|(_, field, _)| SpecError::OtherMode { field, mode }));
+    match mode {
+        ReplicationMode::SingleLeader => single_leader(spec, datacenters, errors),
+        ReplicationMode::Leaderless => leaderless_mode(spec, datacenters, errors),
+        ReplicationMode::MultiLeader => multi_leader_mode(spec, datacenters, errors),
+    }
+}
+
+fn single_leader(
+    spec: &ReplicatedStoreSpec,
+    datacenters: &[ValidDatacenter],
+    errors: &mut Errors,
+) -> Option<Mode> {
+    let single = spec.single_leader.clone().unwrap_or_default();
+    let field = "spec.singleLeader.replicas";
+    odd(field, single.replicas, errors);
+    let replicas = enough_nodes(spec, field, single.replicas, errors)?;
+    let policy = errors.keep(policy::of("spec.singleLeader", &single));
+    let preferred = preferred_leaders(spec, &single, datacenters, errors);
+    policy.map(|policy| Mode::SingleLeader(SingleLeader { policy, replicas, preferred }))
+}
+
+fn leaderless_mode(
+    spec: &ReplicatedStoreSpec,
+    datacenters: &[ValidDatacenter],
+    errors: &mut Errors,
+) -> Option<Mode> {
+    let declared = spec.leaderless.clone().unwrap_or_default();
+    let replicas = declared.replicas;
+    if !(1..=7).contains(&replicas) {
+        errors.0.push(SpecError::LeaderlessReplicas { replicas });
+    }
+    let count = enough_nodes(spec, "spec.leaderless.replicas", replicas, errors)?;
+    let policy = errors.keep(leaderless::of(spec, &declared))?;
+    if policy.datacenters == Datacenters::Local {
+        let field = "spec.leaderless.datacenters Local";
+        enough_in_each(field, replicas, datacenters, errors);
+    }
+    Some(Mode::Leaderless(Leaderless { policy, replicas: count }))
+}
+
+fn multi_leader_mode(
+    spec: &ReplicatedStoreSpec,
+    datacenters: &[ValidDatacenter],
+    errors: &mut Errors,
+) -> Option<Mode> {
+    let declared = spec.multi_leader.clone().unwrap_or_default();
+    let field = "spec.multiLeader.replicas";
+    odd(field, declared.replicas, errors);
+    enough_in_each(field, declared.replicas, datacenters, errors);
+    if usize::try_from(spec.shards).unwrap_or(0) * datacenters.len() > GROUPS_MAX {
+        let (shards, datacenters) = (spec.shards, datacenters.len());
+        errors.0.push(SpecError::Groups { shards, datacenters });
+    }
+    let groups = policy::of("spec.multiLeader", &multi_leader::of_groups(&declared));
+    let groups = errors.keep(groups)?;
+    let policy = errors.keep(multi_leader::of(&declared, datacenters))?;
+    let replicas = usize::try_from(declared.replicas).ok()?;
+    Some(Mode::MultiLeader(MultiLeader { groups, policy, replicas }))
+}
+
+fn odd(field: &'static str, replicas: i32, errors: &mut Errors) {
+    if !(1..=7).contains(&replicas) || replicas % 2 == 0 {
+        errors.0.push(SpecError::Replicas { field, replicas });
+    }
+}
+
+fn enough_nodes(
+    spec: &ReplicatedStoreSpec,
+    field: &'static str,
+    replicas: i32,
+    errors: &mut Errors,
+) -> Option<usize> {
     if spec.nodes < replicas {
         errors.0.push(SpecError::FewerNodesThanReplicas { field, nodes: spec.nodes, replicas });
     }
-    let count = usize::try_from(replicas).ok();
-    match mode {
-        ReplicationMode::SingleLeader => {
-            let single = spec.single_leader.clone().unwrap_or_default();
-            let policy = errors.keep(policy::of(&single));
-            let preferred = preferred_leaders(spec, &single, datacenters, errors);
-            count.zip(policy).map(|(replicas, policy)| {
-                Mode::SingleLeader(SingleLeader { policy, replicas, preferred })
-            })
-        }
-        ReplicationMode::Leaderless => {
-            let declared = spec.leaderless.clone().unwrap_or_default();
-            let policy = errors.keep(leaderless::of(spec, &declared));
-            if policy.as_ref().is_some_and(|policy| policy.datacenters == Datacenters::Local)
-                && let Some(small) = datacenters.iter().find(|one| one.nodes < replicas)
-            {
-                let (name, nodes) = (small.name.clone(), small.nodes);
-                errors.0.push(SpecError::FewerNodesInDatacenter { name, nodes, replicas });
-            }
-            count
-                .zip(policy)
-                .map(|(replicas, policy)| Mode::Leaderless(Leaderless { policy, replicas }))
-        }
+    usize::try_from(replicas).ok()
+}
+
+fn enough_in_each(
+    field: &'static str,
+    replicas: i32,
+    datacenters: &[ValidDatacenter],
+    errors: &mut Errors,
+) {
+    if let Some(small) = datacenters.iter().find(|one| one.nodes < replicas) {
+        let (name, nodes) = (small.name.clone(), small.nodes);
+        errors.0.push(SpecError::FewerNodesInDatacenter { name, nodes, replicas, field });
     }
 }
 
@@ -516,7 +527,8 @@ fn shards(resource: &ReplicatedStore) -> Result<u16, SpecError> {
     if !(1..=SHARDS_MAX).contains(&shards) {
         return Err(SpecError::Shards { shards });
     }
-    let known = resource.status.as_ref().map_or(0, |status| status.shards.len());
+    let known = resource.status.iter().flat_map(|status| &status.shards);
+    let known = known.map(|shard| shard.shard).collect::<BTreeSet<_>>().len();
     let count = u16::try_from(shards).map_err(|_| SpecError::Shards { shards })?;
     if known != 0 && known != usize::from(count) {
         return Err(SpecError::ShardsChanged { shards, actual: known });

@@ -1,5 +1,6 @@
 //! What the operator reports. Nothing in it changes by itself: a reconcile that finds nothing new writes nothing.
 
+mod exchange;
 mod replication;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Durability, LogFormat};
+pub use exchange::{ConflictsStatus, LinkStatus};
 pub use replication::{
     CatchUpPhase, CatchUpStatus, FailoverStatus, RollbackStatus, SwapStatus, SwapWhy,
 };
@@ -70,8 +72,16 @@ pub struct ReplicatedStoreStatus {
     #[schemars(length(max = 128))]
     pub nodes: Vec<NodeStatus>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 1024))]
     pub shards: Vec<ShardStatus>,
+    /// Of a store with a leader in every datacenter: what each takes from which others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 240))]
+    pub links: Vec<LinkStatus>,
+    /// Of such a store: concurrent writes that each datacenter has seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub conflicts: Vec<ConflictsStatus>,
     /// The last failovers and switchovers of all shards, the newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -236,6 +246,10 @@ pub enum ShardHealth {
 #[serde(rename_all = "camelCase")]
 pub struct ShardStatus {
     pub shard: i32,
+    /// Where every datacenter has a leader of the shard: whose this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub datacenter: Option<String>,
     pub health: ShardHealth,
     /// The pod that led in the newest term that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct FailoverStatus {
     pub shard: i32,
+    /// Where every datacenter has a leader of the shard: in which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub datacenter: Option<String>,
     /// The new leader's term: with the shard it names this failover.
     pub term: i64,
     /// The pod that leads since.
@@ -48,6 +52,10 @@ pub struct FailoverStatus {
 #[serde(rename_all = "camelCase")]
 pub struct SwapStatus {
     pub shard: i32,
+    /// Where every datacenter has a leader of the shard: in which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub datacenter: Option<String>,
     /// The log index of the change: with the shard it names this change.
     pub index: i64,
     pub at: MicroTime,

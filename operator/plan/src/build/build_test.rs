@@ -172,6 +172,19 @@ fn services_of_a_store_without_leaders_select_every_node() {
 }
 
 #[test]
+fn every_datacenter_with_leaders_has_services_of_its_own() {
+    let services = built(crate::fixtures::multi_leader(9, json!({}))).services;
+    assert_eq!(services.len(), 4 + 3 * 3);
+    let local = services.iter().find(|s| s.metadata.name.as_deref() == Some("orders-dc-b-rw"));
+    let local = local.unwrap();
+    let selector = local.spec.as_ref().unwrap().selector.as_ref().unwrap();
+    assert_eq!(selector["quorate.dev/role"], "leader");
+    let (key, here) = (quorate_api::labels::DATACENTER, &"dc-b".to_owned());
+    assert_eq!(selector.get(key), Some(here));
+    assert_eq!(local.metadata.labels.as_ref().unwrap().get(key), Some(here));
+}
+
+#[test]
 fn a_store_of_one_node_has_no_disruption_budget() {
     let one = json!({"nodes": 1, "singleLeader": {"replicas": 1}, "datacenters": [{"name": "a"}]});
     assert_eq!(built(one).disruption_budget, None);

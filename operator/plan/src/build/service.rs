@@ -3,7 +3,8 @@
 //!
 //! Every node takes every command on port 6379 and forwards it, so `-rw` is about the shortest way, not about who may
 //! write. A node can lead one shard and follow another: it is then behind both `-rw` and `-ro`. Where there are no leaders all
-//! three have every node.
+//! three have every node. Where every datacenter has leaders each has its own three, `<store>-<datacenter>-rw` and so on: clients that
+//! use them stay near, and read what they wrote.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use quorate_api::labels;
+use quorate_model::Datacenter;
 
 use super::metadata;
 use crate::{ValidStore, names};
@@ -19,21 +21,38 @@ use crate::{ValidStore, names};
 pub(super) fn all(store: &ValidStore) -> Vec<Service> {
     let name = store.name.as_str();
     // Without leaders every node takes reads and writes alike.
-    let with_leaders = store.single_leader().is_some();
+    let with_leaders = store.leaderless().is_none();
     let leaders = with_leaders.then_some((labels::ROLE, labels::ROLE_LEADER));
     let followers = with_leaders.then_some((labels::READ_REPLICA, "true"));
-    vec![
+    let mut services = vec![
         headless(store),
-        clients(store, names::service_read_write(name), leaders),
-        clients(store, names::service_read_only(name), followers),
-        clients(store, names::service_read(name), None),
-    ]
+        clients(store, names::service_read_write(name), None, leaders),
+        clients(store, names::service_read_only(name), None, followers),
+        clients(store, names::service_read(name), None, None),
+    ];
+    if store.multi_leader().is_some() {
+        for datacenter in store.datacenters.iter().map(|one| &one.name) {
+            let local = names::services_in(name, datacenter);
+            let here = Some(datacenter);
+            services.push(clients(store, local.read_write, here, leaders));
+            services.push(clients(store, local.read_only, here, followers));
+            services.push(clients(store, local.read, here, None));
+        }
+    }
+    services
 }
 
-fn clients(store: &ValidStore, name: String, only: Option<(&str, &str)>) -> Service {
+fn clients(
+    store: &ValidStore,
+    name: String,
+    within: Option<&Datacenter>,
+    only: Option<(&str, &str)>,
+) -> Service {
     let mut selector = metadata::selector(store);
+    let within = within.map(|datacenter| (labels::DATACENTER, datacenter.as_str()));
+    selector.extend(metadata::labelled(within));
     selector.extend(metadata::labelled(only));
-    service(
+    let mut service = service(
         store,
         name,
         ServiceSpec {
@@ -45,7 +64,10 @@ fn clients(store: &ValidStore, name: String, only: Option<(&str, &str)>) -> Serv
             ]),
             ..ServiceSpec::default()
         },
-    )
+    );
+    // By it a Service goes with its datacenter.
+    service.metadata.labels.get_or_insert_default().extend(metadata::labelled(within));
+    service
 }
 
 /// Peers must find each other before they are ready, so unready nodes are published too.

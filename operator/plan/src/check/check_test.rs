@@ -94,7 +94,7 @@ fn two_replicas_of_a_group_at_once_are_caught() {
         placement.preferred_leader = None;
         placement.voters = voters.into_iter().collect();
     });
-    caught(&store, &observed, &plan, &Violation::MovesTooMuch { group: SHARD });
+    caught(&store, &observed, &plan, &Violation::MovesTooMuch { group: SHARD.into() });
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn fewer_survivable_failures_are_caught() {
         let leaver = *placement.voters.first().unwrap();
         placement.voters.remove(&leaver);
     });
-    caught(&store, &observed, &plan, &Violation::LosesTolerance { group: SHARD });
+    caught(&store, &observed, &plan, &Violation::LosesTolerance { group: SHARD.into() });
 }
 
 #[test]
@@ -117,7 +117,12 @@ fn a_member_that_hosts_replicas_cannot_be_removed() {
         gone = *request.topology.meta_voters.first().unwrap();
         request.topology.members.remove(&gone);
     });
-    caught(&store, &observed, &plan, &Violation::RemovesHost { node: gone, group: GroupId::Meta });
+    caught(
+        &store,
+        &observed,
+        &plan,
+        &Violation::RemovesHost { node: gone, group: GroupId::Meta.into() },
+    );
     let found = check(&store, &observed, &plan);
     assert!(found.iter().any(|violation| matches!(violation, Violation::Topology(_))));
 }
@@ -126,7 +131,7 @@ fn a_member_that_hosts_replicas_cannot_be_removed() {
 fn a_genesis_cannot_change() {
     let (_, store, observed) = settled();
     let plan = proposal(&observed, |request| request.topology.shards[0].genesis.clear());
-    caught(&store, &observed, &plan, &Violation::ChangesGenesis { group: SHARD });
+    caught(&store, &observed, &plan, &Violation::ChangesGenesis { group: SHARD.into() });
 }
 
 #[test]
@@ -140,7 +145,7 @@ fn a_restart_while_another_replica_is_down_is_caught() {
         &store,
         &observed,
         &restart(&observed, &second),
-        &Violation::LosesQuorum { group: SHARD },
+        &Violation::LosesQuorum { group: SHARD.into() },
     );
 }
 
@@ -164,7 +169,7 @@ fn a_scale_down_of_a_member_is_caught() {
     let (store, observed) = (world.valid(), world.observe());
     let node = world.node_of("orders-dc-a-1");
     let plan = scale_down(&observed, "orders-dc-a", 2);
-    caught(&store, &observed, &plan, &Violation::RemovesHost { node, group: GroupId::Meta });
+    caught(&store, &observed, &plan, &Violation::RemovesHost { node, group: GroupId::Meta.into() });
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(super) fn check(evidence: &Evidence<'_>, plan: &Plan, violations: &mut Vec<V
     for prune in &plan.prune {
         match prune {
             Prune::DisruptionBudget { .. } => {}
+            Prune::Service { name, uid } => unserved(evidence, name, uid, violations),
             Prune::StatefulSet { name, uid } => pruned(evidence, existing, name, uid, violations),
         }
     }
@@ -60,6 +61,22 @@ fn pruned(
     }
 }
 
+/// Only Services of one datacenter go, with it.
+fn unserved(evidence: &Evidence<'_>, name: &str, uid: &str, violations: &mut Vec<Violation>) {
+    let found = evidence.observed.children.services.get(name);
+    let local = found.is_some_and(|service| {
+        let labels = service.metadata.labels.as_ref();
+        let datacenter = labels.and_then(|all| all.get(labels::DATACENTER));
+        let declared = datacenter.is_none_or(|label| {
+            evidence.store.datacenters.iter().any(|one| one.name.as_str() == label)
+        });
+        service.metadata.uid.as_deref() == Some(uid) && !declared
+    });
+    if !local {
+        violations.push(Violation::DeletesOnlyCopy { object: format!("Service {name}") });
+    }
+}
+
 fn labelled(evidence: &Evidence<'_>, change: &PodLabels, violations: &mut Vec<Violation>) {
     let pod = evidence.observed.children.pods.get(&change.pod);
     if pod.and_then(|pod| pod.metadata.uid.as_ref()) != Some(&change.uid) {
@@ -74,19 +91,23 @@ fn labelled(evidence: &Evidence<'_>, change: &PodLabels, violations: &mut Vec<Vi
 /// It leads a shard in a term that nothing newer contradicts, or was last known to.
 fn may_be_leader(evidence: &Evidence<'_>, pod: &str) -> bool {
     evidence.groups().into_iter().any(|group| {
-        let GroupId::Shard(shard) = group else { return false };
-        let replicas = evidence.replicas(group);
+        if group.id == GroupId::Meta {
+            return false;
+        }
+        let replicas = evidence.replicas(&group);
         let newest = replicas.iter().map(|(_, r)| r.term).max().unwrap_or(Term::ZERO);
-        let before = evidence.observed.status.shards.iter().find(|s| s.shard == i32::from(shard.0));
+        let before = evidence.observed.status.shards.iter().find(|status| group.is_of(status));
         let remembered = before.map_or(Term::ZERO, |s| Term(u64::try_from(s.term).unwrap_or(0)));
-        let claims = evidence.reports.get(pod).is_some_and(|report| {
-            report.replicas.iter().any(|replica| {
-                replica.group == group
-                    && replica.role == Role::Leader
-                    && replica.term >= newest
-                    && replica.term >= remembered
-            })
-        });
+        let reports = evidence.reports.get(pod);
+        let claims =
+            reports.filter(|report| group.reaches(&report.datacenter)).is_some_and(|report| {
+                report.replicas.iter().any(|replica| {
+                    replica.group == group.id
+                        && replica.role == Role::Leader
+                        && replica.term >= newest
+                        && replica.term >= remembered
+                })
+            });
         let newer_leader = replicas
             .iter()
             .any(|(_, replica)| replica.role == Role::Leader && replica.term > remembered);

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
-    GroupId, NodeId, Topology,
+    Datacenter, GroupId, Name, NodeId, Topology,
     admin::{CatchUpPhase, NodeReport, ReplicaReport, Role, Standing},
     majority,
 };
 
-use crate::{Observed, ValidStore};
+use crate::{GroupAt, Observed, ValidStore};
 
 pub(super) struct Evidence<'a> {
     pub(super) store: &'a ValidStore,
@@ -41,16 +41,17 @@ impl<'a> Evidence<'a> {
         Self { store, observed, reports, topology }
     }
 
-    pub(super) fn replicas(&self, group: GroupId) -> Vec<(NodeId, &'a ReplicaReport)> {
+    pub(super) fn replicas(&self, group: &GroupAt) -> Vec<(NodeId, &'a ReplicaReport)> {
         let all = self
             .reports
             .values()
+            .filter(|report| group.reaches(&report.datacenter))
             .flat_map(|report| report.replicas.iter().map(|replica| (report.node, replica)));
-        all.filter(|(_, replica)| replica.group == group).collect()
+        all.filter(|(_, replica)| replica.group == group.id).collect()
     }
 
     /// `None` when nobody is known to lead in the newest term.
-    pub(super) fn group(&self, group: GroupId) -> Option<Group> {
+    pub(super) fn group(&self, group: &GroupAt) -> Option<Group> {
         if let Some(owned) = self.owned(group) {
             return Some(owned);
         }
@@ -76,8 +77,8 @@ impl<'a> Evidence<'a> {
     }
 
     /// A shard without a leader: while it moves, the replicas that it leaves count, and all but one must be well.
-    fn owned(&self, group: GroupId) -> Option<Group> {
-        let GroupId::Shard(shard) = group else { return None };
+    fn owned(&self, group: &GroupAt) -> Option<Group> {
+        let shard = group.shard()?;
         let topology = self.topology?;
         let leaves = topology.mode.leaderless()?.leaving(shard);
         let placed = &topology.placement(shard)?.voters;
@@ -98,7 +99,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Replicas that belong to the group: what a removed one remembers counts only while nobody is known to lead.
-    fn belonging(&self, group: GroupId) -> Vec<(NodeId, &'a ReplicaReport)> {
+    fn belonging(&self, group: &GroupAt) -> Vec<(NodeId, &'a ReplicaReport)> {
         let mut replicas = self.replicas(group);
         if let Some(state) = self.group(group) {
             replicas
@@ -107,27 +108,46 @@ impl<'a> Evidence<'a> {
         replicas
     }
 
-    pub(super) fn groups(&self) -> Vec<GroupId> {
-        let shards = self.topology.iter().flat_map(|topology| topology.placements());
-        let shards = shards.map(|(shard, _)| GroupId::Shard(shard));
-        std::iter::once(GroupId::Meta).chain(shards).collect()
+    /// The meta group and those of shards: where every datacenter has leaders, one of each shard in each.
+    pub(super) fn groups(&self) -> BTreeSet<GroupAt> {
+        let mut groups = BTreeSet::from([GroupAt::META]);
+        for (shard, placement) in self.topology.iter().flat_map(|topology| topology.placements()) {
+            let places = placement.voters.iter().filter_map(|n| self.topology?.datacenter_of(*n));
+            groups.extend(
+                places.map(|place| GroupAt::seen_from(place, GroupId::Shard(shard), self.topology)),
+            );
+        }
+        groups
+    }
+
+    /// The groups of which a node in this datacenter can have a replica.
+    pub(super) fn groups_reaching(&self, datacenter: Option<&Datacenter>) -> Vec<GroupAt> {
+        let reaches = |group: &GroupAt| datacenter.is_none_or(|place| group.reaches(place));
+        self.groups().into_iter().filter(reaches).collect()
+    }
+
+    /// Where a pod of this name is, asked for or not.
+    pub(super) fn datacenter_of(&self, pod: &str) -> Option<Datacenter> {
+        let rest = pod.strip_prefix(self.store.name.as_str())?.strip_prefix('-')?;
+        Name::new(rest.rsplit_once('-')?.0).ok()
     }
 
     /// A replica other than the node's own has it in its configuration. A shard without a leader counts on whom it leaves, too.
-    pub(super) fn counted_on(&self, group: GroupId, node: NodeId) -> bool {
+    pub(super) fn counted_on(&self, group: &GroupAt, node: NodeId) -> bool {
         if let Some(owned) = self.owned(group) {
             return owned.voters.contains(&node) || owned.learners.contains(&node);
         }
         self.belonging(group).iter().filter(|(replica, _)| *replica != node).any(|(_, replica)| {
             replica.voters.contains(&node)
-                || (group != GroupId::Meta && replica.learners.contains(&node))
+                || (group.id != GroupId::Meta && replica.learners.contains(&node))
         })
     }
 
-    /// The nodes that replicas name and the topology does not, and groups of which nobody is known to lead.
-    pub(super) fn all_configurations_are_members(&self) -> bool {
+    /// The nodes that replicas name and the topology does not, and groups of which nobody is known to lead, as far as they reach the
+    /// datacenter.
+    pub(super) fn all_configurations_are_members(&self, datacenter: Option<&Datacenter>) -> bool {
         let Some(topology) = self.topology else { return false };
-        self.groups().into_iter().all(|group| {
+        self.groups_reaching(datacenter).iter().all(|group| {
             self.group(group).is_some()
                 && self.belonging(group).iter().all(|(_, replica)| {
                     let mut named = replica.voters.iter().chain(&replica.learners);

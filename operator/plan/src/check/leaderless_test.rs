@@ -96,7 +96,7 @@ fn a_shard_that_drains_goes_nowhere_else() {
         let voters = &mut request.topology.shards[0].voters;
         voters.pop_first();
     });
-    caught(&store, &observed, &plan, &Violation::MovesTooMuch { group: GROUP });
+    caught(&store, &observed, &plan, &Violation::MovesTooMuch { group: GROUP.into() });
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_member_that_a_shard_still_leaves_cannot_be_removed() {
         gone = left.unwrap().id;
         topology.members.remove(&gone);
     });
-    let violation = Violation::RemovesHost { node: gone, group: GROUP };
+    let violation = Violation::RemovesHost { node: gone, group: GROUP.into() };
     caught(&world.valid(), &observed, &plan, &violation);
 }
 
@@ -128,5 +128,5 @@ fn a_restart_while_another_replica_is_filled_is_caught() {
     let shard = report.shards.iter_mut().find(|one| one.shard == SHARD).unwrap();
     shard.standing = Standing::Filling;
     let plan = restart(&observed, &hosts[0]);
-    caught(&store, &observed, &plan, &Violation::LosesQuorum { group: GROUP });
+    caught(&store, &observed, &plan, &Violation::LosesQuorum { group: GROUP.into() });
 }

@@ -6,29 +6,34 @@
 #[cfg(test)]
 mod check_test;
 mod children;
+mod datacenters;
 mod evidence;
 #[cfg(test)]
 mod leaderless_test;
+#[cfg(test)]
+mod multi_leader_test;
 mod pods;
 mod topology;
 mod volumes;
 
-use quorate_model::{Epoch, GroupId, NodeId};
+use quorate_model::{Datacenter, Epoch, NodeId};
 
-use crate::{Action, Next, Observed, Plan, ValidStore};
+use crate::{Action, GroupAt, Next, Observed, Plan, ValidStore};
 use evidence::Evidence;
 
 /// What is wrong with a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     #[error("{group} would be left without a quorum that is known to be caught up")]
-    LosesQuorum { group: GroupId },
+    LosesQuorum { group: GroupAt },
     #[error("{group} would survive fewer failures than it does")]
-    LosesTolerance { group: GroupId },
+    LosesTolerance { group: GroupAt },
     #[error("{group} would change by more than one replica at once")]
-    MovesTooMuch { group: GroupId },
+    MovesTooMuch { group: GroupAt },
     #[error("{node} would be removed while {group} still counts on it")]
-    RemovesHost { node: NodeId, group: GroupId },
+    RemovesHost { node: NodeId, group: GroupAt },
+    #[error("{datacenter} would go with writes that no other datacenter is known to have")]
+    LosesWrites { datacenter: Datacenter },
     #[error("{object} would be deleted, and nothing proves that it is not the only copy")]
     DeletesOnlyCopy { object: String },
     #[error("epoch {found} was proposed where {wanted} comes next")]
@@ -46,7 +51,7 @@ pub enum Violation {
     #[error("the replication mode would change, or what only the store itself keeps of it")]
     Mode,
     #[error("the genesis of {group} would change")]
-    ChangesGenesis { group: GroupId },
+    ChangesGenesis { group: GroupAt },
     #[error("{pod} would be labelled as leader behind a newer term")]
     LabelGoesBack { pod: String },
     #[error("the store is paused, and would be acted upon")]

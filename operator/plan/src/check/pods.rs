@@ -3,7 +3,7 @@
 use quorate_model::GroupId;
 
 use super::{Violation, evidence::Evidence};
-use crate::{RestartReason, names};
+use crate::{GroupAt, RestartReason, names};
 
 pub(super) fn restart(
     evidence: &Evidence<'_>,
@@ -20,15 +20,16 @@ pub(super) fn restart(
         violations.push(Violation::Stale { pod: pod.to_owned() });
     }
     let reported = evidence.reports.get(pod).map(|report| report.node);
+    let datacenter = evidence.datacenter_of(pod);
     for node in evidence.member_named(pod).chain(reported) {
-        for group in evidence.groups() {
-            let asked = evidence.topology.is_some_and(|topology| match group {
+        for group in evidence.groups_reaching(datacenter.as_ref()) {
+            let asked = evidence.topology.is_some_and(|topology| match group.id {
                 GroupId::Meta => topology.meta_voters.contains(&node),
                 GroupId::Shard(shard) => {
                     topology.placement(shard).is_some_and(|p| p.voters.contains(&node))
                 }
             });
-            let safe = match evidence.group(group) {
+            let safe = match evidence.group(&group) {
                 Some(state) if !state.voters.contains(&node) => true,
                 Some(state) => {
                     let alone = state.voters.len() == 1;
@@ -38,7 +39,7 @@ pub(super) fn restart(
                     alone || nothing_to_lose || state.survives_without(node)
                 }
                 None => {
-                    let named = asked || evidence.counted_on(group, node);
+                    let named = asked || evidence.counted_on(&group, node);
                     !named || (*why == RestartReason::TemplateNotRunning && reported.is_none())
                 }
             };
@@ -83,16 +84,16 @@ pub(super) fn scale_down(
 pub(super) fn unused(evidence: &Evidence<'_>, pod: &str, violations: &mut Vec<Violation>) {
     let reported = evidence.reports.get(pod).map(|report| report.node);
     for node in evidence.member_named(pod) {
-        violations.push(Violation::RemovesHost { node, group: GroupId::Meta });
+        violations.push(Violation::RemovesHost { node, group: GroupAt::META });
     }
     if let Some(node) = reported {
         for group in evidence.groups() {
-            if evidence.counted_on(group, node) {
+            if evidence.counted_on(&group, node) {
                 violations.push(Violation::RemovesHost { node, group });
             }
         }
     }
-    if !evidence.all_configurations_are_members() {
+    if !evidence.all_configurations_are_members(evidence.datacenter_of(pod).as_ref()) {
         violations.push(Violation::DeletesOnlyCopy { object: names::claim(pod) });
     }
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use quorate_api::BootstrapStatus;
 use quorate_model::{
-    Epoch, GroupId, LeaderlessPolicy, Mode, NodeId, Step, Topology,
+    Datacenter, Epoch, GroupId, LeaderlessPolicy, Mode, NodeId, Step, Topology,
     admin::{Bootstrap, ProposeTopology},
 };
 
 use super::{
-    Violation,
+    Violation, datacenters,
     evidence::{Evidence, Group},
 };
-use crate::Reported;
+use crate::{GroupAt, Reported};
 
 pub(super) fn first(
     evidence: &Evidence<'_>,
@@ -48,15 +48,32 @@ pub(super) fn bootstrap(
     }
     violations.extend(topology.validate().err().map(Violation::Topology));
     if !topology.meta_voters.contains(&request.node) {
-        violations.push(Violation::LosesQuorum { group: GroupId::Meta });
+        violations.push(Violation::LosesQuorum { group: GroupAt::META });
     }
     let declared = evidence.store.policy().is_none_or(|policy| topology.policy == *policy);
-    if !declared || topology.mode != evidence.store.first_mode() {
+    if !declared || !begins_as_declared(evidence, topology) {
         violations.push(Violation::Policy);
     }
     for (shard, placement) in topology.placements() {
         if placement.genesis != placement.voters {
-            violations.push(Violation::ChangesGenesis { group: GroupId::Shard(shard) });
+            violations.push(Violation::ChangesGenesis { group: GroupId::Shard(shard).into() });
+        }
+    }
+}
+
+/// Nothing has moved yet; where every datacenter has leaders, all that begin are where they say, and links are as declared once all
+/// declared datacenters are there.
+fn begins_as_declared(evidence: &Evidence<'_>, topology: &Topology) -> bool {
+    match &topology.mode {
+        Mode::SingleLeader | Mode::Leaderless(_) => {
+            topology.mode == evidence.store.first_mode(topology)
+        }
+        Mode::MultiLeader(multi_leader) => {
+            let placed = |(node, place): (&NodeId, &Datacenter)| {
+                topology.datacenter_of(*node) == Some(place)
+            };
+            datacenters::is_declared(evidence, topology, &multi_leader.policy)
+                && multi_leader.founders.iter().all(placed)
         }
     }
 }
@@ -95,13 +112,17 @@ pub(super) fn proposal(
     }
     modes(evidence, now, next, violations);
     members(evidence, now, next, violations);
-    voters(evidence, GroupId::Meta, (&now.meta_voters, &next.meta_voters), violations);
+    voters(evidence, &GroupAt::META, (&now.meta_voters, &next.meta_voters), violations);
+    if let (Some(_), Some(after)) = (now.mode.multi_leader(), next.mode.multi_leader()) {
+        datacenters::proposal(evidence, now, (next, after), violations);
+        return;
+    }
     for ((shard, before), after) in now.placements().zip(&next.shards) {
-        let group = GroupId::Shard(shard);
+        let group = GroupAt::from(GroupId::Shard(shard));
         if before.genesis != after.genesis {
-            violations.push(Violation::ChangesGenesis { group });
+            violations.push(Violation::ChangesGenesis { group: group.clone() });
         }
-        voters(evidence, group, (&before.voters, &after.voters), violations);
+        voters(evidence, &group, (&before.voters, &after.voters), violations);
     }
 }
 
@@ -140,7 +161,7 @@ fn modes(
         let leaves = before.leaving(shard);
         let draining = leaves.is_some_and(|leaving| leaving.step == Step::Draining);
         if draining && before_it.voters != after_it.voters {
-            violations.push(Violation::MovesTooMuch { group: GroupId::Shard(shard) });
+            violations.push(Violation::MovesTooMuch { group: GroupId::Shard(shard).into() });
         }
     }
 }
@@ -160,11 +181,11 @@ fn members(
     for removed in now.members.values().filter(|member| !next.members.contains_key(&member.id)) {
         let here = evidence.reports.get(removed.name.as_str()).map(|report| report.node);
         let gone = here.is_some_and(|node| node != removed.id);
-        for group in evidence.groups() {
+        for group in evidence.groups_reaching(Some(&removed.datacenter)) {
             // A shard without a leader that leaves a lost replica waits for its removal.
-            let waits = gone && group != GroupId::Meta && now.mode.leaderless().is_some();
-            let counted_on = !waits && evidence.counted_on(group, removed.id);
-            if evidence.group(group).is_none() || counted_on {
+            let waits = gone && group.id != GroupId::Meta && now.mode.leaderless().is_some();
+            let counted_on = !waits && evidence.counted_on(&group, removed.id);
+            if evidence.group(&group).is_none() || counted_on {
                 violations.push(Violation::RemovesHost { node: removed.id, group });
             }
         }
@@ -175,9 +196,9 @@ fn members(
 }
 
 /// One replica at a time, and never fewer failures survived than now, up to what the resource asks for.
-fn voters(
+pub(super) fn voters(
     evidence: &Evidence<'_>,
-    group: GroupId,
+    group: &GroupAt,
     (before, after): (&BTreeSet<NodeId>, &BTreeSet<NodeId>),
     violations: &mut Vec<Violation>,
 ) {
@@ -185,10 +206,10 @@ fn voters(
         return;
     }
     if after.difference(before).count() > 1 || before.difference(after).count() > 1 {
-        violations.push(Violation::MovesTooMuch { group });
+        violations.push(Violation::MovesTooMuch { group: group.clone() });
     }
     let Some(state) = evidence.group(group) else {
-        violations.push(Violation::LosesQuorum { group });
+        violations.push(Violation::LosesQuorum { group: group.clone() });
         return;
     };
     // A replica that joins is caught up before another leaves: the group's leader sees to it. It must be there.
@@ -202,11 +223,14 @@ fn voters(
         .count();
     let tolerance_now = Group::tolerance(state.voters.len(), state.well.len());
     let tolerance_then = Group::tolerance(after.len(), well);
-    let asked = evidence.store.replicas_in_all();
+    let asked = match group.datacenter {
+        Some(_) => evidence.store.replicas(),
+        None => evidence.store.replicas_in_all(),
+    };
     let wanted = tolerance_now.min(Group::tolerance(asked, asked));
     if tolerance_then < 0 && tolerance_now >= 0 {
-        violations.push(Violation::LosesQuorum { group });
+        violations.push(Violation::LosesQuorum { group: group.clone() });
     } else if tolerance_then < wanted {
-        violations.push(Violation::LosesTolerance { group });
+        violations.push(Violation::LosesTolerance { group: group.clone() });
     }
 }

@@ -42,8 +42,8 @@ pub(super) fn replace(
     if !consent || !broken || !evidence.member_named(pod).any(|member| member == node) {
         violations.push(Violation::DeletesOnlyCopy { object: claim.to_owned() });
     }
-    for group in evidence.groups() {
-        let safe = match evidence.group(group) {
+    for group in evidence.groups_reaching(evidence.datacenter_of(pod).as_ref()) {
+        let safe = match evidence.group(&group) {
             Some(state) => !state.voters.contains(&node) || state.survives_without(node),
             None => false,
         };

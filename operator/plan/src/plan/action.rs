@@ -7,11 +7,11 @@ use std::{
 
 use quorate_api::BootstrapStatus;
 use quorate_model::{
-    ConflictPolicy, Durability, GroupId, Level, LogFormat, NodeId, ShardId,
+    ConflictPolicy, Datacenter, Durability, GroupId, Level, LogFormat, NodeId, ShardId,
     admin::{Bootstrap, ProposeTopology},
 };
 
-use crate::build::Desired;
+use crate::{GroupAt, build::Desired};
 
 /// What to do now. The shell applies the fields in their order and then plans anew from a new observation.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +132,22 @@ pub enum TopologyChange {
     Hints {
         stand_in: bool,
     },
+    /// Along which links changes go from datacenter to datacenter.
+    Links,
+    /// Whether they go around a datacenter that does not answer.
+    Reroute {
+        around: bool,
+    },
+    /// What concurrent values read as, where every datacenter has a leader.
+    Resolutions,
+    /// A datacenter begins with a group of every shard.
+    AddDatacenter {
+        datacenter: Datacenter,
+    },
+    /// All groups of a datacenter end.
+    RemoveDatacenter {
+        datacenter: Datacenter,
+    },
     /// A member runs in another zone than the topology says.
     UpdateZone {
         node: NodeId,
@@ -169,26 +185,26 @@ pub enum WaitingOn {
     },
     /// No leader of the group was seen.
     Leader {
-        group: GroupId,
+        group: GroupAt,
     },
     /// The group is on its way to its placement.
     Group {
-        group: GroupId,
+        group: GroupAt,
         joining: BTreeSet<String>,
         leaving: BTreeSet<String>,
     },
     /// A replica is behind or silent; a restart or removal would endanger the group.
     CaughtUp {
-        group: GroupId,
+        group: GroupAt,
         pods: BTreeSet<String>,
     },
     /// The group does not keep the declared durability yet.
     Durability {
-        group: GroupId,
+        group: GroupAt,
     },
     /// A follower keeps the group's writes waiting, or its in-sync set is changing: taking another one away would add to it.
     InSync {
-        group: GroupId,
+        group: GroupAt,
         pods: BTreeSet<String>,
     },
     /// The image that is being rolled out has another format of the storage engine, and the log format is Wal.
@@ -207,6 +223,14 @@ pub enum WaitingOn {
     /// Pods that are to end have not ended.
     Ending {
         pods: BTreeSet<String>,
+    },
+    /// Nodes with volumes of a time when their datacenter was part of the store before: it cannot begin again with those.
+    OldVolumes {
+        pods: BTreeSet<String>,
+    },
+    /// A datacenter that is to go has writes that no other one has, or nobody can say that it has none.
+    Exchange {
+        datacenter: Datacenter,
     },
     /// Nodes that are to go and hold writes for others' replicas, which do not take them yet.
     Hints {
@@ -250,6 +274,11 @@ pub enum Prune {
     },
     /// Of a datacenter that is no longer asked for, and has no pods.
     StatefulSet {
+        name: String,
+        uid: String,
+    },
+    /// Of such a datacenter: its clients.
+    Service {
         name: String,
         uid: String,
     },
@@ -298,6 +327,20 @@ impl fmt::Display for TopologyChange {
             }
             Self::Hints { stand_in: false } => {
                 f.write_str("nodes stand in for no replica any more, and give back what they hold")
+            }
+            Self::Links => f.write_str("changes go along other links"),
+            Self::Reroute { around: true } => {
+                f.write_str("changes go around a datacenter that does not answer")
+            }
+            Self::Reroute { around: false } => {
+                f.write_str("changes no longer go around a datacenter that does not answer")
+            }
+            Self::Resolutions => f.write_str("concurrent values are read otherwise"),
+            Self::AddDatacenter { datacenter } => {
+                write!(f, "{datacenter} gets a group of every shard")
+            }
+            Self::RemoveDatacenter { datacenter } => {
+                write!(f, "{datacenter} gives up its groups")
             }
             Self::UpdateZone { node, pod } => write!(f, "{node} of {pod} runs in another zone"),
         }
@@ -364,11 +407,9 @@ impl fmt::Display for WaitingOn {
                 write!(f, "the controller of StatefulSet {name} has not seen its new template")
             }
             Self::Ending { pods } => write!(f, "waiting for {} to end", list(pods)),
-            Self::Hints { pods } => write!(
-                f,
-                "{} holds writes for replicas that have not taken them yet, and does not go before",
-                list(pods)
-            ),
+            Self::OldVolumes { pods } => old_volumes(f, pods),
+            Self::Exchange { datacenter } => exchange(f, datacenter),
+            Self::Hints { pods } => hints(f, pods),
             Self::Growth { claim } => write!(f, "waiting for the volume of {claim} to grow"),
             Self::Consent { pod, node } => write!(
                 f,
@@ -377,6 +418,29 @@ impl fmt::Display for WaitingOn {
             ),
         }
     }
+}
+
+fn old_volumes(f: &mut fmt::Formatter<'_>, pods: &BTreeSet<String>) -> fmt::Result {
+    write!(
+        f,
+        "{} has a volume of a time when its datacenter was part of the store before, and it cannot begin again with it: delete the claim and the pod",
+        list(pods)
+    )
+}
+
+fn exchange(f: &mut fmt::Formatter<'_>, datacenter: &Datacenter) -> fmt::Result {
+    write!(
+        f,
+        "{datacenter} is to go and the other datacenters do not have all of its writes yet, as far as is known; if its nodes never come back, delete their claims"
+    )
+}
+
+fn hints(f: &mut fmt::Formatter<'_>, pods: &BTreeSet<String>) -> fmt::Result {
+    write!(
+        f,
+        "{} holds writes for replicas that have not taken them yet, and does not go before",
+        list(pods)
+    )
 }
 
 fn list(names: &BTreeSet<String>) -> String {

@@ -59,8 +59,12 @@ fn blank<'f, 'a>(
 fn choose(facts: &Facts<'_>) -> Finding {
     let blank = blank(facts);
     let known: BTreeSet<&String> = blank.values().map(|(name, _, _)| *name).collect();
+    // One that is to end and says that it knows of nothing is not waited for.
+    let ends_blank = |pod: &PodFacts<'_>| {
+        !pod.desired && pod.report.is_some_and(|report| report.topology.is_none())
+    };
     let missing: Vec<(&String, &PodFacts<'_>)> =
-        facts.pods.iter().filter(|(name, _)| !known.contains(name)).collect();
+        facts.pods.iter().filter(|(name, pod)| !known.contains(name) && !ends_blank(pod)).collect();
     let wait = || {
         let pods = missing.iter().map(|(name, _)| (*name).clone()).collect();
         Finding::Block(vec![WaitingOn::Pods { pods }])
@@ -93,7 +97,8 @@ fn choose(facts: &Facts<'_>) -> Finding {
     }
 }
 
-fn never_had_volume(facts: &Facts<'_>, pod: &str) -> bool {
+/// There is no claim for it, or none with a volume yet.
+pub(super) fn never_had_volume(facts: &Facts<'_>, pod: &str) -> bool {
     let claim = facts.observed.children.claims.get(&names::claim(pod));
     claim.is_none_or(|claim| {
         let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -164,14 +169,15 @@ fn first_topology(facts: &Facts<'_>, first: Option<NodeId>) -> Option<Topology> 
         voters,
         preferred_leader,
     });
-    let topology = Topology {
+    let mut topology = Topology {
         store: facts.store.id,
         epoch: Epoch::ZERO.next(),
         members,
         meta_voters: meta.into_iter().next()?,
         shards: shards.collect(),
         policy: facts.store.policy().cloned().unwrap_or_default(),
-        mode: facts.store.first_mode(),
+        mode: quorate_model::Mode::default(),
     };
+    topology.mode = facts.store.first_mode(&topology);
     topology.validate().is_ok().then_some(topology)
 }

@@ -1,11 +1,13 @@
 //! What of the children is no longer wanted, and which claims should grow. None of it disturbs a running node.
 
+use k8s_openapi::api::core::v1::Service;
 use quorate_api::labels;
 
 use super::{ClaimGrowth, Prune, facts::Facts};
 use crate::{build::Desired, names, validate::quantity_bytes};
 
-/// Objects that hold nothing and are not asked for: an unneeded budget, the empty StatefulSet of a removed datacenter.
+/// Objects that hold nothing and are not asked for: an unneeded budget, the empty StatefulSet of a removed datacenter and
+/// its Services.
 pub(super) fn prune(facts: &Facts<'_>, desired: &Desired) -> Vec<Prune> {
     let children = &facts.observed.children;
     let budget = names::disruption_budget(facts.store.name.as_str());
@@ -32,6 +34,19 @@ pub(super) fn prune(facts: &Facts<'_>, desired: &Desired) -> Vec<Prune> {
             && let Some(uid) = set.metadata.uid.clone()
         {
             prune.push(Prune::StatefulSet { name: name.clone(), uid });
+        }
+    }
+    let datacenter_label = |service: &Service| {
+        service.metadata.labels.as_ref().is_some_and(|all| all.contains_key(labels::DATACENTER))
+    };
+    for (name, service) in &children.services {
+        let wanted = desired.services.iter().any(|d| d.metadata.name.as_ref() == Some(name));
+        if !wanted
+            && datacenter_label(service)
+            && service.metadata.deletion_timestamp.is_none()
+            && let Some(uid) = service.metadata.uid.clone()
+        {
+            prune.push(Prune::Service { name: name.clone(), uid });
         }
     }
     prune

@@ -16,7 +16,7 @@ use quorate_model::{
 
 use super::owners::Owners;
 use crate::{
-    Observed, ValidStore, names,
+    GroupAt, Observed, ValidStore, names,
     placement::{Site, Sites, Standing},
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) topology: Option<&'a Topology>,
     /// Every pod that exists, is asked for, or is a member's, by name.
     pub(crate) pods: BTreeMap<String, PodFacts<'a>>,
-    pub(crate) groups: BTreeMap<GroupId, GroupFacts<'a>>,
+    pub(crate) groups: BTreeMap<GroupAt, GroupFacts<'a>>,
 }
 
 pub(crate) struct PodFacts<'a> {
@@ -52,6 +52,7 @@ pub(crate) struct PodFacts<'a> {
 
 /// How one group stands, as its leader and the other replicas report it; of a shard without a leader, as its owners do.
 pub(crate) struct GroupFacts<'a> {
+    pub(crate) name: GroupAt,
     /// The leader of the newest term that any fresh report knows of.
     pub(crate) leader: Option<(NodeId, &'a ReplicaReport)>,
     /// Every fresh report of a replica.
@@ -101,6 +102,19 @@ impl<'a> Seen<'a> {
         let pods = pods(id, observed, topology, wanted);
         let groups = topology.map(|topology| groups(topology, &pods)).unwrap_or_default();
         Self { observed, topology, pods, groups }
+    }
+
+    /// Call it for a store that has a topology.
+    pub(crate) fn meta(&self) -> &GroupFacts<'a> {
+        &self.groups[&GroupAt::META]
+    }
+
+    /// The groups of which a node in this datacenter can have a replica: others say nothing of it.
+    pub(crate) fn groups_reaching(
+        &self,
+        datacenter: &Datacenter,
+    ) -> impl Iterator<Item = &GroupFacts<'a>> {
+        self.groups.values().filter(|group| group.name.reaches(datacenter))
     }
 
     pub(crate) fn pod_name(&self, node: NodeId) -> String {
@@ -193,20 +207,21 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether any group may still count on `node`: by placement, by its leader's configuration, or by any replica's.
-    pub(crate) fn may_host(&self, node: NodeId) -> Option<GroupId> {
-        self.groups.iter().find(|(group, facts)| facts.may_count_on(**group, node)).map(|(g, _)| *g)
+    pub(crate) fn may_host(&self, node: NodeId) -> Option<GroupAt> {
+        self.groups.values().find(|group| group.may_count_on(node)).map(|group| group.name.clone())
     }
 
-    /// Every group has a known leader, where it has one at all, and a majority of its voters reports: what is in no
-    /// configuration is in none.
-    pub(crate) fn configurations_are_known(&self) -> bool {
-        !self.groups.is_empty() && self.groups.values().all(GroupFacts::configuration_is_known)
+    /// Every group that reaches the datacenter has a known leader, where it has one at all, and a majority of its voters reports: what
+    /// is in no configuration is in none.
+    pub(crate) fn configurations_are_known(&self, datacenter: &Datacenter) -> bool {
+        !self.groups.is_empty()
+            && self.groups_reaching(datacenter).all(GroupFacts::configuration_is_known)
     }
 
-    /// Every replica of every group counts on members only.
-    pub(crate) fn only_members_are_counted_on(&self) -> bool {
+    /// Every replica of every group that reaches the datacenter counts on members only.
+    pub(crate) fn only_members_are_counted_on(&self, datacenter: &Datacenter) -> bool {
         let Some(topology) = self.topology else { return false };
-        self.groups.values().all(|group| {
+        self.groups_reaching(datacenter).all(|group| {
             group.counted_replicas().all(|(_, replica)| {
                 let mut named = replica.voters.iter().chain(&replica.learners);
                 named.all(|node| topology.members.contains_key(node))
@@ -260,13 +275,13 @@ impl GroupFacts<'_> {
     }
 
     /// The leader's configuration is the wanted one. A shard then has no learners; the meta group's are its rest.
-    pub(crate) fn is_settled(&self, group: GroupId) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         if let Some(owners) = &self.owners {
             return !owners.is_moving();
         }
         self.leader.is_some_and(|(_, leader)| {
             leader.voters == self.wanted
-                && match group {
+                && match self.name.id {
                     GroupId::Shard(_) => leader.learners.is_empty(),
                     GroupId::Meta => true,
                 }
@@ -296,10 +311,10 @@ impl GroupFacts<'_> {
     }
 
     /// What the configuration has and should not: voters, and learners of a shard.
-    pub(crate) fn superfluous(&self, group: GroupId) -> BTreeSet<NodeId> {
+    pub(crate) fn superfluous(&self) -> BTreeSet<NodeId> {
         let voters = self.voters().into_iter().flatten();
         let learners = self.leader.iter().flat_map(|(_, leader)| &leader.learners);
-        let named = voters.chain(learners.filter(|_| group != GroupId::Meta));
+        let named = voters.chain(learners.filter(|_| self.name.id != GroupId::Meta));
         named.filter(|node| !self.wanted.contains(node)).copied().collect()
     }
 
@@ -350,8 +365,8 @@ impl GroupFacts<'_> {
     }
 
     /// The node's own view does not count where the others have let it go: it is the last to hear.
-    pub(crate) fn may_count_on(&self, group: GroupId, node: NodeId) -> bool {
-        let learners_count = group != GroupId::Meta;
+    pub(crate) fn may_count_on(&self, node: NodeId) -> bool {
+        let learners_count = self.name.id != GroupId::Meta;
         self.wanted.contains(&node)
             || self.owners.as_ref().is_some_and(|owners| owners.counted.contains(&node))
             || self.counted_replicas().filter(|(replica, _)| *replica != node).any(|(_, report)| {
@@ -407,25 +422,30 @@ fn pods<'a>(
 fn groups<'a>(
     topology: &'a Topology,
     pods: &BTreeMap<String, PodFacts<'a>>,
-) -> BTreeMap<GroupId, GroupFacts<'a>> {
-    let shards = topology
-        .placements()
-        .map(|(shard, placement)| (GroupId::Shard(shard), placement.voters.clone()));
-    std::iter::once((GroupId::Meta, topology.meta_voters.clone()))
-        .chain(shards)
-        .map(|(group, wanted)| (group, group_facts(topology, group, wanted, pods)))
-        .collect()
+) -> BTreeMap<GroupAt, GroupFacts<'a>> {
+    let mut wanted = BTreeMap::from([(GroupAt::META, topology.meta_voters.clone())]);
+    for (shard, placement) in topology.placements() {
+        for node in &placement.voters {
+            let Some(datacenter) = topology.datacenter_of(*node) else { continue };
+            let group = GroupAt::seen_from(datacenter, GroupId::Shard(shard), Some(topology));
+            wanted.entry(group).or_default().insert(*node);
+        }
+    }
+    let facts =
+        |(group, wanted): (GroupAt, _)| (group.clone(), group_facts(topology, group, wanted, pods));
+    wanted.into_iter().map(facts).collect()
 }
 
 fn group_facts<'a>(
     topology: &'a Topology,
-    group: GroupId,
+    name: GroupAt,
     wanted: BTreeSet<NodeId>,
     pods: &BTreeMap<String, PodFacts<'a>>,
 ) -> GroupFacts<'a> {
     let mut replicas = BTreeMap::new();
-    for report in pods.values().filter_map(|pod| pod.report) {
-        if let Some(replica) = report.replicas.iter().find(|replica| replica.group == group) {
+    let reports = pods.values().filter_map(|pod| pod.report);
+    for report in reports.filter(|report| name.reaches(&report.datacenter)) {
+        if let Some(replica) = report.replicas.iter().find(|replica| replica.group == name.id) {
             replicas.insert(report.node, replica);
         }
     }
@@ -437,13 +457,13 @@ fn group_facts<'a>(
         let mut voters = claim.voters.iter().filter_map(|voter| replicas.get(voter));
         voters.all(|replica| replica.term <= claim.term)
     });
-    let owners = match group {
+    let owners = match name.id {
         GroupId::Meta => None,
         GroupId::Shard(shard) => {
             Owners::new(topology, shard, pods.values().filter_map(|pod| pod.report))
         }
     };
-    GroupFacts { leader, replicas, wanted, owners }
+    GroupFacts { name, leader, replicas, wanted, owners }
 }
 
 /// A label's value as a name: what is not allowed in one becomes a dash.
@@ -456,12 +476,9 @@ fn zone_name(label: &str) -> Option<Zone> {
     Name::new(name.trim_matches('-')).ok()
 }
 
-/// The shards of a store with their leaders' facts, in order.
+/// The groups of shards, in order; where every datacenter has one, several of each shard.
 pub(crate) fn shard_groups<'f, 'a>(
     facts: &'f Seen<'a>,
 ) -> impl Iterator<Item = (ShardId, &'f GroupFacts<'a>)> {
-    facts.groups.iter().filter_map(|(group, facts)| match group {
-        GroupId::Meta => None,
-        GroupId::Shard(shard) => Some((*shard, facts)),
-    })
+    facts.groups.values().filter_map(|group| Some((group.name.shard()?, group)))
 }

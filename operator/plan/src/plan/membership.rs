@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use quorate_model::{GroupId, Member, Topology};
+use quorate_model::{Member, Topology};
 
 use super::{
-    TopologyChange, WaitingOn,
+    TopologyChange, WaitingOn, datacenters,
     facts::{Facts, MemberState},
     topology::Change,
 };
@@ -28,6 +28,7 @@ pub(super) fn join(facts: &Facts<'_>, topology: &Topology) -> Change {
         let joins = pod.desired
             && !pod.is_ending()
             && report.corrupt.is_none()
+            && datacenters::may_join(topology, report)
             && Some(&report.datacenter) == pod.datacenter.as_ref();
         if !joins {
             continue;
@@ -58,19 +59,17 @@ pub(super) fn forget(facts: &Facts<'_>, topology: &Topology) -> Change {
         return Change::None;
     }
     let placed = |node| topology.shards.iter().any(|shard| shard.voters.contains(&node));
-    let meta = &facts.groups[&GroupId::Meta];
+    let meta = facts.meta();
     let lost = topology.members.values().filter(|member| {
         facts.member_state(member) == MemberState::Lost
             && !placed(member.id)
-            && !meta.may_count_on(GroupId::Meta, member.id)
+            && !meta.may_count_on(member.id)
     });
     let mut next = topology.clone();
     let mut why = vec![];
-    if facts.configurations_are_known() {
-        for member in lost {
-            next.members.remove(&member.id);
-            why.push(TopologyChange::RemoveMember { node: member.id, pod: member.name.clone() });
-        }
+    for member in lost.filter(|member| facts.configurations_are_known(&member.datacenter)) {
+        next.members.remove(&member.id);
+        why.push(TopologyChange::RemoveMember { node: member.id, pod: member.name.clone() });
     }
     if why.is_empty() { Change::None } else { Change::To(Box::new(next), why) }
 }
@@ -90,13 +89,14 @@ pub(super) fn leave(facts: &Facts<'_>, topology: &Topology) -> Change {
             waiting.push(WaitingOn::Group { group, joining: BTreeSet::new(), leaving });
         } else if holds_hints(facts, member) {
             waiting.push(WaitingOn::Hints { pods: [member.name.clone()].into() });
-        } else if facts.configurations_are_known() {
+        } else if facts.configurations_are_known(&member.datacenter) {
             next.members.remove(&member.id);
             why.push(TopologyChange::RemoveMember { node: member.id, pod: member.name.clone() });
         } else {
-            waiting.push(unknown_groups(facts));
+            waiting.push(unknown_groups(facts, member));
         }
     }
+    datacenters::forget_founders(&mut next);
     match (why.is_empty(), waiting.is_empty()) {
         (false, _) => Change::To(Box::new(next), why),
         (true, false) => Change::Wait(waiting),
@@ -110,10 +110,10 @@ fn holds_hints(facts: &Facts<'_>, member: &Member) -> bool {
     report.is_some_and(|report| report.node == member.id && !report.hints.is_empty())
 }
 
-fn unknown_groups(facts: &Facts<'_>) -> WaitingOn {
-    let unknown = facts.groups.iter().find(|(_, group)| !group.is_known());
+fn unknown_groups(facts: &Facts<'_>, member: &Member) -> WaitingOn {
+    let unknown = facts.groups_reaching(&member.datacenter).find(|group| !group.is_known());
     match unknown {
-        Some((group, _)) => WaitingOn::Leader { group: *group },
+        Some(group) => WaitingOn::Leader { group: group.name.clone() },
         None => {
             let silent = facts.pods.iter().filter(|(_, pod)| pod.report.is_none());
             WaitingOn::Reports { pods: silent.map(|(name, _)| name.clone()).collect() }

@@ -9,6 +9,7 @@
 mod action;
 mod bootstrap;
 mod children;
+mod datacenters;
 pub(crate) mod facts;
 mod membership;
 pub(crate) mod owners;

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use quorate_model::GroupId;
-
 use super::{
     Finding, WaitingOn,
     facts::{Facts, shard_groups},
@@ -25,7 +23,7 @@ pub(super) fn leave_alone(facts: &Facts<'_>) -> Option<WaitingOn> {
         return Some(WaitingOn::OtherStore { pod: bootstrap.pod.clone() });
     }
     if let Some(topology) = facts.topology
-        && topology.mode.leaderless().is_some() != store.leaderless().is_some()
+        && !store.is_mode_of(topology)
     {
         return Some(WaitingOn::OtherMode);
     }
@@ -75,16 +73,16 @@ pub(super) fn pods_to_wait_for(facts: &Facts<'_>) -> Finding {
     waiting.extend((!starting.is_empty()).then_some(WaitingOn::Pods { pods: starting }));
     waiting.extend((!silent.is_empty()).then_some(WaitingOn::Reports { pods: silent }));
     waiting.extend((!ending.is_empty()).then_some(WaitingOn::Ending { pods: ending }));
-    for (shard, state) in shard_groups(facts) {
-        let group = GroupId::Shard(shard);
+    for (_, state) in shard_groups(facts) {
+        let group = || state.name.clone();
         let declared = facts.store.policy().filter(|_| state.leader.is_some());
         if declared.is_some_and(|policy| !state.keeps(policy.durability)) {
-            waiting.push(WaitingOn::Durability { group });
+            waiting.push(WaitingOn::Durability { group: group() });
         }
         // A leader would know of a replica that is behind; without one, its node says it.
         let filling = state.owners.as_ref().map(Owners::filling).unwrap_or_default();
         if !filling.is_empty() {
-            waiting.push(WaitingOn::CaughtUp { group, pods: facts.pod_names(&filling) });
+            waiting.push(WaitingOn::CaughtUp { group: group(), pods: facts.pod_names(&filling) });
         }
     }
     for claim in claims_below_size(facts) {

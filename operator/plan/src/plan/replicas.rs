@@ -12,19 +12,20 @@ use super::{
     topology::Change,
 };
 use crate::{
-    ValidStore,
+    GroupAt, ValidStore, multi_leader,
     placement::{self, Extent, Move, Preference, Replicas, Sites, Standing, Step},
 };
 
 /// How many groups may be on their way at once.
 const MOVING_MAX: usize = 2;
 
-/// The meta group survives as many failures as a shard does, and at least one where there are three nodes.
+/// The meta group survives as many failures as a shard does, and at least one where there are three nodes. Where each datacenter goes on
+/// without the others it survives one of those and a node.
 pub(super) fn meta_voters_wanted(store: &ValidStore, nodes: usize) -> usize {
     match nodes {
         0..=2 => 1,
         3..=4 => 3,
-        _ if store.replicas() >= 5 => 5,
+        _ if store.replicas() >= 5 || store.multi_leader().is_some() => 5,
         _ => 3,
     }
 }
@@ -32,38 +33,90 @@ pub(super) fn meta_voters_wanted(store: &ValidStore, nodes: usize) -> usize {
 pub(super) fn step(facts: &Facts<'_>, topology: &Topology) -> Change {
     let sites = facts.sites(topology);
     let mut waiting = vec![];
-    for (group, state) in facts.groups.iter().filter(|(_, state)| is_stuck(facts, state, &sites)) {
-        match unstick(facts, topology, &sites, *group, state) {
-            Unstuck::Moves(moves) => return change(facts, topology, &sites, &moves),
+    for scope in scopes(facts, topology) {
+        match scope_step(facts, topology, &sites, &scope) {
+            Ok(moves) if moves.is_empty() => {}
+            Ok(moves) => return change(facts, topology, &sites, &moves),
+            Err(mut reasons) => waiting.append(&mut reasons),
+        }
+    }
+    if waiting.is_empty() { Change::None } else { Change::Wait(waiting) }
+}
+
+/// What is laid out together, and what waits for each other: all groups, and where every datacenter has one of each shard, its alone.
+struct Scope {
+    datacenter: Option<Datacenter>,
+    /// The meta group stands apart then.
+    parts: Vec<Part>,
+}
+
+/// Placements that are looked at as one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Meta,
+    Shards,
+}
+
+fn scopes(facts: &Facts<'_>, topology: &Topology) -> Vec<Scope> {
+    if topology.mode.multi_leader().is_none() {
+        return vec![Scope { datacenter: None, parts: vec![Part::Meta, Part::Shards] }];
+    }
+    let places = multi_leader::places(topology);
+    let declared = facts.store.datacenters.iter().map(|one| &one.name);
+    let declared = declared.filter(|name| places.contains(*name));
+    let each =
+        declared.map(|name| Scope { datacenter: Some(name.clone()), parts: vec![Part::Shards] });
+    std::iter::once(Scope { datacenter: None, parts: vec![Part::Meta] }).chain(each).collect()
+}
+
+/// The moves to be made at once in a scope, none, or what it waits for.
+fn scope_step(
+    facts: &Facts<'_>,
+    topology: &Topology,
+    sites: &Sites,
+    scope: &Scope,
+) -> Result<Vec<(GroupId, Move)>, Vec<WaitingOn>> {
+    let mut waiting = vec![];
+    for state in scope.groups(facts).filter(|state| is_stuck(facts, state, sites)) {
+        match unstick(facts, topology, sites, scope, state) {
+            Unstuck::Moves(moves) => return Ok(moves),
             Unstuck::Short { wanted, usable } => waiting.push(WaitingOn::Nodes { wanted, usable }),
             Unstuck::Done => {}
         }
     }
-    let moving = moving(facts, &sites);
-    let count = moving.keys().filter(|group| !waits_for_removal(facts, &facts.groups[*group]));
-    let many_move = count.count() >= MOVING_MAX;
-    waiting.extend(moving.into_values());
+    let moving = scope
+        .groups(facts)
+        .filter(|state| state.is_known() && !state.is_settled() && !is_stuck(facts, state, sites));
+    let moving: Vec<&GroupFacts<'_>> = moving.collect();
+    let many_move =
+        moving.iter().filter(|state| !waits_for_removal(facts, state)).count() >= MOVING_MAX;
+    waiting.extend(moving.into_iter().map(|state| WaitingOn::Group {
+        group: state.name.clone(),
+        joining: facts.pod_names(&state.joining()),
+        leaving: facts.pod_names(&state.superfluous()),
+    }));
     let under_way = !waiting.is_empty();
     // While a replica moves, only what is lost is replaced: redundancy does not wait for comfort.
-    let considered = if under_way { keeping_leavers(facts, &sites) } else { sites.clone() };
-    let extent = match everybody_is_well(facts) {
+    let considered = if under_way { keeping_leavers(facts, sites) } else { sites.clone() };
+    let considered = scope.within(&considered);
+    let extent = match are_well(facts, scope.groups(facts)) {
         Ok(()) if !under_way => Extent::Full,
         Ok(()) | Err(_) => Extent::Repair,
     };
-    for scope in [Scope::Meta, Scope::Shards] {
-        let frozen = frozen(facts, scope, topology);
-        let current = scope.voters(topology);
-        match placement::next_step(&considered, &scope.wanted(facts), &current, &frozen, extent) {
+    for part in &scope.parts {
+        let frozen = scope.frozen(facts, *part, topology);
+        let current = scope.voters(*part, topology);
+        let wanted = scope.wanted(facts, *part);
+        match placement::next_step(&considered, &wanted, &current, &frozen, extent) {
             Step::Moves(_) if many_move => {}
             Step::Moves(moves) => {
-                let moves = moves.into_iter().map(|change| scope.named(change)).collect::<Vec<_>>();
-                return change(facts, topology, &sites, &moves);
+                return Ok(moves.into_iter().map(|change| part.named(change)).collect());
             }
             Step::Short { wanted, usable } => waiting.push(WaitingOn::Nodes { wanted, usable }),
             Step::Done => {}
         }
     }
-    if waiting.is_empty() { Change::None } else { Change::Wait(waiting) }
+    if waiting.is_empty() { Ok(vec![]) } else { Err(waiting) }
 }
 
 /// The sites with those that merely leave as if they stayed: only lost ones are emptied.
@@ -77,42 +130,65 @@ fn keeping_leavers(facts: &Facts<'_>, sites: &Sites) -> Sites {
     sites
 }
 
-/// The placements that are looked at together.
-#[derive(Clone, Copy)]
-enum Scope {
-    Meta,
-    Shards,
+impl Scope {
+    fn groups<'f, 'a>(&self, facts: &'f Facts<'a>) -> impl Iterator<Item = &'f GroupFacts<'a>> {
+        facts.groups.values().filter(|state| {
+            state.name.datacenter == self.datacenter && self.parts.contains(&Part::of(state))
+        })
+    }
+
+    fn within(&self, sites: &Sites) -> Sites {
+        let here = |at: &Datacenter| self.datacenter.as_ref().is_none_or(|within| within == at);
+        let sites = sites.iter().filter(|(_, site)| here(&site.datacenter));
+        sites.map(|(node, site)| (*node, site.clone())).collect()
+    }
+
+    fn voters(&self, part: Part, topology: &Topology) -> Vec<BTreeSet<NodeId>> {
+        let here = |node: &NodeId| {
+            self.datacenter.is_none() || topology.datacenter_of(*node) == self.datacenter.as_ref()
+        };
+        let of_part = part.voters(topology).into_iter();
+        of_part.map(|voters| voters.into_iter().filter(here).collect()).collect()
+    }
+
+    fn wanted(&self, facts: &Facts<'_>, part: Part) -> Replicas {
+        match (part, &self.datacenter) {
+            (Part::Meta, _) => {
+                let nodes = usize::try_from(facts.store.nodes()).unwrap_or(0);
+                Replicas::Over(meta_voters_wanted(facts.store, nodes))
+            }
+            (Part::Shards, None) => facts.store.placed(),
+            (Part::Shards, Some(_)) => Replicas::Over(facts.store.replicas()),
+        }
+    }
+
+    /// The groups, by index, that must not be touched now: no leader is known, or they have not settled.
+    fn frozen(&self, facts: &Facts<'_>, part: Part, topology: &Topology) -> BTreeSet<usize> {
+        let ids: Vec<GroupId> = match part {
+            Part::Meta => vec![GroupId::Meta],
+            Part::Shards => topology.placements().map(|(s, _)| GroupId::Shard(s)).collect(),
+        };
+        let settled = |id: &GroupId| {
+            let name = GroupAt { id: *id, datacenter: self.datacenter.clone() };
+            facts.groups.get(&name).is_some_and(GroupFacts::is_settled)
+        };
+        let groups = ids.iter().enumerate().filter(|(_, id)| !settled(id));
+        groups.map(|(index, _)| index).collect()
+    }
 }
 
-impl Scope {
+impl Part {
+    const fn of(state: &GroupFacts<'_>) -> Self {
+        match state.name.id {
+            GroupId::Meta => Self::Meta,
+            GroupId::Shard(_) => Self::Shards,
+        }
+    }
+
     fn voters(self, topology: &Topology) -> Vec<BTreeSet<NodeId>> {
         match self {
             Self::Meta => vec![topology.meta_voters.clone()],
             Self::Shards => topology.shards.iter().map(|shard| shard.voters.clone()).collect(),
-        }
-    }
-
-    fn groups(self, topology: &Topology) -> Vec<GroupId> {
-        match self {
-            Self::Meta => vec![GroupId::Meta],
-            Self::Shards => topology.placements().map(|(s, _)| GroupId::Shard(s)).collect(),
-        }
-    }
-
-    fn wanted(self, facts: &Facts<'_>) -> Replicas {
-        match self {
-            Self::Meta => {
-                let nodes = usize::try_from(facts.store.nodes()).unwrap_or(0);
-                Replicas::Over(meta_voters_wanted(facts.store, nodes))
-            }
-            Self::Shards => facts.store.placed(),
-        }
-    }
-
-    fn of(group: GroupId) -> (Self, usize) {
-        match group {
-            GroupId::Meta => (Self::Meta, 0),
-            GroupId::Shard(shard) => (Self::Shards, usize::from(shard.0)),
         }
     }
 
@@ -126,15 +202,6 @@ impl Scope {
             }
         }
     }
-}
-
-/// The groups, by index, that must not be touched now: no leader is known, or they have not settled.
-fn frozen(facts: &Facts<'_>, scope: Scope, topology: &Topology) -> BTreeSet<usize> {
-    let groups = scope.groups(topology).into_iter().enumerate();
-    groups
-        .filter(|(_, group)| !facts.groups[group].is_settled(*group))
-        .map(|(index, _)| index)
-        .collect()
 }
 
 /// Waits for a replica on a node that is leaving: it would wait for ever. A shard without a leader waits for all of its
@@ -165,10 +232,10 @@ fn unstick(
     facts: &Facts<'_>,
     topology: &Topology,
     sites: &Sites,
-    group: GroupId,
+    scope: &Scope,
     state: &GroupFacts<'_>,
 ) -> Unstuck {
-    let mut sites = sites.clone();
+    let mut sites = scope.within(sites);
     let waits_for_all = state.owners.is_some();
     for node in state.voters().into_iter().flatten() {
         if let Some(site) = sites.get_mut(node)
@@ -178,17 +245,18 @@ fn unstick(
             site.standing = Standing::Holds;
         }
     }
-    let (scope, index) = Scope::of(group);
-    let current = scope.voters(topology);
+    let part = Part::of(state);
+    let index = state.name.shard().map_or(0, |shard| usize::from(shard.0));
+    let current = scope.voters(part, topology);
     let others = (0..current.len()).filter(|other| *other != index).collect();
     // Not fewer than it has: growth and shrinkage come later.
-    let counts = match scope.wanted(facts) {
+    let counts = match scope.wanted(facts, part) {
         Replicas::Over(_) => Replicas::Over(current[index].len()),
         Replicas::InEach(_) => Replicas::InEach(in_each(&sites, &current[index])),
     };
     match placement::next_step(&sites, &counts, &current, &others, Extent::Repair) {
         Step::Moves(moves) => {
-            Unstuck::Moves(moves.into_iter().map(|change| scope.named(change)).collect())
+            Unstuck::Moves(moves.into_iter().map(|change| part.named(change)).collect())
         }
         Step::Short { wanted, usable } => Unstuck::Short { wanted, usable },
         Step::Done => Unstuck::Done,
@@ -209,32 +277,22 @@ enum Unstuck {
     Done,
 }
 
-/// The groups that are on their way.
-fn moving(facts: &Facts<'_>, sites: &Sites) -> BTreeMap<GroupId, WaitingOn> {
-    let groups = facts.groups.iter().filter(|(group, state)| {
-        state.is_known() && !state.is_settled(**group) && !is_stuck(facts, state, sites)
-    });
-    groups
-        .map(|(group, state)| {
-            let joining = facts.pod_names(&state.joining());
-            let leaving = facts.pod_names(&state.superfluous(*group));
-            (*group, WaitingOn::Group { group: *group, joining, leaving })
-        })
-        .collect()
-}
-
-/// Every group is led, where it has leaders, and every voter is caught up.
-pub(super) fn everybody_is_well(facts: &Facts<'_>) -> Result<(), WaitingOn> {
-    for (group, state) in &facts.groups {
+/// Each group is led, where it has leaders, and every voter is caught up.
+fn are_well<'f, 'a: 'f>(
+    facts: &Facts<'_>,
+    mut groups: impl Iterator<Item = &'f GroupFacts<'a>>,
+) -> Result<(), WaitingOn> {
+    groups.try_for_each(|state| {
+        let group = state.name.clone();
         if !state.is_known() {
-            return Err(WaitingOn::Leader { group: *group });
+            return Err(WaitingOn::Leader { group });
         }
         let lagging = state.lagging();
         if !lagging.is_empty() {
-            return Err(WaitingOn::CaughtUp { group: *group, pods: facts.pod_names(&lagging) });
+            return Err(WaitingOn::CaughtUp { group, pods: facts.pod_names(&lagging) });
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn change(
@@ -244,8 +302,8 @@ fn change(
     moves: &[(GroupId, Move)],
 ) -> Change {
     let mut next = topology.clone();
-    let mut meta = Scope::Meta.voters(topology);
-    let mut shards = Scope::Shards.voters(topology);
+    let mut meta = Part::Meta.voters(topology);
+    let mut shards = Part::Shards.voters(topology);
     for (group, change) in moves {
         match group {
             GroupId::Meta => change.apply(&mut meta),
@@ -305,7 +363,7 @@ pub(super) fn switch_over(facts: &Facts<'_>, topology: &Topology) -> Change {
     let wanted = wanted_leaders(facts, topology, &sites);
     let changes = topology.placements().zip(wanted).filter(|((shard, placement), leader)| {
         let asked = single.preferred.of(*shard);
-        let state = &facts.groups[&GroupId::Shard(*shard)];
+        let state = &facts.groups[&GroupAt::from(GroupId::Shard(*shard))];
         leader.is_some_and(|leader| {
             placement.preferred_leader != Some(leader)
                 && asked.is_met_by(&sites, &placement.voters, leader)
@@ -317,8 +375,8 @@ pub(super) fn switch_over(facts: &Facts<'_>, topology: &Topology) -> Change {
 
 /// Evens out who should lead, when everything has settled and everybody is well.
 pub(super) fn prefer_leaders(facts: &Facts<'_>, topology: &Topology) -> Change {
-    let settled = shard_groups(facts).all(|(shard, state)| state.is_settled(GroupId::Shard(shard)));
-    if !settled || everybody_is_well(facts).is_err() {
+    let settled = shard_groups(facts).all(|(_, state)| state.is_settled());
+    if !settled || are_well(facts, facts.groups.values()).is_err() {
         return Change::None;
     }
     let wanted = wanted_leaders(facts, topology, &facts.sites(topology));

@@ -152,12 +152,7 @@ fn in_sync_memberships(facts: &Facts<'_>, pod: &PodFacts<'_>) -> usize {
 
 /// Writes wait for a follower already, or its replacement is under way: another absence would make it longer. A wait for
 /// the very node that is to go is no reason to keep it.
-fn writes_wait(
-    facts: &Facts<'_>,
-    group: GroupId,
-    state: &GroupFacts<'_>,
-    node: NodeId,
-) -> Option<WaitingOn> {
+fn writes_wait(facts: &Facts<'_>, state: &GroupFacts<'_>, node: NodeId) -> Option<WaitingOn> {
     let (_, leader) = state.leader?;
     let in_sync = &leader.acknowledgement;
     let set = match in_sync.durability {
@@ -166,7 +161,7 @@ fn writes_wait(
     };
     let waits = set.waiting_for.iter().any(|member| *member != node);
     (waits || !set.settled).then(|| WaitingOn::InSync {
-        group,
+        group: state.name.clone(),
         pods: facts.pod_names(set.waiting_for.iter().filter(|member| **member != node)),
     })
 }
@@ -188,23 +183,24 @@ fn may_restart(
         return Err(WaitingOn::Pods { pods: absent });
     }
     for node in identities(facts, candidate) {
-        for (group, state) in &facts.groups {
+        for state in facts.groups.values() {
+            let group = || state.name.clone();
             let voters = state.voters();
-            let involved = state.may_count_on(*group, node)
-                || (state.replicas.contains_key(&node) && *group != GroupId::Meta);
+            let involved = state.may_count_on(node)
+                || (state.replicas.contains_key(&node) && state.name.id != GroupId::Meta);
             // Without leaders the levels say how much must answer, and who is asked may be anybody: every range is whole.
             if !involved && state.owners.is_none() {
                 continue;
             }
-            let Some(voters) = voters else { return Err(WaitingOn::Leader { group: *group }) };
+            let Some(voters) = voters else { return Err(WaitingOn::Leader { group: group() }) };
             let alone = voters.len() == 1 && voters.contains(&node);
             if !alone && !state.can_spare(node) {
                 let mut lagging = state.lagging();
                 lagging.remove(&node);
                 let pods = facts.pod_names(&lagging);
-                return Err(WaitingOn::CaughtUp { group: *group, pods });
+                return Err(WaitingOn::CaughtUp { group: group(), pods });
             }
-            if let Some(reason) = writes_wait(facts, *group, state, node) {
+            if let Some(reason) = writes_wait(facts, state, node) {
                 return Err(reason);
             }
         }

@@ -7,27 +7,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::labels;
-use quorate_model::{GroupId, ShardId, StoreId, Term, admin::Role};
+use quorate_model::{GroupId, StoreId, Term, admin::Role};
 
 use super::{
     PodLabels,
     facts::{PodFacts, Seen, shard_groups},
 };
-use crate::Observed;
+use crate::{GroupAt, Observed};
 
-/// Who leads a shard, as far as labels and status go.
+/// Who leads a group, as far as labels and status go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leadership {
     pub(crate) term: Term,
     pub(crate) pod: Option<String>,
 }
 
-/// The leader of each shard in the newest term known, by report or by the last status.
-pub(crate) fn leaderships(facts: &Seen<'_>) -> BTreeMap<ShardId, Leadership> {
+/// The leader of each shard's groups in the newest term known, by report or by the last status.
+pub(crate) fn leaderships(facts: &Seen<'_>) -> BTreeMap<GroupAt, Leadership> {
     shard_groups(facts)
-        .map(|(shard, group)| {
-            let before =
-                facts.observed.status.shards.iter().find(|s| s.shard == i32::from(shard.0));
+        .map(|(_, group)| {
+            let shards = &facts.observed.status.shards;
+            let before = shards.iter().find(|status| group.name.is_of(status));
             let term = before.map_or(Term::ZERO, |s| Term(u64::try_from(s.term).unwrap_or(0)));
             let leadership = match group.leader {
                 Some((node, report)) if report.term >= term => {
@@ -40,21 +40,21 @@ pub(crate) fn leaderships(facts: &Seen<'_>) -> BTreeMap<ShardId, Leadership> {
                         .values()
                         .any(|replica| replica.role == Role::Leader && replica.term > term);
                     let pod = before.and_then(|s| s.leader.clone());
-                    let pod = pod.filter(|pod| !superseded && !denies(facts, pod, shard));
+                    let pod = pod.filter(|pod| !superseded && !denies(facts, pod, group.name.id));
                     Leadership { term, pod }
                 }
             };
-            (shard, leadership)
+            (group.name.clone(), leadership)
         })
         .collect()
 }
 
 /// The pod answers and says that it does not lead the shard, or it is no more.
-fn denies(facts: &Seen<'_>, pod: &str, shard: ShardId) -> bool {
+fn denies(facts: &Seen<'_>, pod: &str, id: GroupId) -> bool {
     let Some(pod) = facts.pods.get(pod) else { return true };
     pod.pod.is_none()
         || pod.report.is_some_and(|report| {
-            let replica = report.replicas.iter().find(|r| r.group == GroupId::Shard(shard));
+            let replica = report.replicas.iter().find(|r| r.group == id);
             replica.is_none_or(|replica| replica.role != Role::Leader)
         })
 }
@@ -70,19 +70,19 @@ pub(super) fn pod_labels(facts: &Seen<'_>) -> Vec<PodLabels> {
     if facts.topology.is_none() {
         return vec![];
     }
-    let leaders: BTreeMap<ShardId, Option<String>> =
-        leaderships(facts).into_iter().map(|(shard, leader)| (shard, leader.pod)).collect();
+    let leaders: BTreeMap<GroupAt, Option<String>> =
+        leaderships(facts).into_iter().map(|(group, leader)| (group, leader.pod)).collect();
     let leading: BTreeSet<&String> = leaders.values().flatten().collect();
     facts
         .pods
         .iter()
         .filter_map(|(name, pod)| {
             let uid = pod.uid()?.to_owned();
-            let hosted = hosted_shards(pod);
+            let hosted = hosted_groups(facts, pod);
             let follows = hosted.as_ref().map(|hosted| {
                 hosted
                     .iter()
-                    .any(|shard| leaders.get(shard).is_some_and(|l| l.as_ref() != Some(name)))
+                    .any(|group| leaders.get(group).is_some_and(|l| l.as_ref() != Some(name)))
             });
             let role = if leading.contains(name) {
                 Some(labels::ROLE_LEADER)
@@ -113,14 +113,15 @@ pub(super) fn pod_labels(facts: &Seen<'_>) -> Vec<PodLabels> {
         .collect()
 }
 
-/// The shards of which the node says that it votes; learners do not serve.
-fn hosted_shards(pod: &PodFacts<'_>) -> Option<BTreeSet<ShardId>> {
+/// The groups of shards in which the node says that it votes; learners do not serve.
+fn hosted_groups(facts: &Seen<'_>, pod: &PodFacts<'_>) -> Option<BTreeSet<GroupAt>> {
     let report = pod.report?;
-    let shards = report.replicas.iter().filter_map(|replica| match (replica.group, replica.role) {
+    let named = |id| GroupAt::seen_from(&report.datacenter, id, facts.topology);
+    let groups = report.replicas.iter().filter_map(|replica| match (replica.group, replica.role) {
         (GroupId::Meta, _) | (GroupId::Shard(_), Role::Learner) => None,
-        (GroupId::Shard(shard), Role::Leader | Role::Follower | Role::Candidate) => Some(shard),
+        (id, Role::Leader | Role::Follower | Role::Candidate) => Some(named(id)),
     });
-    Some(shards.collect())
+    Some(groups.collect())
 }
 
 fn label<'p>(pod: &PodFacts<'p>, key: &str) -> Option<&'p str> {

@@ -2,15 +2,16 @@
 //! then members that nobody counts on any more.
 
 use quorate_model::{
-    Epoch, GroupId, Hints, Leaderless, LeaderlessPolicy, Mode, NodeId, Topology,
+    Epoch, Hints, Leaderless, LeaderlessPolicy, Mode, MultiLeader, NodeId, Topology,
     admin::ProposeTopology,
 };
 
 use super::{
-    Action, Finding, TopologyChange, WaitingOn,
+    Action, Finding, TopologyChange, WaitingOn, datacenters,
     facts::{Facts, MemberState},
     membership, replicas,
 };
+use crate::{GroupAt, multi_leader};
 
 /// What one of the rooms below found.
 pub(super) enum Change {
@@ -27,20 +28,28 @@ pub(super) fn step(facts: &Facts<'_>) -> Finding {
     let rooms = [
         policy,
         levels,
+        exchange,
         replicas::switch_over,
         membership::join,
         membership::forget,
+        datacenters::come,
+        datacenters::go,
         replicas::step,
         membership::leave,
     ];
+    let mut waiting = vec![];
     for change in rooms {
         match change(facts, topology) {
             Change::To(next, why) => return propose(facts, topology, *next, why),
+            // What one datacenter waits for keeps no other one waiting.
+            Change::Wait(mut reasons) if topology.mode.multi_leader().is_some() => {
+                waiting.append(&mut reasons);
+            }
             Change::Wait(reasons) => return Finding::Block(reasons),
             Change::None => {}
         }
     }
-    Finding::Pass(vec![])
+    if waiting.is_empty() { Finding::Pass(vec![]) } else { Finding::Block(waiting) }
 }
 
 /// What the resource declares of durability, log format and sessions, in one step: each group's leader takes it from
@@ -96,6 +105,30 @@ fn levels(facts: &Facts<'_>, topology: &Topology) -> Change {
     Change::To(Box::new(Topology { mode, ..topology.clone() }), why)
 }
 
+/// What the resource declares of links and conflicts, where every datacenter has a leader; links over the datacenters that there are.
+fn exchange(facts: &Facts<'_>, topology: &Topology) -> Change {
+    let (Some(now), Some(declared)) = (topology.mode.multi_leader(), facts.store.multi_leader())
+    else {
+        return Change::None;
+    };
+    let next = multi_leader::among(&declared.policy, &multi_leader::places(topology));
+    let mut why = vec![];
+    if now.policy.links != next.links {
+        why.push(TopologyChange::Links);
+    }
+    if now.policy.reroute != next.reroute {
+        why.push(TopologyChange::Reroute { around: next.reroute });
+    }
+    if now.policy.conflicts != next.conflicts {
+        why.push(TopologyChange::Resolutions);
+    }
+    if why.is_empty() {
+        return Change::None;
+    }
+    let mode = Mode::MultiLeader(MultiLeader { policy: next, founders: now.founders.clone() });
+    Change::To(Box::new(Topology { mode, ..topology.clone() }), why)
+}
+
 /// Where nobody asked for anything, leaders are evened out only when nothing else is to do.
 pub(super) fn prefer_leaders(facts: &Facts<'_>) -> Finding {
     let Some(topology) = facts.topology else { return Finding::Pass(vec![]) };
@@ -122,9 +155,8 @@ fn propose(
     mut next: Topology,
     why: Vec<TopologyChange>,
 ) -> Finding {
-    let meta = &facts.groups[&GroupId::Meta];
-    let Some((leader, _)) = meta.leader else {
-        return Finding::Block(vec![WaitingOn::Leader { group: GroupId::Meta }]);
+    let Some((leader, _)) = facts.meta().leader else {
+        return Finding::Block(vec![WaitingOn::Leader { group: GroupAt::META }]);
     };
     next.epoch = topology.epoch.next();
     let present = |node: &NodeId| {
@@ -134,7 +166,7 @@ fn propose(
     let others = topology.meta_voters.iter().filter(|node| **node != leader);
     let via: Vec<String> = std::iter::once(&leader).chain(others).filter_map(present).collect();
     if via.is_empty() {
-        return Finding::Block(vec![WaitingOn::Leader { group: GroupId::Meta }]);
+        return Finding::Block(vec![WaitingOn::Leader { group: GroupAt::META }]);
     }
     let request = ProposeTopology { expected: topology.epoch, topology: next };
     Finding::Act(Action::ProposeTopology { via, request: Box::new(request), why })

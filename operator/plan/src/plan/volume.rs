@@ -38,15 +38,16 @@ pub(super) fn replace(facts: &Facts<'_>) -> Finding {
 }
 
 fn action(facts: &Facts<'_>, member: &Member) -> Result<Action, WaitingOn> {
-    for (group, state) in &facts.groups {
-        let Some(voters) = state.voters() else { return Err(WaitingOn::Leader { group: *group }) };
+    for state in facts.groups_reaching(&member.datacenter) {
+        let group = state.name.clone();
+        let Some(voters) = state.voters() else { return Err(WaitingOn::Leader { group }) };
         if (voters.contains(&member.id) || state.wanted.contains(&member.id))
             && !state.can_spare(member.id)
         {
             let mut lagging = state.lagging();
             lagging.remove(&member.id);
             let pods = facts.pod_names(&lagging);
-            return Err(WaitingOn::CaughtUp { group: *group, pods });
+            return Err(WaitingOn::CaughtUp { group, pods });
         }
     }
     let ending = || WaitingOn::Ending { pods: [member.name.clone()].into() };

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use quorate_api::{NodeState, Phase, ReplicatedStoreStatus, ShardHealth};
 use quorate_model::{Mode, NodeId, majority};
 
-use super::{MESSAGE_LENGTH_MAX, Trouble, guarantees, limited};
+use super::{MESSAGE_LENGTH_MAX, Trouble, exchange, guarantees, limited};
 use crate::{
     Action, Next, Observed, Plan, TopologyChange, WaitingOn, leaderless, placement,
     plan::facts::{Facts, shard_groups},
@@ -31,6 +31,7 @@ pub(super) enum Kind {
     RolledBackWrites,
     UpgradeSafe,
     WeakQuorums,
+    LinksHealthy,
 }
 
 impl Kind {
@@ -50,6 +51,7 @@ impl Kind {
             Self::RolledBackWrites => "RolledBackWrites",
             Self::UpgradeSafe => "UpgradeSafe",
             Self::WeakQuorums => "WeakQuorums",
+            Self::LinksHealthy => "LinksHealthy",
         }
     }
 }
@@ -183,6 +185,9 @@ pub(super) fn judge(
     if let Some(weak) = guarantees::weak_quorums(facts) {
         set(Kind::WeakQuorums, &weak);
     }
+    if let Some(links) = exchange::links_healthy(facts, &status.links) {
+        set(Kind::LinksHealthy, &links);
+    }
     if let Some(refused) = guarantees::upgrade_safe(plan) {
         set(Kind::UpgradeSafe, &refused);
     }
@@ -236,6 +241,9 @@ fn available(facts: &Facts<'_>, status: &ReplicatedStoreStatus) -> Finding {
         } else {
             finding(State::False, "Creating", "the store has not begun yet")
         };
+    }
+    if facts.store.multi_leader().is_some() {
+        return exchange::available(status);
     }
     let shards = |health: ShardHealth| {
         let of = status.shards.iter().filter(|shard| shard.health == health);
@@ -300,6 +308,7 @@ const fn moves_by_itself(waiting: &WaitingOn) -> bool {
         | WaitingOn::StatefulSet { .. }
         | WaitingOn::Ending { .. }
         | WaitingOn::Hints { .. }
+        | WaitingOn::Exchange { .. }
         | WaitingOn::Growth { .. }
         | WaitingOn::Durability { .. }
         | WaitingOn::InSync { .. }
@@ -313,6 +322,7 @@ const fn moves_by_itself(waiting: &WaitingOn) -> bool {
         | WaitingOn::Leader { .. }
         | WaitingOn::EngineFormats { .. }
         | WaitingOn::Nodes { .. }
+        | WaitingOn::OldVolumes { .. }
         | WaitingOn::Consent { .. } => false,
     }
 }
@@ -350,6 +360,11 @@ fn topology_reason(why: &[TopologyChange]) -> &'static str {
         Some(TopologyChange::Levels { .. }) => "ChangingLevels",
         Some(TopologyChange::Conflicts { .. }) => "ChangingConflicts",
         Some(TopologyChange::Hints { .. }) => "ChangingHints",
+        Some(TopologyChange::Links) => "ChangingLinks",
+        Some(TopologyChange::Reroute { .. }) => "ChangingReroute",
+        Some(TopologyChange::Resolutions) => "ChangingConflicts",
+        Some(TopologyChange::AddDatacenter { .. }) => "AddingDatacenter",
+        Some(TopologyChange::RemoveDatacenter { .. }) => "RemovingDatacenter",
         Some(TopologyChange::UpdateZone { .. }) | None => "UpdatingTopology",
     }
 }
@@ -379,8 +394,13 @@ fn degraded(facts: &Facts<'_>, status: &ReplicatedStoreStatus) -> Finding {
         NodeState::Joining | NodeState::CaughtUp | NodeState::Leaving => false,
     });
     let nodes: Vec<String> = bad.map(|node| format!("{} is {:?}", node.name, node.state)).collect();
-    let short = status.shards.iter().filter(|shard| shard.health == ShardHealth::Degraded);
-    let shards: Vec<String> = short.map(|shard| shard.shard.to_string()).collect();
+    // Of several groups of a shard one that does not serve leaves it available and less redundant.
+    let short = status.shards.iter().filter(|shard| match shard.health {
+        ShardHealth::Degraded => true,
+        ShardHealth::Unavailable | ShardHealth::Unknown => shard.datacenter.is_some(),
+        ShardHealth::Healthy | ShardHealth::Moving => false,
+    });
+    let shards: Vec<String> = short.map(exchange::label).collect();
     if !nodes.is_empty() {
         finding(State::True, "NodesNotCaughtUp", nodes.join(", "))
     } else if !shards.is_empty() {
@@ -430,6 +450,12 @@ fn placement_satisfied(facts: &Facts<'_>) -> Finding {
     if moving {
         return finding(State::False, "Moving", "");
     }
+    let each_goes_on = topology.mode.multi_leader().is_some();
+    let voters: Vec<_> = if each_goes_on {
+        shard_groups(facts).map(|(_, group)| group.wanted.clone()).collect()
+    } else {
+        voters
+    };
     let goes_on = |voters: &BTreeSet<NodeId>, left: &BTreeSet<NodeId>| match &topology.mode {
         Mode::SingleLeader | Mode::MultiLeader(_) => left.len() >= majority(voters.len()),
         Mode::Leaderless(leaderless) => {
@@ -450,11 +476,22 @@ fn placement_satisfied(facts: &Facts<'_>) -> Finding {
     let datacenter = |node| site(node).map(|s| s.datacenter.to_string()).unwrap_or_default();
     let zone =
         |node| site(node).map(|s| format!("{}/{}", s.datacenter, s.zone)).unwrap_or_default();
-    let message = if survives(&datacenter) {
+    let by_node = |node: NodeId| node.to_string();
+    let message = if each_goes_on {
+        match (survives(&zone), survives(&by_node)) {
+            (true, _) => {
+                "each datacenter goes on without the others and survives the loss of a zone"
+            }
+            (false, true) => {
+                "each datacenter goes on without the others and survives the loss of a node, not of a zone"
+            }
+            (false, false) => "each datacenter goes on without the others and survives no failure",
+        }
+    } else if survives(&datacenter) {
         "every shard survives the loss of a datacenter"
     } else if survives(&zone) {
         "every shard survives the loss of a zone, not of a datacenter"
-    } else if survives(&|node: NodeId| node.to_string()) {
+    } else if survives(&by_node) {
         "every shard survives the loss of a node, not of a zone or datacenter"
     } else {
         "no failure is survived: a shard has too few replicas, or its levels ask for all of them"

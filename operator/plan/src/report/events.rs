@@ -18,6 +18,7 @@ pub(super) fn from_difference(
     swaps(before, after, &mut events);
     nodes(before, after, &mut events);
     weak_quorums(before, after, &mut events);
+    links(before, after, &mut events);
     match outcome {
         Outcome::Planned { plan, failure: None, .. } => {
             growth(plan, observed, &mut events);
@@ -68,12 +69,17 @@ fn phases(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events:
 
 fn leaders(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events: &mut Vec<Event>) {
     for shard in &after.shards {
-        let was = before.shards.iter().find(|other| other.shard == shard.shard);
+        let was = before
+            .shards
+            .iter()
+            .find(|other| (other.shard, &other.datacenter) == (shard.shard, &shard.datacenter));
         let was = was.and_then(|shard| shard.leader.as_ref());
         if let (Some(was), Some(is)) = (was, &shard.leader)
             && was != is
             // Where the nodes tell how it came about, that is told instead.
-            && !after.failovers.iter().any(|f| f.shard == shard.shard && f.term == shard.term)
+            && !after.failovers.iter().any(|f| {
+                (f.shard, &f.datacenter, f.term) == (shard.shard, &shard.datacenter, shard.term)
+            })
         {
             let note =
                 format!("shard {}: {is} leads after {was}, term {}", shard.shard, shard.term);
@@ -89,10 +95,10 @@ fn failovers(
     events: &mut Vec<Event>,
 ) {
     for failover in after.failovers.iter().rev() {
-        let told = before
-            .failovers
-            .iter()
-            .find(|other| (other.shard, other.term) == (failover.shard, failover.term));
+        let told = before.failovers.iter().find(|other| {
+            (other.shard, &other.datacenter, other.term)
+                == (failover.shard, &failover.datacenter, failover.term)
+        });
         if told.is_none() {
             let note = failover_note(failover);
             events.push(if failover.planned {
@@ -137,7 +143,9 @@ fn failover_note(failover: &FailoverStatus) -> String {
 /// A new leader's own set is told with the failover.
 fn swaps(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events: &mut Vec<Event>) {
     for swap in after.swaps.iter().rev() {
-        let told = before.swaps.iter().any(|s| (s.shard, s.index) == (swap.shard, swap.index));
+        let told = before.swaps.iter().any(|s| {
+            (s.shard, &s.datacenter, s.index) == (swap.shard, &swap.datacenter, swap.index)
+        });
         if told {
             continue;
         }
@@ -197,6 +205,17 @@ fn weak_quorums(
     }
 }
 
+fn links(before: &ReplicatedStoreStatus, after: &ReplicatedStoreStatus, events: &mut Vec<Event>) {
+    let unhealthy = |status: &ReplicatedStoreStatus| {
+        let mut conditions = status.conditions.iter();
+        let found = conditions.find(|c| c.type_ == "LinksHealthy" && c.status == "False")?;
+        (found.reason != "Creating").then(|| found.message.clone())
+    };
+    if let Some(why) = unhealthy(after).filter(|_| unhealthy(before).is_none()) {
+        events.push(warning(EventReason::LinkInterrupted, why));
+    }
+}
+
 fn growth(plan: &Plan, observed: &Observed, events: &mut Vec<Event>) {
     for set in plan.children.iter().flat_map(|children| &children.stateful_sets) {
         let name = set.metadata.name.clone().unwrap_or_default();
@@ -253,7 +272,12 @@ const fn topology_reason(change: &TopologyChange) -> Option<EventReason> {
         | TopologyChange::Sessions
         | TopologyChange::Levels { .. }
         | TopologyChange::Conflicts { .. }
-        | TopologyChange::Hints { .. } => Some(EventReason::PolicyChanged),
+        | TopologyChange::Hints { .. }
+        | TopologyChange::Links
+        | TopologyChange::Reroute { .. }
+        | TopologyChange::Resolutions => Some(EventReason::PolicyChanged),
+        TopologyChange::AddDatacenter { .. } => Some(EventReason::DatacenterAdded),
+        TopologyChange::RemoveDatacenter { .. } => Some(EventReason::DatacenterRemoved),
         TopologyChange::PreferLeader { .. } | TopologyChange::UpdateZone { .. } => None,
     }
 }

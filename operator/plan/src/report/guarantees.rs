@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::ReplicatedStoreStatus;
 use quorate_model::{
-    Durability, NodeId, ShardId,
+    Durability, NodeId,
     admin::{Acknowledgement, ReplicaReport},
 };
 
@@ -24,10 +24,10 @@ pub(super) fn in_sync(facts: &Facts<'_>) -> Option<Finding> {
     if facts.topology.is_none() {
         return Some(finding(State::Unknown, "Creating", ""));
     }
-    let leaders: Vec<(ShardId, Option<(NodeId, &ReplicaReport)>)> =
-        shard_groups(facts).map(|(shard, group)| (shard, group.leader)).collect();
-    let led = || leaders.iter().filter_map(|(shard, leader)| Some((*shard, (*leader)?.1)));
-    let sets = |is: &dyn Fn(&Acknowledgement) -> bool| -> Vec<(ShardId, &Acknowledgement)> {
+    let leaders: Vec<(String, Option<(NodeId, &ReplicaReport)>)> =
+        shard_groups(facts).map(|(_, group)| (group.name.label(), group.leader)).collect();
+    let led = || leaders.iter().filter_map(|(shard, leader)| Some((shard, (*leader)?.1)));
+    let sets = |is: &dyn Fn(&Acknowledgement) -> bool| -> Vec<(&String, &Acknowledgement)> {
         led().map(|(shard, leader)| (shard, &leader.acknowledgement)).filter(|s| is(s.1)).collect()
     };
     let blocked = sets(&|set| set.settled && !set.waiting_for.is_empty());
@@ -52,7 +52,7 @@ pub(super) fn in_sync(facts: &Facts<'_>) -> Option<Finding> {
         return Some(finding(State::False, "Swapping", sentence(each)));
     }
     let unknown = leaders.iter().filter(|(_, leader)| leader.is_none());
-    let unknown: Vec<String> = unknown.map(|(shard, _)| shard.to_string()).collect();
+    let unknown: Vec<&str> = unknown.map(|(shard, _)| shard.as_str()).collect();
     Some(if unknown.is_empty() {
         finding(State::True, "Held", "every in-sync set is as declared")
     } else {
@@ -68,7 +68,7 @@ pub(super) fn durability_changing(facts: &Facts<'_>) -> Option<Finding> {
         return Some(finding(State::Unknown, "Creating", ""));
     }
     let changing = shard_groups(facts).filter(|(_, g)| g.leader.is_some() && !g.keeps(declared));
-    let changing: Vec<String> = changing.map(|(shard, _)| shard.to_string()).collect();
+    let changing: Vec<String> = changing.map(|(_, group)| group.name.label()).collect();
     if changing.is_empty() {
         return Some(finding(State::False, "InForce", ""));
     }

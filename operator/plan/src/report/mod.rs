@@ -2,6 +2,9 @@
 
 mod conditions;
 mod events;
+mod exchange;
+#[cfg(test)]
+mod exchange_test;
 mod guarantees;
 mod nodes;
 mod replication;
@@ -95,6 +98,10 @@ pub enum EventReason {
     PlanRefused,
     /// Reads can miss acknowledged writes, at the levels in force.
     WeakQuorums,
+    DatacenterAdded,
+    DatacenterRemoved,
+    /// Changes of a datacenter do not reach another one, or it is behind the logs.
+    LinkInterrupted,
 }
 
 impl EventReason {
@@ -128,6 +135,9 @@ impl EventReason {
             Self::Invalid => "Invalid",
             Self::PlanRefused => "PlanRefused",
             Self::WeakQuorums => "WeakQuorums",
+            Self::DatacenterAdded => "DatacenterAdded",
+            Self::DatacenterRemoved => "DatacenterRemoved",
+            Self::LinkInterrupted => "LinkInterrupted",
         }
     }
 }
@@ -198,7 +208,7 @@ fn valid(
     let epoch = facts.topology.and_then(|topology| i64::try_from(topology.epoch.0).ok());
     let mut status = ReplicatedStoreStatus {
         ready: Some(format!("{ready}/{}", facts.store.nodes())),
-        shards_healthy: Some(format!("{healthy}/{}", facts.store.shards)),
+        shards_healthy: Some(format!("{healthy}/{}", facts.store.groups())),
         leader_datacenters: shards::leader_datacenters(facts, &shards),
         replicas: i32::try_from(facts.observed.children.pods.len()).unwrap_or(i32::MAX),
         selector: names::selector(name),
@@ -219,6 +229,8 @@ fn valid(
         swaps: replication::swaps(facts),
         catch_up: replication::catch_up(facts),
         rollbacks: replication::rollbacks(facts),
+        links: exchange::links(facts),
+        conflicts: exchange::conflicts(facts),
         nodes,
         shards,
         ..ReplicatedStoreStatus::default()

@@ -142,7 +142,7 @@ fn groups_behind(facts: &Facts<'_>, node: NodeId) -> Vec<String> {
         }
         let Some((_, leader)) = state.leader else { return false };
         let voter = leader.voters.contains(&node);
-        let learner = leader.learners.contains(&node) && **group != GroupId::Meta;
+        let learner = leader.learners.contains(&node) && group.id != GroupId::Meta;
         (voter || learner) && !state.is_caught_up(node)
     });
     groups.map(|(group, _)| group.to_string()).collect()

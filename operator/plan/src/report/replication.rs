@@ -25,22 +25,27 @@ const FILES_OF_ONE_MAX: usize = 8;
 
 /// The newest first. Two with one time are in the order of their shards and terms, so that the list is a function.
 pub(super) fn failovers(facts: &Facts<'_>) -> Vec<FailoverStatus> {
-    let mut all: BTreeMap<(i32, i64), FailoverStatus> =
-        facts.observed.status.failovers.iter().map(|f| ((f.shard, f.term), f.clone())).collect();
+    let before = facts.observed.status.failovers.iter();
+    let mut all: BTreeMap<(i32, Option<String>, i64), FailoverStatus> =
+        before.map(|f| ((f.shard, f.datacenter.clone(), f.term), f.clone())).collect();
     for (shard, group) in shard_groups(facts) {
+        let datacenter = group.name.datacenter.as_ref().map(ToString::to_string);
         for failover in group.replicas.values().flat_map(|replica| &replica.failovers) {
             // A group's first leader follows nobody.
             if failover.old_term == Term::ZERO {
                 continue;
             }
-            let seen = described(facts, shard, failover);
-            let known = all.entry((seen.shard, seen.term)).or_insert_with(|| seen.clone());
+            let seen = described(facts, shard, datacenter.clone(), failover);
+            let name = (seen.shard, datacenter.clone(), seen.term);
+            let known = all.entry(name).or_insert_with(|| seen.clone());
             if known.first_acknowledged_write.is_none() {
                 known.first_acknowledged_write = seen.first_acknowledged_write;
                 known.pause_ms = seen.pause_ms;
             }
         }
-        for failover in all.values_mut().filter(|f| f.shard == i32::from(shard.0)) {
+        let own =
+            |f: &&mut FailoverStatus| f.shard == i32::from(shard.0) && f.datacenter == datacenter;
+        for failover in all.values_mut().filter(own) {
             complete(facts, shard, group, failover);
         }
     }
@@ -50,10 +55,16 @@ pub(super) fn failovers(facts: &Facts<'_>) -> Vec<FailoverStatus> {
     newest
 }
 
-fn described(facts: &Facts<'_>, shard: ShardId, failover: &Failover) -> FailoverStatus {
+fn described(
+    facts: &Facts<'_>,
+    shard: ShardId,
+    datacenter: Option<String>,
+    failover: &Failover,
+) -> FailoverStatus {
     let paused = failover.acknowledged_at.map(|at| at.0.saturating_sub(failover.detected_at.0));
     FailoverStatus {
         shard: i32::from(shard.0),
+        datacenter,
         term: number(failover.new_term.0),
         new_leader: facts.pod_name(failover.new_leader),
         old_leader: failover.old_leader.map(|node| facts.pod_name(node)),
@@ -75,7 +86,11 @@ fn complete(
     group: &GroupFacts<'_>,
     failover: &mut FailoverStatus,
 ) {
-    for (pod, file) in files(facts) {
+    let within = |pod: &str| {
+        let datacenter = facts.pods.get(pod).and_then(|pod| pod.datacenter.as_ref());
+        datacenter.is_none_or(|datacenter| group.name.reaches(datacenter))
+    };
+    for (pod, file) in files(facts).filter(|(pod, _)| within(pod)) {
         if file.group != GroupId::Shard(shard) || number(file.term.0) != failover.old_term {
             continue;
         }
@@ -114,12 +129,14 @@ fn nothing_was_lost(
 
 /// The newest first.
 pub(super) fn swaps(facts: &Facts<'_>) -> Vec<SwapStatus> {
-    let mut all: BTreeMap<(i32, i64), SwapStatus> =
-        facts.observed.status.swaps.iter().map(|s| ((s.shard, s.index), s.clone())).collect();
+    let before = facts.observed.status.swaps.iter();
+    let mut all: BTreeMap<(i32, Option<String>, i64), SwapStatus> =
+        before.map(|s| ((s.shard, s.datacenter.clone(), s.index), s.clone())).collect();
     for (shard, group) in shard_groups(facts) {
         for swap in group.replicas.values().flat_map(|replica| &replica.swaps) {
             let seen = SwapStatus {
                 shard: i32::from(shard.0),
+                datacenter: group.name.datacenter.as_ref().map(ToString::to_string),
                 index: number(swap.index.0),
                 at: time(swap.at),
                 why: match swap.why {
@@ -132,7 +149,8 @@ pub(super) fn swaps(facts: &Facts<'_>) -> Vec<SwapStatus> {
                 removed: facts.pod_names(&swap.removed).into_iter().collect(),
                 added: facts.pod_names(&swap.added).into_iter().collect(),
             };
-            all.entry((seen.shard, seen.index)).or_insert(seen);
+            let name = (seen.shard, seen.datacenter.clone(), seen.index);
+            all.entry(name).or_insert(seen);
         }
     }
     let mut newest: Vec<SwapStatus> = all.into_values().collect();
@@ -240,7 +258,7 @@ fn number(value: u64) -> i64 {
 }
 
 /// To two digits, so that a status is written when something has moved and not for every byte.
-fn rounded(value: u64) -> i64 {
+pub(super) fn rounded(value: u64) -> i64 {
     let mut unit = 1;
     while value / unit >= 100 {
         unit *= 10;

@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_api::{LogFormat, ShardHealth, ShardStatus};
-use quorate_model::{
-    Datacenter, Datacenters, GroupId, LeaderlessPolicy, NodeId, ShardId, majority,
-};
+use quorate_model::{Datacenter, Datacenters, LeaderlessPolicy, NodeId, ShardId, majority};
 
 use crate::plan::{
     facts::{Facts, GroupFacts, Seen, shard_groups},
     owners::Service,
     roles::{Leadership, leaderships},
 };
-use crate::policy;
+use crate::{GroupAt, policy};
 
 pub(super) fn statuses(facts: &Facts<'_>) -> Vec<ShardStatus> {
     if facts.topology.is_none() {
@@ -28,18 +26,19 @@ fn status(
     facts: &Facts<'_>,
     shard: ShardId,
     group: &GroupFacts<'_>,
-    leaderships: &BTreeMap<ShardId, Leadership>,
+    leaderships: &BTreeMap<GroupAt, Leadership>,
 ) -> ShardStatus {
-    let leadership = &leaderships[&shard];
+    let leadership = &leaderships[&group.name];
     let voters = match &group.owners {
         Some(_) => &group.wanted,
         None => group.voters().unwrap_or(&group.wanted),
     };
     let named = |nodes: &BTreeSet<NodeId>| facts.pod_names(nodes).into_iter().collect();
-    let leaves = || group.superfluous(GroupId::Shard(shard));
+    let leaves = || group.superfluous();
     ShardStatus {
         shard: i32::from(shard.0),
-        health: health(shard, group, leadership),
+        datacenter: group.name.datacenter.as_ref().map(ToString::to_string),
+        health: health(group, leadership),
         leader: leadership.pod.clone(),
         term: i64::try_from(leadership.term.0).unwrap_or(i64::MAX),
         voters: named(voters),
@@ -59,8 +58,8 @@ fn status(
 pub(super) fn follow_leaders(seen: &Seen<'_>, shards: &mut [ShardStatus]) {
     let leaderships = leaderships(seen);
     for shard in shards {
-        let number = u16::try_from(shard.shard).ok().map(ShardId);
-        if let Some(leadership) = number.and_then(|number| leaderships.get(&number)) {
+        let found = leaderships.iter().find(|(group, _)| group.is_of(shard));
+        if let Some((_, leadership)) = found {
             shard.leader.clone_from(&leadership.pod);
             shard.term = i64::try_from(leadership.term.0).unwrap_or(i64::MAX);
         }
@@ -110,12 +109,12 @@ pub(super) fn quorums(facts: &Facts<'_>) -> Option<String> {
     Some(format!("w={write} r={read} n={replicas}"))
 }
 
-fn health(shard: ShardId, group: &GroupFacts<'_>, leadership: &Leadership) -> ShardHealth {
+fn health(group: &GroupFacts<'_>, leadership: &Leadership) -> ShardHealth {
     if let Some(owners) = &group.owners {
         return match owners.service() {
             Service::NotServed => ShardHealth::Unavailable,
             Service::Unknown => ShardHealth::Unknown,
-            Service::Served if !group.is_settled(GroupId::Shard(shard)) => ShardHealth::Moving,
+            Service::Served if !group.is_settled() => ShardHealth::Moving,
             Service::Served if !group.lagging().is_empty() => ShardHealth::Degraded,
             Service::Served => ShardHealth::Healthy,
         };
@@ -133,7 +132,7 @@ fn health(shard: ShardId, group: &GroupFacts<'_>, leadership: &Leadership) -> Sh
         ShardHealth::Unavailable
     } else if !lagging.is_empty() {
         ShardHealth::Degraded
-    } else if !group.is_settled(GroupId::Shard(shard)) {
+    } else if !group.is_settled() {
         ShardHealth::Moving
     } else {
         ShardHealth::Healthy

@@ -4,23 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_model::{
-    Addresses, Durability, GroupId, LogIndex, Name, NodeId, Policy, ShardPlacement, Topology,
+    Addresses, Datacenter, Durability, GroupId, LogIndex, Name, NodeId, Policy, ShardPlacement,
+    Topology,
     admin::{Acknowledgement, CatchUpPhase, FollowerReport, NodeReport, ReplicaReport, Role},
     majority,
 };
 
 use super::kubernetes::has_engine_2;
 use super::world::{Group, View, World};
-use crate::{Reported, names};
+use crate::{GroupAt, Reported, names};
 
 impl World {
     pub(super) fn data_plane(&mut self) {
         let Some(topology) = self.topology.clone() else { return };
         let alive = self.alive();
-        for group in self.groups.keys().copied().collect::<Vec<_>>() {
+        self.begin_and_end(&topology);
+        for group in self.groups.keys().cloned().collect::<Vec<_>>() {
             let mut state = self.groups[&group].clone();
-            if let (GroupId::Shard(shard), true) = (group, topology.mode.leaderless().is_some()) {
-                let meta_is_led = self.groups[&GroupId::Meta].leader.is_some();
+            let leaderless = topology.mode.leaderless().is_some();
+            if let Some(shard) = group.shard().filter(|_| leaderless) {
+                let meta_is_led = self.groups[&GroupAt::META].leader.is_some();
                 self.own(shard, &mut state, &alive, meta_is_led);
                 self.groups.insert(group, state);
                 continue;
@@ -28,18 +31,15 @@ impl World {
             self.elect(&mut state, &alive);
             if state.leader.is_some() {
                 self.catch_up(&mut state, &alive);
-                let wanted = match group {
-                    GroupId::Meta => topology.meta_voters.clone(),
-                    GroupId::Shard(shard) => topology.placement(shard).unwrap().voters.clone(),
-                };
+                let wanted = wanted(&topology, &group);
                 if self.random.percent(70) {
-                    reconfigure(group, &mut state, &wanted, &alive);
+                    reconfigure(group.id, &mut state, &wanted, &alive);
                 }
-                if let GroupId::Shard(shard) = group {
+                if let Some(shard) = group.shard() {
                     self.prefer(&mut state, topology.placement(shard).unwrap(), &alive);
                     self.keep_policy(&mut state, &topology.policy, &alive);
                 }
-                if group == GroupId::Meta {
+                if group == GroupAt::META {
                     let members = topology.members.keys().copied();
                     state.learners = members.filter(|node| !state.voters.contains(node)).collect();
                 }
@@ -128,13 +128,13 @@ impl World {
 
     /// Nodes learn the topology and their groups' states, followers with delay. A replica that was let go forgets.
     fn spread_views(&mut self, topology: &Topology, alive: &BTreeSet<NodeId>) {
-        let meta_leader = self.groups[&GroupId::Meta].leader;
+        let meta_leader = self.groups[&GroupAt::META].leader;
         for claim in self.volumes.keys().cloned().collect::<Vec<_>>() {
             let node = self.volumes[&claim].node;
             if !alive.contains(&node) {
                 continue;
             }
-            let meta = &self.groups[&GroupId::Meta];
+            let meta = &self.groups[&GroupAt::META];
             let reached = meta.voters.contains(&node) || meta.learners.contains(&node);
             if meta_leader.is_some()
                 && reached
@@ -143,7 +143,10 @@ impl World {
                 self.volumes.get_mut(&claim).unwrap().topology = Some(topology.clone());
             }
             for (group, state) in self.groups.clone() {
-                if group != GroupId::Meta && topology.mode.leaderless().is_some() {
+                if group != GroupAt::META && topology.mode.leaderless().is_some() {
+                    continue;
+                }
+                if !group.reaches(&datacenter(names::pod_of_claim(&claim).unwrap())) {
                     continue;
                 }
                 let part = state.voters.contains(&node) || state.learners.contains(&node);
@@ -159,9 +162,9 @@ impl World {
                         voters: state.voters.clone(),
                         learners: state.learners.clone(),
                     };
-                    views.insert(group, view);
+                    views.insert(group.id, view);
                 } else if !part && forgets {
-                    views.remove(&group);
+                    views.remove(&group.id);
                 }
             }
         }
@@ -187,21 +190,30 @@ impl World {
 
     fn report_of(&self, pod: &str) -> NodeReport {
         let volume = &self.volumes[&names::claim(pod)];
-        let datacenter = pod.strip_prefix("orders-").unwrap().rsplit_once('-').unwrap().0;
+        let datacenter = datacenter(pod);
+        let named = |id| GroupAt::seen_from(&datacenter, id, self.topology.as_ref());
         let member = self.topology.as_ref().is_some_and(|t| t.members.contains_key(&volume.node));
-        let led = volume.views.keys().all(|group| self.groups[group].leader.is_some());
+        let led = volume
+            .views
+            .keys()
+            .all(|id| self.groups.get(&named(*id)).is_some_and(|group| group.leader.is_some()));
         let healthy = volume.topology.is_some() && member && led;
         NodeReport {
             node: volume.node,
             name: pod.to_owned(),
             store: crate::fixtures::UID.parse().unwrap(),
-            datacenter: Name::new(datacenter).unwrap(),
+            datacenter: datacenter.clone(),
             zone: None,
             version: "1".to_owned(),
             addresses: addresses(pod),
             uptime_ms: 1,
             topology: volume.topology.clone(),
-            replicas: volume.views.iter().map(|(g, v)| self.replica(volume.node, *g, v)).collect(),
+            replicas: volume
+                .views
+                .iter()
+                .filter_map(|(id, view)| Some((self.groups.get(&named(*id))?, *id, view)))
+                .map(|(state, id, view)| self.replica(volume.node, (id, state), view, &datacenter))
+                .collect(),
             not_serving: if healthy { vec![] } else { vec!["waits for the store".to_owned()] },
             corrupt: volume.corrupt.then(|| "bad record".to_owned()),
             rollbacks: Vec::new(),
@@ -211,7 +223,13 @@ impl World {
         }
     }
 
-    fn replica(&self, node: NodeId, group: GroupId, view: &View) -> ReplicaReport {
+    fn replica(
+        &self,
+        node: NodeId,
+        (group, state): (GroupId, &Group),
+        view: &View,
+        datacenter: &Datacenter,
+    ) -> ReplicaReport {
         let role = if view.leader == Some(node) {
             Role::Leader
         } else if view.voters.contains(&node) {
@@ -220,7 +238,6 @@ impl World {
             Role::Learner
         };
         let alive = self.alive();
-        let state = &self.groups[&group];
         let follower = |other: &NodeId| FollowerReport {
             matched: LogIndex::ZERO,
             phase: if state.caught_up.contains(other) {
@@ -255,9 +272,20 @@ impl World {
             failovers: Vec::new(),
             swaps: Vec::new(),
             quarantined: None,
-            exchange: None,
+            exchange: self.exchange(group, role, datacenter),
         }
     }
+}
+
+fn datacenter(pod: &str) -> Datacenter {
+    Name::new(pod.strip_prefix("orders-").unwrap().rsplit_once('-').unwrap().0).unwrap()
+}
+
+fn wanted(topology: &Topology, group: &GroupAt) -> BTreeSet<NodeId> {
+    let Some(shard) = group.shard() else { return topology.meta_voters.clone() };
+    let voters = topology.placement(shard).unwrap().voters.iter();
+    let here = |node: &&NodeId| group.reaches(topology.datacenter_of(**node).unwrap());
+    voters.filter(here).copied().collect()
 }
 
 pub(super) fn addresses(pod: &str) -> Addresses {

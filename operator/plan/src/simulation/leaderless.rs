@@ -10,6 +10,7 @@ use quorate_model::{
 };
 
 use super::world::{Group, Volume, World};
+use crate::GroupAt;
 
 impl World {
     /// What the meta group makes of a proposal: a placement that differs is the first step of a move. `None`: it refuses.
@@ -20,6 +21,7 @@ impl World {
         };
         assert_eq!(moved(proposed), moved(current), "moves are the store's own");
         proposed.check_moves(current).ok()?;
+        assert_eq!(proposed.check_founders(current), Ok(()));
         Some(proposed.clone().moving_from(current))
     }
 
@@ -87,7 +89,7 @@ impl World {
         });
         hosted
             .map(|(shard, _)| {
-                let group = &self.groups[&quorate_model::GroupId::Shard(shard)];
+                let group = &self.groups[&GroupAt::from(quorate_model::GroupId::Shard(shard))];
                 let whole = group.caught_up.contains(&volume.node);
                 ShardReport {
                     shard,
@@ -113,7 +115,7 @@ impl World {
         );
         assert!(leaderless.moving().next().is_none(), "nothing moves any more");
         for (shard, placement) in topology.placements() {
-            let group = &self.groups[&quorate_model::GroupId::Shard(shard)];
+            let group = &self.groups[&GroupAt::from(quorate_model::GroupId::Shard(shard))];
             assert_eq!(group.caught_up, placement.voters, "shard {shard} is whole");
             assert_eq!(placement.preferred_leader, None);
         }

@@ -8,6 +8,8 @@ mod data_plane;
 mod kubernetes;
 mod leaderless;
 mod leaderless_test;
+mod multi_leader;
+mod multi_leader_test;
 mod random;
 mod reconcile;
 mod scenario_test;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::{api::apps::v1::StatefulSet, apimachinery::pkg::api::resource::Quantity};
-use quorate_model::{GroupId, LogFormat, NodeId, Term, admin::Acknowledgement};
+use quorate_model::GroupId;
 
 use super::world::{Group, World};
 use crate::{
-    Action, Children, Next, Observed, Outcome, Plan, PodLabels, Prune, build::Desired, check,
-    fixtures, labels_of, plan, report, validate,
+    Action, Children, GroupAt, Next, Observed, Outcome, Plan, PodLabels, Prune, build::Desired,
+    check, fixtures, labels_of, plan, report, validate,
 };
 
 /// The reconcile was cut off.
@@ -75,7 +75,7 @@ impl World {
             self.writes += 1;
             match prune {
                 Prune::StatefulSet { name, .. } => drop(self.objects.stateful_sets.remove(name)),
-                Prune::DisruptionBudget { .. } => {}
+                Prune::DisruptionBudget { .. } | Prune::Service { .. } => {}
             }
         }
         self.label(pod_labels)?;
@@ -159,7 +159,7 @@ impl World {
             Action::Bootstrap { pod, request } => self.bootstrap(pod, request),
             Action::ProposeTopology { via, request, .. } => {
                 let reached = via.iter().any(|pod| self.running.contains_key(pod));
-                let led = self.groups[&GroupId::Meta].leader.is_some();
+                let led = self.groups[&GroupAt::META].leader.is_some();
                 let current = self.topology.as_ref().unwrap().epoch == request.expected;
                 if reached && led && current {
                     request.topology.validate().unwrap();
@@ -194,18 +194,12 @@ impl World {
         if self.running.get(pod) != Some(&request.node) || self.topology.is_some() {
             return;
         }
-        let group = |voters: BTreeSet<NodeId>| Group {
-            caught_up: voters.clone(),
-            voters,
-            learners: BTreeSet::new(),
-            leader: None,
-            term: Term::ZERO,
-            acknowledgement: Acknowledgement { settled: true, ..Acknowledgement::default() },
-            log_format: LogFormat::default(),
-        };
-        self.groups.insert(GroupId::Meta, group(BTreeSet::from([request.node])));
-        for (shard, placement) in request.topology.placements() {
-            self.groups.insert(GroupId::Shard(shard), group(placement.genesis.clone()));
+        self.groups.insert(GroupAt::META, Group::begun(BTreeSet::from([request.node])));
+        if request.topology.mode.multi_leader().is_none() {
+            for (shard, placement) in request.topology.placements() {
+                let group = GroupAt::from(GroupId::Shard(shard));
+                self.groups.insert(group, Group::begun(placement.genesis.clone()));
+            }
         }
         self.topology = Some(request.topology.clone());
     }

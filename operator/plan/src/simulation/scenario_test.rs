@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::World;
 use super::kubernetes::has_engine_2;
-use crate::{Next, Plan, fixtures::three_datacenters, names, plan};
+use crate::{GroupAt, Next, Plan, fixtures::three_datacenters, names, plan};
 
 const ROUNDS_MAX: usize = 3_000;
 
@@ -61,13 +61,18 @@ impl World {
         assert_eq!(members, wanted.iter().collect());
         assert_eq!(self.objects.pods.keys().collect::<BTreeSet<_>>(), wanted.iter().collect());
         for (shard, placement) in topology.placements() {
-            assert_eq!(placement.voters.len(), store.replicas());
-            assert_eq!(self.groups[&GroupId::Shard(shard)].voters, placement.voters);
+            assert_eq!(placement.voters.len(), store.replicas_in_all());
+            if store.multi_leader().is_some() {
+                self.assert_in_each_as_asked_for(shard, placement);
+                continue;
+            }
+            let group = GroupAt::from(GroupId::Shard(shard));
+            assert_eq!(self.groups[&group].voters, placement.voters);
             let datacenters: BTreeSet<_> =
                 placement.voters.iter().map(|node| &topology.members[node].datacenter).collect();
             assert_eq!(datacenters.len(), store.replicas().min(store.datacenters.len()));
         }
-        assert_eq!(self.groups[&GroupId::Meta].voters, topology.meta_voters);
+        assert_eq!(self.groups[&GroupAt::META].voters, topology.meta_voters);
         match store.policy() {
             Some(policy) => self.assert_led_as_asked_for(policy),
             None => self.assert_owned_as_asked_for(),
@@ -79,7 +84,7 @@ impl World {
             let node = self.running[name];
             let hosts = topology.shards.iter().any(|shard| shard.voters.contains(&node));
             let labelled = pod.metadata.labels.as_ref().unwrap().contains_key(labels::ROLE);
-            assert_eq!(labelled, hosts && store.single_leader().is_some());
+            assert_eq!(labelled, hosts && store.leaderless().is_none());
         }
         assert_eq!(self.status.phase, Some(Phase::Ready), "{:?}", self.status);
         assert!(self.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
@@ -89,7 +94,7 @@ impl World {
         let topology = self.topology.as_ref().unwrap();
         assert_eq!(topology.policy, *policy, "what is declared is what the nodes have");
         for (group, state) in &self.groups {
-            let shard = *group != GroupId::Meta;
+            let shard = *group != GroupAt::META;
             let (kept, declared) = (&state.acknowledgement, policy.durability);
             let settled = kept.settled || declared == quorate_model::Durability::Quorum;
             assert!(!shard || (kept.durability == declared && settled), "{group}");
@@ -446,7 +451,17 @@ fn life(seed: u64) {
 }
 
 /// Disturbs the store at random, whose volumes go with their claims in one of `deletes` seeds; then peace.
-pub(super) fn live(mut world: World, seed: u64, deletes: u64, disturb: impl Fn(&mut World, usize)) {
+pub(super) fn live(world: World, seed: u64, deletes: u64, disturb: impl Fn(&mut World, usize)) {
+    trouble(world, seed, deletes, disturb).settle();
+}
+
+/// What comes before peace.
+pub(super) fn trouble(
+    mut world: World,
+    seed: u64,
+    deletes: u64,
+    disturb: impl Fn(&mut World, usize),
+) -> World {
     world.change_spec(|spec| {
         spec.shards = i32::try_from(seed % 5).unwrap() + 1;
         if seed.is_multiple_of(deletes) {
@@ -461,7 +476,7 @@ pub(super) fn live(mut world: World, seed: u64, deletes: u64, disturb: impl Fn(&
         world.tick();
     }
     world.change_spec(|spec| spec.image = "node:last".to_owned());
-    world.settle();
+    world
 }
 
 fn disturb(world: &mut World, round: usize) {

@@ -7,10 +7,12 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use quorate_api::{ReplicatedStore, ReplicatedStoreStatus};
-use quorate_model::{GroupId, LogFormat, NodeId, Term, Topology, admin::Acknowledgement};
+use quorate_model::{
+    Datacenter, GroupId, LogFormat, NodeId, Term, Topology, admin::Acknowledgement,
+};
 
 use super::Random;
-use crate::{ValidStore, fixtures, validate};
+use crate::{GroupAt, ValidStore, fixtures, validate};
 
 pub(crate) struct World {
     pub(super) random: Random,
@@ -24,7 +26,9 @@ pub(crate) struct World {
     pub(super) running: BTreeMap<String, NodeId>,
     /// What the meta group holds.
     pub(super) topology: Option<Topology>,
-    pub(super) groups: BTreeMap<GroupId, Group>,
+    pub(super) groups: BTreeMap<GroupAt, Group>,
+    /// Of a group's writes, how many a datacenter has not taken.
+    pub(super) lacking: BTreeMap<(GroupAt, Datacenter), u64>,
     pub(super) next_id: u64,
     /// Writes to the API server and to nodes.
     pub(super) writes: usize,
@@ -72,6 +76,21 @@ pub(super) struct Group {
     pub(super) log_format: LogFormat,
 }
 
+impl Group {
+    /// By these voters, of whom nobody leads yet.
+    pub(super) fn begun(voters: BTreeSet<NodeId>) -> Self {
+        Self {
+            caught_up: voters.clone(),
+            voters,
+            learners: BTreeSet::new(),
+            leader: None,
+            term: Term::ZERO,
+            acknowledgement: Acknowledgement { settled: true, ..Acknowledgement::default() },
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
 impl World {
     pub(super) fn new(seed: u64, spec: serde_json::Value) -> Self {
         Self {
@@ -84,6 +103,7 @@ impl World {
             running: BTreeMap::new(),
             topology: None,
             groups: BTreeMap::new(),
+            lacking: BTreeMap::new(),
             next_id: 1,
             writes: 0,
             silence: 0,

@@ -1,0 +1,225 @@
+//! From what the resource declares of a store with a leader in every datacenter to the policy that the topology carries.
+
+use std::collections::BTreeSet;
+
+use quorate_api::{self as api, LinksType, MergeRule, MultiLeaderSpec, SingleLeaderSpec};
+use quorate_model::{
+    Conflicts, Datacenter, KeyResolution, Links, Merge, MultiLeaderPolicy, Resolution, Topology,
+};
+
+use crate::{SpecError, ValidDatacenter};
+
+/// What its groups keep to, as the block of the other mode with leaders says it.
+pub(crate) fn of_groups(declared: &MultiLeaderSpec) -> SingleLeaderSpec {
+    SingleLeaderSpec {
+        durability: declared.durability,
+        in_sync: declared.in_sync.clone(),
+        replicas: declared.replicas,
+        preferred_leader: None,
+        log_format: api::LogFormat::Logical,
+        sessions: declared.sessions.clone(),
+    }
+}
+
+/// # Errors
+/// The first thing that is wrong, as a sentence for users.
+pub(crate) fn of(
+    declared: &MultiLeaderSpec,
+    datacenters: &[ValidDatacenter],
+) -> Result<MultiLeaderPolicy, SpecError> {
+    let conflicts = &declared.conflicts;
+    let resolution =
+        resolution(conflicts.resolution, &conflicts.priority, conflicts.merge, datacenters)?;
+    let keys = conflicts.keys.iter().map(|of| {
+        let resolution = self::resolution(of.resolution, &of.priority, of.merge, datacenters)?;
+        Ok(KeyResolution { pattern: of.pattern.clone(), resolution })
+    });
+    Ok(MultiLeaderPolicy {
+        links: links(declared, datacenters)?,
+        reroute: declared.reroute,
+        conflicts: Conflicts { resolution, keys: keys.collect::<Result<_, SpecError>>()? },
+    })
+}
+
+fn links(declared: &MultiLeaderSpec, datacenters: &[ValidDatacenter]) -> Result<Links, SpecError> {
+    let links = &declared.links;
+    match (links.kind, &links.ring, &links.hub) {
+        (LinksType::AllToAll, None, None) => Ok(Links::AllToAll),
+        (LinksType::Circular, None, None) => {
+            Ok(Links::Circular(datacenters.iter().map(|one| one.name.clone()).collect()))
+        }
+        (LinksType::Circular, Some(ring), None) => {
+            let field = "spec.multiLeader.links.ring";
+            let ring = ring.iter().map(|name| known(field, name, datacenters));
+            let ring: Vec<Datacenter> = ring.collect::<Result<_, _>>()?;
+            let each: BTreeSet<&Datacenter> = ring.iter().collect();
+            if each.len() != ring.len() || ring.len() != datacenters.len() {
+                let problem = " does not name each of spec.datacenters once: correct it";
+                return Err(SpecError::Policy { field: field.to_owned(), problem });
+            }
+            Ok(Links::Circular(ring))
+        }
+        (LinksType::Star, None, Some(hub)) => {
+            Ok(Links::Star { hub: known("spec.multiLeader.links.hub", hub, datacenters)? })
+        }
+        (LinksType::AllToAll | LinksType::Circular | LinksType::Star, _, _) => {
+            let problem = ": hub goes with type Star, ring with Circular, and neither with another";
+            Err(SpecError::Policy { field: "spec.multiLeader.links".to_owned(), problem })
+        }
+    }
+}
+
+fn resolution(
+    resolution: api::Resolution,
+    priority: &Option<Vec<String>>,
+    merge: Option<MergeRule>,
+    datacenters: &[ValidDatacenter],
+) -> Result<Resolution, SpecError> {
+    match (resolution, priority, merge) {
+        (api::Resolution::LastWriterWins, None, None) => Ok(Resolution::LastWriterWins),
+        (api::Resolution::Siblings, None, None) => Ok(Resolution::Siblings),
+        (api::Resolution::Merge, None, rule) => {
+            Ok(Resolution::Merge(match rule.unwrap_or_default() {
+                MergeRule::Join => Merge::Join,
+                MergeRule::Max => Merge::Max,
+                MergeRule::Min => Merge::Min,
+                MergeRule::Union => Merge::Union,
+            }))
+        }
+        (api::Resolution::ReplicaPriority, Some(first), None) => {
+            let field = "spec.multiLeader.conflicts.priority";
+            let places = first.iter().map(|name| known(field, name, datacenters));
+            Ok(Resolution::ReplicaPriority(places.collect::<Result<_, _>>()?))
+        }
+        (
+            api::Resolution::LastWriterWins
+            | api::Resolution::Siblings
+            | api::Resolution::Merge
+            | api::Resolution::ReplicaPriority,
+            _,
+            _,
+        ) => {
+            let problem =
+                ": priority goes with ReplicaPriority, merge with Merge, and neither with another";
+            Err(SpecError::Policy { field: "spec.multiLeader.conflicts".to_owned(), problem })
+        }
+    }
+}
+
+fn known(
+    field: &'static str,
+    name: &str,
+    datacenters: &[ValidDatacenter],
+) -> Result<Datacenter, SpecError> {
+    let found = datacenters.iter().find(|one| one.name.as_str() == name);
+    let unknown = || SpecError::NoSuchDatacenter { field, name: name.to_owned() };
+    found.map(|one| one.name.clone()).ok_or_else(unknown)
+}
+
+/// Where shards have replicas.
+pub(crate) fn places(topology: &Topology) -> BTreeSet<Datacenter> {
+    let voters = topology.shards.iter().flat_map(|shard| &shard.voters);
+    voters.filter_map(|node| topology.datacenter_of(*node).cloned()).collect()
+}
+
+/// The declared policy with links over the datacenters that there are, on the way to those that are declared: a ring closes over who is
+/// missing and who is to go stands at its end; without its hub each takes from each.
+pub(crate) fn among(
+    declared: &MultiLeaderPolicy,
+    places: &BTreeSet<Datacenter>,
+) -> MultiLeaderPolicy {
+    let links = match &declared.links {
+        Links::Circular(ring) => {
+            let here = ring.iter().filter(|place| places.contains(place));
+            let others = places.iter().filter(|place| !ring.contains(place));
+            Links::Circular(here.chain(others).cloned().collect())
+        }
+        Links::Star { hub } if !places.contains(hub) => Links::AllToAll,
+        Links::Star { .. } | Links::AllToAll => declared.links.clone(),
+    };
+    MultiLeaderPolicy { links, ..declared.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixtures::{multi_leader, valid};
+
+    fn refused(block: Value) -> String {
+        let resource = crate::fixtures::resource(multi_leader(9, block));
+        let errors = crate::validate(&resource).unwrap_err();
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    fn places(names: &[&str]) -> BTreeSet<Datacenter> {
+        names.iter().map(|name| Datacenter::new(*name).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_models_default() {
+        let store = valid(multi_leader(9, json!({})));
+        assert_eq!(store.multi_leader().unwrap().policy, MultiLeaderPolicy::default());
+        assert_eq!(store.policy(), Some(&quorate_model::Policy::default()));
+    }
+
+    #[test]
+    fn resolutions_are_carried_over() {
+        let store = valid(multi_leader(
+            9,
+            json!({"conflicts": {
+                "resolution": "ReplicaPriority", "priority": ["dc-b", "dc-a"],
+                "keys": [
+                    {"pattern": "n:*", "resolution": "Merge", "merge": "Max"},
+                    {"pattern": "s:*", "resolution": "Siblings"},
+                ],
+            }}),
+        ));
+        let conflicts = &store.multi_leader().unwrap().policy.conflicts;
+        let named = |name: &str| Datacenter::new(name).unwrap();
+        let priority = vec![named("dc-b"), named("dc-a")];
+        assert_eq!(conflicts.resolution, Resolution::ReplicaPriority(priority));
+        let keys: Vec<_> = conflicts.keys.iter().map(|of| of.resolution.clone()).collect();
+        assert_eq!(keys, [Resolution::Merge(Merge::Max), Resolution::Siblings]);
+    }
+
+    #[test]
+    fn what_the_schema_should_have_refused_is_refused_with_its_field() {
+        for (block, fragment) in [
+            (json!({"replicas": 2}), "spec.multiLeader.replicas is 2"),
+            (json!({"replicas": 5}), "spec.multiLeader.replicas puts there"),
+            (json!({"links": {"type": "Star"}}), "spec.multiLeader.links: hub goes with"),
+            (json!({"links": {"type": "Star", "hub": "dc-x"}}), "links.hub names \"dc-x\""),
+            (json!({"links": {"type": "Circular", "ring": ["dc-a", "dc-b"]}}), "links.ring does"),
+            (json!({"conflicts": {"merge": "Max"}}), "spec.multiLeader.conflicts: priority goes"),
+            (json!({"inSync": {"count": 1}}), "spec.multiLeader.inSync belongs"),
+        ] {
+            let refused = refused(block.clone());
+            assert!(refused.contains(fragment), "{block}: {refused}");
+        }
+    }
+
+    #[test]
+    fn links_are_over_the_datacenters_that_there_are() {
+        let named = |names: &[&str]| {
+            names.iter().map(|name| Datacenter::new(*name).unwrap()).collect::<Vec<_>>()
+        };
+        let ring = MultiLeaderPolicy {
+            links: Links::Circular(named(&["dc-c", "dc-b", "dc-a"])),
+            ..MultiLeaderPolicy::default()
+        };
+        let over = |names: &[&str]| among(&ring, &places(names)).links;
+        assert_eq!(over(&["dc-a", "dc-c"]), Links::Circular(named(&["dc-c", "dc-a"])));
+        assert_eq!(
+            over(&["dc-a", "dc-b", "dc-c", "dc-d"]),
+            Links::Circular(named(&["dc-c", "dc-b", "dc-a", "dc-d"]))
+        );
+        let star = MultiLeaderPolicy {
+            links: Links::Star { hub: Datacenter::new("dc-b").unwrap() },
+            ..MultiLeaderPolicy::default()
+        };
+        assert_eq!(among(&star, &places(&["dc-a", "dc-c"])).links, Links::AllToAll);
+        assert_eq!(among(&star, &places(&["dc-a", "dc-b"])).links, star.links);
+    }
+}
