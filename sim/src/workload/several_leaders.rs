@@ -177,9 +177,8 @@ impl Doing {
 
 impl Workload for SeveralLeaders {
     fn begin(&mut self, client: ClientId, now: Time, random: &mut ChaCha8Rng) {
-        if self.under_way.contains_key(&client) {
-            return;
-        }
+        // Its last attempt was never answered, and is not waited for when everything is read.
+        self.end(client, None);
         let key = random.random_range(0..self.keys);
         let mut fresh = || fresh_value(&mut self.next_value);
         let doing = match &mut self.unread {
@@ -233,6 +232,10 @@ impl Workload for SeveralLeaders {
     }
 
     fn give_up(&mut self, client: ClientId) -> Attempt {
+        // The last reads are answered in the end.
+        if self.unread.is_some() && self.reads(client) {
+            return Attempt::Again;
+        }
         self.end(client, None);
         Attempt::Done
     }

@@ -60,6 +60,24 @@ fn a_reader_never_sees_half_a_batch_while_flushes_and_compactions_run() {
     readers.end();
 }
 
+/// A version whose ranges were older than its number kept the tables of a flush from being seen.
+#[test]
+fn a_version_that_is_taken_while_a_flush_ends_is_of_one_moment() {
+    let mut harness = LsmHarness::new();
+    let readers = Readers::start(harness.store(), |store| {
+        let tables = Version::newest(&store.0.shared.tree);
+        let rows = tables.range(b"row-", b"row.", SeqNo::MAX).count();
+        let row = |number: usize| format!("row-{number:04}").into_bytes();
+        assert!(tables.find(&row(rows), SeqNo::MAX).unwrap().is_none(), "{rows} by range");
+        assert!(rows == 0 || tables.find(&row(rows - 1), SeqNo::MAX).unwrap().is_some());
+    });
+    for number in 0..300 {
+        apply(harness.store(), [put(&format!("row-{number:04}"), "1")]);
+        harness.flush();
+    }
+    readers.end();
+}
+
 #[test]
 fn a_range_of_flushed_tables_is_dropped_without_a_tombstone_for_each_row() {
     let mut harness = LsmHarness::new();

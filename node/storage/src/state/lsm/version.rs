@@ -28,8 +28,16 @@ pub(super) struct Version {
 impl Version {
     /// Waits while the engine makes a new version: not to be called where a reader or a writer waits.
     pub(super) fn newest(tree: &AnyTree) -> Self {
-        let whole = tree.get_version_history_lock().latest_version();
-        let version = tree.current_version();
+        // Two locks, and a flush or a compaction may end in between: both must be of one version, or the rows of that flush were in
+        // neither the tables nor the memtables of who reads ranges.
+        let (whole, version) = loop {
+            let before = tree.current_version();
+            let whole = tree.get_version_history_lock().latest_version();
+            let version = tree.current_version();
+            if before.id() == version.id() {
+                break (whole, version);
+            }
+        };
         let (number, newest_level_runs) = (version.id(), version.l0().run_count());
         let find = move |row: &[u8], visible: SeqNo| {
             let hash = standard_bloom::Builder::get_hash(row);
