@@ -25,7 +25,8 @@ pub use leaderless::{
 };
 pub use moving::{Leaving, Moved, Step};
 pub use multi_leader::{
-    Conflicts, KeyResolution, Links, Merge, MultiLeader, MultiLeaderPolicy, Resolution,
+    Conflicts, Homes, KeyHome, KeyResolution, Links, Merge, MultiLeader, MultiLeaderPolicy,
+    Resolution, Unreachable,
 };
 pub use policy::{
     Durability, InSyncPolicy, LogFormat, OnLoss, Policy, ReadPreference, ReadYourWrites,

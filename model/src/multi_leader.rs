@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Datacenter, NodeId, ShardId, ShardPlacement, Topology};
+use crate::{Datacenter, Epoch, NodeId, ShardId, ShardPlacement, Topology};
 
 /// What the topology of such a store says beside its placements. A shard has one group in each datacenter: the replicas there.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ pub struct MultiLeaderPolicy {
     /// Changes go around a datacenter that does not answer.
     pub reroute: bool,
     pub conflicts: Conflicts,
+    pub homes: Homes,
 }
 
 /// Along which links changes go from datacenter to datacenter.
@@ -69,6 +70,92 @@ pub enum Resolution {
     Siblings,
 }
 
+/// Where keys are written, so that no writes of them conflict.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Homes {
+    /// Of keys that match a pattern; the first that does counts.
+    pub keys: Vec<KeyHome>,
+    /// What becomes of a write elsewhere while the home does not answer.
+    pub unreachable: Unreachable,
+    /// What has its home in the first is to have it in the second.
+    pub evacuated: BTreeMap<Datacenter, Datacenter>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyHome {
+    /// As of KEYS.
+    pub pattern: String,
+    /// Where it is to be. Whoever has it hands it over.
+    pub home: Datacenter,
+    /// Who has it at first, and since which epoch the pattern is declared: neither changes while it is.
+    #[serde(default)]
+    pub first: Option<Datacenter>,
+    #[serde(default)]
+    pub since: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Unreachable {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It is done where it is asked for, and may conflict.
+    Accept,
+}
+
+impl KeyHome {
+    #[must_use]
+    pub fn first(&self) -> &Datacenter {
+        self.first.as_ref().unwrap_or(&self.home)
+    }
+}
+
+impl Homes {
+    /// Where what is to be in `home` is to be in fact.
+    #[must_use]
+    pub fn instead<'a>(&'a self, home: &'a Datacenter) -> &'a Datacenter {
+        self.evacuated.get(home).unwrap_or(home)
+    }
+
+    /// As declared anew in an epoch: what was declared before has been somebody's since then.
+    #[must_use]
+    pub fn declared_after(&self, current: &Self, epoch: Epoch) -> Self {
+        let keys = self.keys.iter().map(|one| {
+            match current.keys.iter().find(|before| before.pattern == one.pattern) {
+                Some(before) => KeyHome {
+                    first: Some(before.first().clone()),
+                    since: before.since,
+                    ..one.clone()
+                },
+                None => KeyHome { first: None, since: epoch.0, ..one.clone() },
+            }
+        });
+        let keys = keys.map(|one| KeyHome { first: Some(one.first().clone()), ..one }).collect();
+        Self { keys, ..self.clone() }
+    }
+
+    fn problem(&self, current: Option<&Self>) -> Option<String> {
+        for (at, one) in self.keys.iter().enumerate() {
+            if self.keys[..at].iter().any(|before| before.pattern == one.pattern) {
+                return Some(format!("the home of {:?} is declared twice", one.pattern));
+            }
+            let before = current.and_then(|current| {
+                current.keys.iter().find(|before| before.pattern == one.pattern)
+            });
+            if before
+                .is_some_and(|before| before.first() != one.first() || before.since != one.since)
+            {
+                return Some(format!("who had {:?} at first never changes", one.pattern));
+            }
+        }
+        let evacuated = |home: &Datacenter| self.evacuated.contains_key(home);
+        let nowhere = self.evacuated.values().find(|to| evacuated(to));
+        nowhere.map(|to| format!("homes are to go to {to}, which is itself evacuated"))
+    }
+}
+
 /// How several values are one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Merge {
@@ -84,14 +171,20 @@ pub enum Merge {
 
 impl Default for MultiLeaderPolicy {
     fn default() -> Self {
-        Self { links: Links::default(), reroute: true, conflicts: Conflicts::default() }
+        Self {
+            links: Links::default(),
+            reroute: true,
+            conflicts: Conflicts::default(),
+            homes: Homes::default(),
+        }
     }
 }
 
 impl MultiLeader {
     /// Of a store that begins: its genesis says who founds it where.
     #[must_use]
-    pub fn new(policy: MultiLeaderPolicy, topology: &Topology) -> Self {
+    pub fn new(mut policy: MultiLeaderPolicy, topology: &Topology) -> Self {
+        policy.homes = policy.homes.declared_after(&Homes::default(), topology.epoch);
         let named = topology.shards.iter().flat_map(|shard| &shard.genesis);
         let place = |node: &NodeId| Some((*node, topology.members.get(node)?.datacenter.clone()));
         Self { policy, founders: named.filter_map(place).collect() }
@@ -148,6 +241,16 @@ impl Topology {
             voters: placement.voters.iter().copied().filter(is_here).collect(),
             preferred_leader: placement.preferred_leader.filter(is_here),
         }
+    }
+
+    /// Homes are handed over, never taken: who had a pattern's at first stays who that was.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn check_homes(&self, current: Option<&Self>) -> Result<(), String> {
+        let homes = |topology: &'_ Self| Some(topology.mode.multi_leader()?.policy.homes.clone());
+        let Some(next) = homes(self) else { return Ok(()) };
+        next.problem(current.and_then(homes).as_ref()).map_or(Ok(()), Err)
     }
 
     /// Where there are several leaders, every group's genesis is what it was: of a datacenter that comes it begins, of one that goes

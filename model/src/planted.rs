@@ -158,6 +158,16 @@ pub enum Bug {
     HalfAChange,
     /// What cells are filled with is applied to them again when it comes as a change (INV-107, INV-109).
     TakeWhatIsFilled,
+    /// A change whose time is ahead of the taker's clock is taken (INV-111).
+    TakeAhead,
+    /// Of concurrent values that do not stand nothing is told (INV-107).
+    DiscardSilently,
+    /// A key is written where its home is not (INV-112).
+    WriteAway,
+    /// A home is where it is declared, before who has it hands it over (INV-112).
+    HomeAsDeclared,
+    /// A home is moved by whoever is asked (INV-112).
+    MoveUnfenced,
 }
 
 #[cfg(feature = "planted")]

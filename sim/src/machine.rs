@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
-use quorate_group::keyspace::Standing as StandingCell;
+use quorate_group::keyspace::{Conflict, Standing as StandingCell};
 use quorate_model::{
     ActorId, Addresses, ConflictPolicy, Datacenters, GroupId, Hlc, LogIndex, Member, Mode, Name,
     NodeId, ShardId, StoreId, Time, Topology, VersionVector, WallTime,
@@ -145,6 +145,12 @@ impl Machine {
     pub(crate) fn cells(&self, group: GroupId) -> Result<Vec<StandingCell>, String> {
         let host = self.host.as_ref().ok_or_else(|| format!("{:?} does not run", self.id))?;
         host.standing_cells(group).map_err(|error| error.to_string())
+    }
+
+    /// Of several leaders: the conflicts that it keeps.
+    pub(crate) fn conflicts(&self, group: GroupId) -> Result<Vec<Conflict>, String> {
+        let host = self.host.as_ref().ok_or_else(|| format!("{:?} does not run", self.id))?;
+        host.conflicts(group).map_err(|error| error.to_string())
     }
 
     /// Whose the writes of the group's leader are, where it is here.

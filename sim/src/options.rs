@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use quorate_group::host;
 use quorate_model::{
-    ConflictPolicy, Conflicts, Datacenters, Durability, Hints, InSyncPolicy, LeaderlessPolicy,
-    Level, Links, LogFormat, Merge, Mode, MultiLeader, MultiLeaderPolicy, OnLoss, Policy,
-    Resolution,
+    ConflictPolicy, Conflicts, Datacenters, Durability, Hints, Homes, InSyncPolicy, KeyHome,
+    LeaderlessPolicy, Level, Links, LogFormat, Merge, Mode, MultiLeader, MultiLeaderPolicy, OnLoss,
+    Policy, Resolution,
 };
 use quorate_replication::{leaderless, multi_leader, single_leader};
 use rand::RngExt;
@@ -164,7 +164,19 @@ impl Options {
         let conflicts =
             Conflicts { resolution: pick(random, &resolutions).clone(), keys: Vec::new() };
         let links = any_links(datacenters, random);
-        let policy = MultiLeaderPolicy { links, reroute: random.random_bool(0.8), conflicts };
+        let reroute = random.random_bool(0.8);
+        let homes = if random.random_bool(0.5) {
+            let homes = ["register-*[02]", "*counter-*[02]"].map(|pattern| KeyHome {
+                pattern: pattern.to_owned(),
+                home: datacenter(random.random_range(0..datacenters)),
+                first: None,
+                since: 0,
+            });
+            Homes { keys: homes.to_vec(), ..Homes::default() }
+        } else {
+            Homes::default()
+        };
+        let policy = MultiLeaderPolicy { links, reroute, conflicts, homes };
         self.mode = Mode::MultiLeader(MultiLeader { policy, ..MultiLeader::default() });
         // What `Async` loses is shown with one leader.
         let Policy { durability, in_sync, .. } = any_policy(random);

@@ -5,14 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_group::host::Request;
-use quorate_model::{Epoch, Mode, MultiLeader, NodeId, ShardPlacement, Topology};
+use quorate_model::{
+    Epoch, Mode, MultiLeader, MultiLeaderPolicy, NodeId, ShardPlacement, Topology,
+};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkers::cell_convergence;
 use crate::cluster::{Cluster, Event};
-use crate::machine::{Machine, MachineId};
+use crate::machine::{Machine, MachineId, datacenter};
 use crate::options::{any_links, any_policy};
 use crate::verdict::Verdict;
 
@@ -55,7 +57,7 @@ impl Cluster {
             self.restart(MachineId(machine))?;
         }
         let topology = self.first_topology();
-        self.ask(MachineId(0), Request::Bootstrap { topology })
+        self.ask(MachineId(0), Request::Bootstrap { topology: Box::new(topology) })
     }
 
     /// The machine may have lost its power before anything of it was durable.
@@ -66,7 +68,7 @@ impl Cluster {
             return Ok(());
         }
         let topology = self.first_topology();
-        self.ask(MachineId(0), Request::Bootstrap { topology })
+        self.ask(MachineId(0), Request::Bootstrap { topology: Box::new(topology) })
     }
 
     /// One step: repair what is lost, else move something.
@@ -97,7 +99,10 @@ impl Cluster {
         self.mark(|| format!("operator proposes epoch {}", topology.epoch));
         // Whoever leads the meta group takes it; the others refuse.
         for machine in up {
-            self.ask(machine, Request::ProposeTopology { expected, topology: topology.clone() })?;
+            self.ask(
+                machine,
+                Request::ProposeTopology { expected, topology: Box::new(topology.clone()) },
+            )?;
         }
         Ok(())
     }
@@ -192,7 +197,16 @@ impl Cluster {
             if let Mode::MultiLeader(multi_leader) = &mut topology.mode
                 && self.random.random_ratio(1, 4)
             {
-                multi_leader.policy.links = any_links(self.options.datacenters, &mut self.random);
+                let MultiLeaderPolicy { links, homes, .. } = &mut multi_leader.policy;
+                if homes.keys.is_empty() || self.random.random_bool(0.3) {
+                    *links = any_links(self.options.datacenters, &mut self.random);
+                } else {
+                    let before = homes.clone();
+                    let to = datacenter(self.random.random_range(0..self.options.datacenters));
+                    let which = self.random.random_range(0..homes.keys.len());
+                    homes.keys[which].home = to;
+                    *homes = homes.declared_after(&before, topology.epoch.next());
+                }
                 changed = true;
             } else if self.random.random_ratio(self.options.policy_changes, 10) {
                 topology.policy = any_policy(&mut self.random);

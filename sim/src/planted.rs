@@ -36,6 +36,11 @@ const MULTI_LEADER: &[Listed] = &[
     (Bug::AddTwice, "add-twice", Found(&["changes", "standing"])),
     (Bug::HalfAChange, "half-a-change", Found(&["changes", "standing"])),
     (Bug::TakeWhatIsFilled, "take-what-is-filled", Found(&["changes", "standing"])),
+    (Bug::TakeAhead, "take-ahead", Found(&["changes"])),
+    (Bug::DiscardSilently, "discard-silently", Found(&["conflicts"])),
+    (Bug::WriteAway, "write-away", Found(&["conflicts", "standing"])),
+    (Bug::HomeAsDeclared, "home-as-declared", Found(&["conflicts", "standing"])),
+    (Bug::MoveUnfenced, "move-unfenced", Found(&["conflicts", "standing"])),
 ];
 
 const LEADERLESS: &[Listed] = &[

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_model::Time;
 use rand::RngExt;
 
-use crate::checkers::{cell_convergence, changes, checkpoints, convergence, liveness};
+use crate::checkers::{cell_convergence, changes, checkpoints, conflicts, convergence, liveness};
 use crate::cluster::{Cluster, Event};
 use crate::kind::Kind;
 use crate::nemesis::Storm;
@@ -72,6 +72,7 @@ fn whole_run(cluster: &mut Cluster) -> Verdict {
     await_whole(cluster, storm_ends.after(cluster.options.settle))?;
     cluster.quiet = true;
     await_agreement(cluster, cluster.now.after(cluster.options.settle))?;
+    conflicts::check(cluster).by("conflicts")?;
     let forgotten = cluster.checkers.end(cluster.now)?;
     cluster.sessions.end(&forgotten, cluster.options.shards)?;
     read_all(cluster)?;

@@ -65,7 +65,7 @@ fn quorate(bench: &Bench, section: &mut Section, all: &mut Vec<Trials>) -> Resul
     faults.extend(namespaces.is_some().then_some(Fault::Cut));
     faults.push(Fault::Switchover);
     let store = start(bench, "failover", Policy::default(), Mode::SingleLeader, namespaces)?;
-    let mut subject = Subject::Quorate(store);
+    let mut subject = Subject::Quorate(Box::new(store));
     for fault in faults {
         let trials = repeat(bench, "Quorate Quorum", &mut subject, fault)?;
         judge(section, &trials);
@@ -82,7 +82,7 @@ fn asynchronous(bench: &Bench, section: &mut Section, all: &mut Vec<Trials>) -> 
         section.skipped.push(format!("Async: this build does not know it: {error:#}"));
         return Ok(());
     }
-    let mut subject = Subject::Quorate(store);
+    let mut subject = Subject::Quorate(Box::new(store));
     for fault in [Fault::Kill, Fault::Freeze] {
         let trials = repeat(bench, "Quorate Async", &mut subject, fault)?;
         let lost: usize = trials.outcomes.iter().map(|outcome| outcome.lost).sum();

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use quorate_e2e::cluster::progress::Probe;
 use serde_json::json;
 
+use crate::datacenters::Nodes;
 use crate::leaderless::nothing_failed;
+use crate::load::Kind;
 use crate::scenario::{STORE, Scenario, condition, in_a_namespace};
 
-const DATACENTERS: [&str; 3] = ["dc-a", "dc-b", "dc-c"];
 const CUT: Duration = Duration::from_secs(8);
 const EQUAL_IN: Duration = Duration::from_secs(60);
 
@@ -27,15 +28,15 @@ fn datacenters_go_on_without_each_other_and_come_together_again() {
 
 fn both_sides_write(given: &Scenario) -> Result<()> {
     let nodes = Nodes::of(given)?;
-    let within = given.start_load_within("dc-a")?;
-    let without = given.start_load_within("dc-b")?;
+    let within = given.start_load_within("dc-a", Kind::Plain)?;
+    let without = given.start_load_within("dc-b", Kind::Plain)?;
     given.faults()?.cut_datacenter("dc-a")?;
     within.go_on(CUT);
     given.faults()?.heal_datacenter("dc-a")?;
     within.go_on(Duration::from_secs(2));
     nothing_failed(&within.finish("leaderless: within the datacenter that was cut off")?)?;
     nothing_failed(&without.finish("leaderless: in another datacenter")?)?;
-    nodes.all_are_equal(48)?;
+    all_are_equal(&nodes, 48)?;
     given.await_ready(6)
 }
 
@@ -53,7 +54,7 @@ fn concurrent_values_are_seen_everywhere(given: &Scenario) -> Result<()> {
     let found = nodes.values(0, "cart")?;
     ensure!(found == ["apples"], "dc-a is cut off: {found:?}");
     given.faults()?.heal_datacenter("dc-a")?;
-    nodes.all_are_equal(49)?;
+    all_are_equal(&nodes, 49)?;
     let found = nodes.values(0, "cart")?;
     ensure!(found == ["apples", "pears"], "{found:?}");
     given.await_ready(6)
@@ -81,47 +82,11 @@ spec:
     )
 }
 
-/// A node of each datacenter. Its address cannot be asked for once the datacenter is cut off.
-struct Nodes<'a> {
-    given: &'a Scenario,
-    hosts: Vec<String>,
-}
-
-impl<'a> Nodes<'a> {
-    fn of(given: &'a Scenario) -> Result<Self> {
-        let first = |name: &&str| {
-            let hosts = given.hosts_within(name)?;
-            hosts.into_iter().next().context("each datacenter has a node")
-        };
-        Ok(Self { given, hosts: DATACENTERS.iter().map(first).collect::<Result<_>>()? })
-    }
-
-    fn say(&self, at: usize, words: &[&str]) -> Result<String> {
-        self.given.redis_within(DATACENTERS[at], &self.hosts[at], words)
-    }
-
-    /// What stands, without the context.
-    fn values(&self, at: usize, key: &str) -> Result<Vec<String>> {
-        let said = self.say(at, &["VGET", key])?;
-        let mut values: Vec<String> =
-            said.lines().skip(1).map(|line| line.trim().to_owned()).collect();
-        values.sort_unstable();
-        Ok(values)
-    }
-
-    /// Every datacenter comes to answer the same of every key. Reads do not leave theirs, so none of them repairs another's.
-    fn all_are_equal(&self, keys: usize) -> Result<()> {
-        self.given.wait_for("all datacenters equal", EQUAL_IN, || {
-            let mut found = Vec::new();
-            for at in 0..DATACENTERS.len() {
-                let names = self.say(at, &["KEYS", "*"])?;
-                let mut names: Vec<&str> = names.lines().map(str::trim).collect();
-                names.sort_unstable();
-                let of = |name: &str| Ok((name.to_owned(), self.values(at, name)?));
-                found.push(names.into_iter().map(of).collect::<Result<Vec<_>>>()?);
-            }
-            let equal = found.iter().all(|one| one.len() == keys && *one == found[0]);
-            Ok(if equal { Probe::Ready(()) } else { Probe::Waiting(format!("{found:?}")) })
-        })
-    }
+/// Every datacenter comes to answer the same of every key. Reads do not leave theirs, so none of them repairs another's.
+fn all_are_equal(nodes: &Nodes<'_>, keys: usize) -> Result<()> {
+    let read = |at| {
+        let of = |name: String| Ok((name.clone(), nodes.values(at, &name)?));
+        nodes.keys(at)?.into_iter().map(of).collect::<Result<Vec<_>>>()
+    };
+    nodes.agree("all datacenters equal", read, |found| found.len() == keys).map(|_| ())
 }

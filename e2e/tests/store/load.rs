@@ -29,6 +29,15 @@ pub(crate) enum Kind {
     Plain,
 }
 
+impl Kind {
+    pub(crate) const fn port(self) -> u16 {
+        match self {
+            Self::Cluster => 6380,
+            Self::Plain => 6379,
+        }
+    }
+}
+
 /// What to start.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate-load");
 

@@ -8,6 +8,7 @@
 
 mod api_server_gone;
 mod datacenter_cut;
+mod datacenters;
 mod guarantees;
 mod image_roll;
 mod leader_lost;
@@ -16,6 +17,7 @@ mod leaderless_datacenters;
 mod load;
 mod lost_writes;
 mod malformed;
+mod multi_leader;
 mod no_op;
 mod node_drained;
 mod operator_gone;

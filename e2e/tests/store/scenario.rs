@@ -17,8 +17,6 @@ use crate::load::{Kind, Load, PROGRAM};
 
 pub(crate) const STORE: &str = "store";
 const READY_IN: Duration = Duration::from_secs(180);
-const CLUSTER_PORT: u16 = 6380;
-const PLAIN_PORT: u16 = 6379;
 
 /// The operator's Deployment and pods, as the chart labels them.
 const OPERATOR: &str = "app.kubernetes.io/name=quorate-operator";
@@ -158,10 +156,7 @@ impl Scenario {
     }
 
     pub(crate) fn start_load_of(&self, kind: Kind) -> Result<Load> {
-        let port = match kind {
-            Kind::Cluster => CLUSTER_PORT,
-            Kind::Plain => PLAIN_PORT,
-        };
+        let port = kind.port();
         let nodes: Vec<String> = self
             .pods()?
             .iter()
@@ -178,17 +173,18 @@ impl Scenario {
         let found =
             self.kubectl.json(["get", "service", service, "--namespace", &self.namespace])?;
         let address = found["spec"]["clusterIP"].as_str().context("the Service has an address")?;
-        let nodes = vec![format!("{address}:{PLAIN_PORT}"); CONNECTIONS];
+        let nodes = vec![format!("{address}:{}", Kind::Plain.port()); CONNECTIONS];
         let command = self.cluster.local()?.command_in_datacenter(datacenter, PROGRAM.as_ref())?;
         Load::start(command, &nodes, Kind::Plain)
     }
 
-    /// Plain connections to the nodes of a datacenter, from within it.
-    pub(crate) fn start_load_within(&self, datacenter: &str) -> Result<Load> {
+    /// Connections to the nodes of a datacenter, from within it.
+    pub(crate) fn start_load_within(&self, datacenter: &str, kind: Kind) -> Result<Load> {
         let hosts = self.hosts_within(datacenter)?;
-        let nodes: Vec<String> = hosts.iter().map(|host| format!("{host}:{PLAIN_PORT}")).collect();
+        let nodes: Vec<String> =
+            hosts.iter().map(|host| format!("{host}:{}", kind.port())).collect();
         let command = self.cluster.local()?.command_in_datacenter(datacenter, PROGRAM.as_ref())?;
-        Load::start(command, &nodes, Kind::Plain)
+        Load::start(command, &nodes, kind)
     }
 
     /// What redis-cli answers within a datacenter, of one of its nodes, whether the datacenter is cut off or not. The addresses are asked for

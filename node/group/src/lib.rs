@@ -14,7 +14,7 @@ pub mod session;
 mod value;
 
 pub use operation::{
-    CollectionKind, Combination, Comparison, DeleteCondition, Expiry, FloatText, KeyType,
+    CollectionKind, Combination, Comparison, DeleteCondition, Expiry, FloatText, HomeOf, KeyType,
     Operation, Part, Read, ScanCursor, SetCondition, TtlUnit, Version, Write,
 };
 pub use value::{Value, ValueError};

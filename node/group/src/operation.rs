@@ -160,6 +160,10 @@ pub enum Read {
     Conflicts {
         count: u32,
     },
+    /// HOME: the datacenter that writes the key (`Bulk`), or `Nil` where all do.
+    Home {
+        key: Bytes,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -324,6 +328,23 @@ pub enum Write {
         key: Bytes,
         context: Bytes,
     },
+    /// HOME, where there are several leaders: hands the home over; a key's without one is its pattern's. `Ok`.
+    SetHome {
+        of: HomeOf,
+        home: Option<Bytes>,
+    },
+}
+
+/// What has a home.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum HomeOf {
+    Key(Bytes),
+    /// All keys that match, but those that have another: handed over by leaders alone.
+    Pattern {
+        pattern: Bytes,
+        /// The epoch since when it is declared.
+        since: u64,
+    },
 }
 
 /// What DELEX asks of the string that it is to delete.
@@ -451,6 +472,7 @@ impl Read {
             | Self::RandomFields { key, .. }
             | Self::ScanFields { key, .. }
             | Self::Siblings { key }
+            | Self::Home { key }
             | Self::Encoding { key }
             | Self::MemoryUsage { key }
             | Self::Digest { key } => vec![key],
@@ -493,6 +515,7 @@ impl Write {
             | Self::PopMembers { key, .. }
             | Self::SetSibling { key, .. }
             | Self::DeleteSiblings { key, .. }
+            | Self::SetHome { of: HomeOf::Key(key), .. }
             | Self::DeleteIf { key, .. } => vec![key],
             Self::MoveMember { from, to, .. }
             | Self::Rename { from, to, .. }
@@ -505,7 +528,9 @@ impl Write {
             Self::SetMany { pairs, .. } => pairs.iter().map(|(key, _)| key).collect(),
             Self::Delete { keys } | Self::RemoveIfExpired { keys } => keys.iter().collect(),
             Self::Once { write, .. } => write.keys(),
-            Self::Flush | Self::RemoveExpired { .. } => Vec::new(),
+            Self::Flush
+            | Self::RemoveExpired { .. }
+            | Self::SetHome { of: HomeOf::Pattern { .. }, .. } => Vec::new(),
         }
     }
 }

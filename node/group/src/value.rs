@@ -83,6 +83,20 @@ pub enum ValueError {
     NotLinearizable,
     #[error("ERR the expiry of a hash or a set is not offered where there are several leaders yet")]
     NotAmongLeaders,
+    #[error("ERR HOME is for stores with several leaders")]
+    NeedsLeaders,
+    #[error("NOHOME no home is declared for a pattern that the key matches")]
+    NoHome,
+    #[error("ERR the store has no datacenter '{0}'")]
+    NoDatacenter(String),
+    #[error("HOMES the keys have different homes; nothing was changed")]
+    HomesApart,
+    #[error("HOMES the key is written in '{0}': WATCH and EXEC it there; nothing was changed")]
+    WatchedAway(String),
+    #[error(
+        "HOMES keys of this store are written elsewhere: remove keys by their names; nothing was changed"
+    )]
+    NotWithHomes,
 }
 
 impl Value {

@@ -55,6 +55,8 @@ impl From<Failure> for Refused {
             | Failure::PositionLost { .. }
             | Failure::NoQuorum { .. }
             | Failure::Filling { .. }
+            | Failure::Home { .. }
+            | Failure::HomeSilent { .. }
             | Failure::Damaged(_) => ErrorCode::NoLeader,
         };
         Self::new(code, failure.to_string())

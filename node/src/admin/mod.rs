@@ -131,7 +131,7 @@ async fn bootstrap(
     }
     answers::check_topology(&request.topology, admin.about.store)?;
     let epoch = request.topology.epoch;
-    let here = Request::Bootstrap { topology: request.topology };
+    let here = Request::Bootstrap { topology: Box::new(request.topology) };
     match admin.here(here).await.map_err(Refused::from)? {
         Reply::Proposed { epoch } => Ok(Json(Proposed { epoch })),
         Reply::Value { .. }

@@ -91,6 +91,8 @@ pub fn may_be_sent_again(failure: &Failure) -> bool {
         | Failure::AlreadyBootstrapped
         | Failure::Behind { .. }
         | Failure::PositionLost { .. }
+        | Failure::Home { .. }
+        | Failure::HomeSilent { .. }
         | Failure::Invalid(_) => false,
     }
 }

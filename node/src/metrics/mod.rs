@@ -121,6 +121,8 @@ impl Metrics {
                 | Failure::Behind { .. }
                 | Failure::PositionLost { .. }
                 | Failure::Filling { .. }
+                | Failure::Home { .. }
+                | Failure::HomeSilent { .. }
                 | Failure::NoQuorum { writes: false, .. }
                 | Failure::Damaged(_),
             ) => Outcome::refused,

@@ -131,7 +131,7 @@ impl From<Remote> for Request {
                 Self::Wait { shard, position, replicas, timeout_ms }
             }
             Remote::ProposeTopology { expected, topology } => {
-                Self::ProposeTopology { expected, topology }
+                Self::ProposeTopology { expected, topology: Box::new(topology) }
             }
             Remote::ReadTopology => Self::ReadTopology,
             Remote::ReadIndex { shard } => Self::ReadIndex { shard },
@@ -239,6 +239,7 @@ fn read_bytes(read: &Read) -> usize {
         | Read::Digest { .. }
         | Read::Siblings { .. }
         | Read::Conflicts { .. }
+        | Read::Home { .. }
         | Read::Versions { .. } => 0,
     }
 }
@@ -255,6 +256,7 @@ fn write_bytes(write: &quorate_group::Write) -> usize {
             value.len() + context.as_ref().map_or(0, Bytes::len)
         }
         Write::DeleteSiblings { context, .. } => context.len(),
+        Write::SetHome { home, .. } => home.as_ref().map_or(0, Bytes::len),
         Write::SetMany { pairs, .. } => pairs.iter().map(|(_, value)| 8 + value.len()).sum(),
         Write::Append { suffix, .. } => suffix.len(),
         Write::SetRange { bytes, .. } => bytes.len(),

@@ -321,6 +321,8 @@ pub(super) fn hear(table: &Table, group: GroupId, asked: NodeId, failure: &Failu
         | Failure::PositionLost { .. }
         | Failure::NoQuorum { .. }
         | Failure::Filling { .. }
+        | Failure::Home { .. }
+        | Failure::HomeSilent { .. }
         | Failure::Invalid(_) => {}
     }
 }

@@ -6,6 +6,7 @@
 
 mod confirmations;
 mod gossip;
+mod homes;
 mod lane;
 mod replicas;
 mod requester;

@@ -162,6 +162,8 @@ const fn why(failure: &Failure) -> Why {
         | Failure::PositionLost { .. }
         | Failure::NoQuorum { .. }
         | Failure::Filling { .. }
+        | Failure::Home { .. }
+        | Failure::HomeSilent { .. }
         | Failure::Damaged(_) => Why::refused,
     }
 }

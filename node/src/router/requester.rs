@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_group::host::{Failure, Reply};
-use quorate_model::{GroupId, Level, NodeId, ShardId};
+use quorate_model::{Datacenter, GroupId, Level, NodeId, ShardId};
 
+use super::homes::{self, Homes};
 use super::lane::{Lane, answer, hear};
 use super::table::{Table, View};
 use super::wires::Wires;
@@ -31,14 +32,21 @@ struct Shared {
     wires: Wires,
     timeout: Duration,
     lanes: ArcSwap<Vec<Arc<Lane<Wires>>>>,
+    homes: Homes,
     growing: Mutex<()>,
 }
 
 impl Requester {
     #[must_use]
     pub fn new(table: Arc<Table>, wires: Wires, timeout: Duration) -> Self {
-        let shared =
-            Shared { table, wires, timeout, lanes: ArcSwap::default(), growing: Mutex::new(()) };
+        let shared = Shared {
+            table,
+            wires,
+            timeout,
+            lanes: ArcSwap::default(),
+            homes: Homes::default(),
+            growing: Mutex::new(()),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -65,6 +73,53 @@ impl Requester {
         request: Remote,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send + 'static + use<> {
         self.lane(shard).write(request, self.deadline())
+    }
+
+    /// A write that is done at the home of its key, which may move meanwhile.
+    ///
+    /// # Errors
+    /// What its leader says, or [`Failure::HomeSilent`].
+    pub async fn write_at(
+        &self,
+        shard: ShardId,
+        request: Remote,
+        mut home: Datacenter,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        let Shared { table, wires, homes, .. } = &*self.shared;
+        let mut pause = PAUSE_FIRST;
+        for attempt in 0.. {
+            let view = table.view();
+            let outcome = if view.routing.datacenter == home {
+                self.lane(shard).write(request.clone(), deadline).await
+            } else {
+                let at = (shard, home.clone());
+                let outcome = match homes.target(&view, &at, attempt) {
+                    Some(target) => homes::ask(wires, target, request.clone(), deadline).await,
+                    None => Err(Lost::NotSent),
+                };
+                if let Ok(answer) = &outcome {
+                    homes.hear(at, answer);
+                }
+                match outcome {
+                    Ok(answer) => answer,
+                    Err(Lost::Broken) => Err(Failure::Unknown),
+                    Err(Lost::Overloaded) => Err(Failure::Overloaded),
+                    Err(Lost::NotSent) => Err(Failure::NoLeader { group: GroupId::Shard(shard) }),
+                }
+            };
+            match outcome {
+                Err(Failure::Home { home: other, .. }) => home = other,
+                Err(failure) if may_be_sent_again(&failure) => {}
+                answer => return answer,
+            }
+            if Instant::now() + pause >= deadline {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Err(Failure::HomeSilent { home })
     }
 
     /// Anything whose order against others does not matter. What writes is sent once only if it may have arrived.

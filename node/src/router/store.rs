@@ -52,6 +52,14 @@ impl Store for NodeStore {
         let metrics = self.metrics.clone();
         let here = reach == Reach::Here || level == ReadLevel::Local;
         let leaderless = self.requester.table().routing().is_leaderless();
+        // A key may have its home elsewhere.
+        let again = match (&operation, self.requester.table().routing().has_homes()) {
+            (Operation::Write(_), true) => {
+                let request = Remote::Execute { shard, operation: operation.clone(), level };
+                Some((self.requester.clone(), request, self.requester.deadline()))
+            }
+            _ => None,
+        };
         let begun = if leaderless && !here {
             let (requester, deadline) = (self.requester.clone(), self.requester.deadline());
             let request = Remote::Coordinate { shard, operation, demand, seen };
@@ -78,6 +86,12 @@ impl Store for NodeStore {
                 Begun::Write(answer) => answer.await,
                 Begun::Read(answer) => answer.await,
                 Begun::Coordinate(answer) => answer.await,
+            };
+            let result = match (result, again) {
+                (Err(Failure::Home { home, .. }), Some((requester, request, deadline))) => {
+                    requester.write_at(shard, request, home, deadline).await
+                }
+                (result, _) => result,
             };
             metrics.answered(way, began.elapsed(), &result);
             let reply = result?;

@@ -304,7 +304,9 @@ where
                 self.phase = Phase::Closing;
             }
             Action::Run { slot, access, run } => {
-                self.order.one_by_one = self.state.promises.options.remembers().any();
+                // What is written at a home elsewhere must not overtake what was asked for before.
+                self.order.one_by_one = self.state.promises.options.remembers().any()
+                    || self.sessions.store.routing().has_homes();
                 let task = Started { sequence, access, run };
                 if let Some(task) = self.order.admit(slot, access, task) {
                     self.start(task);
@@ -511,6 +513,8 @@ fn failed<S: Store>(
         | Failure::Behind { .. }
         | Failure::PositionLost { .. }
         | Failure::NoQuorum { .. }
+        | Failure::Home { .. }
+        | Failure::HomeSilent { .. }
         | Failure::Damaged(_) => return Reply::Error(failure::text(failure, access)),
     };
     match reach {

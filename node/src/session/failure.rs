@@ -16,6 +16,9 @@ pub(super) fn text(failure: &Failure, access: Access) -> String {
         (Failure::PositionLost { .. }, _) => {
             format!("LOST {failure}; the session goes on without it")
         }
+        (Failure::Home { .. } | Failure::HomeSilent { .. }, _) => {
+            format!("HOMEDOWN {failure}; nothing was changed")
+        }
         (Failure::NoQuorum { .. }, _) => format!("NOQUORUM {failure}"),
         (Failure::Overloaded, _) => format!("TRYAGAIN {failure}; nothing was changed"),
         (

@@ -52,6 +52,12 @@ impl Routing {
         Some(slot.shard(count))
     }
 
+    /// Some keys are written in one datacenter alone.
+    #[must_use]
+    pub fn has_homes(&self) -> bool {
+        self.multi_leader.as_ref().is_some_and(|policy| !policy.homes.keys.is_empty())
+    }
+
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Option<&ShardRoute> {
         self.shards.get(usize::from(shard.0))

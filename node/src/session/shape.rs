@@ -102,6 +102,12 @@ fn error_text(error: &ValueError, command: &str) -> String {
         | ValueError::NeedsNoLeader
         | ValueError::FieldSiblings(_)
         | ValueError::NotAmongLeaders
-        | ValueError::NotLinearizable => error.to_string(),
+        | ValueError::NotLinearizable
+        | ValueError::NeedsLeaders
+        | ValueError::NoHome
+        | ValueError::NoDatacenter(_)
+        | ValueError::HomesApart
+        | ValueError::WatchedAway(_)
+        | ValueError::NotWithHomes => error.to_string(),
     }
 }

@@ -25,6 +25,7 @@ mod malformed;
 mod moved;
 mod multi_leader;
 mod multi_leader_away;
+mod multi_leader_homes;
 mod node_added;
 mod once;
 mod restarted;

@@ -30,7 +30,8 @@ pub use datacenter::DatacenterSpec;
 pub use leaderless::{Conflicts, HintsSpec, LeaderlessSpec, Level, Spread};
 pub use mode::ReplicationMode;
 pub use multi_leader::{
-    ConflictsSpec, KeyConflictsSpec, LinksSpec, LinksType, MergeRule, MultiLeaderSpec, Resolution,
+    ConflictsSpec, EvacuateSpec, HomeUnreachable, HomesSpec, KeyConflictsSpec, KeyHomeSpec,
+    LinksSpec, LinksType, MergeRule, MultiLeaderSpec, Resolution,
 };
 pub use pod::{LogLevel, PodSpec, Resources};
 pub use schema::crd;

@@ -89,6 +89,9 @@ pub struct MultiLeaderSpec {
     /// What concurrent values of a key read as.
     #[serde(default)]
     pub conflicts: ConflictsSpec,
+    /// Which keys one datacenter alone writes.
+    #[serde(default, skip_serializing_if = "HomesSpec::is_empty")]
+    pub homes: HomesSpec,
     /// What connections get that ask for nothing else, within their datacenter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionsSpec>,
@@ -165,6 +168,62 @@ pub struct KeyConflictsSpec {
     pub merge: Option<MergeRule>,
 }
 
+/// What becomes of a write of a key whose home does not answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum HomeUnreachable {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// The datacenter that was asked takes it: it may conflict.
+    Accept,
+}
+
+/// Keys that one datacenter alone writes, so that no two writes of them conflict: what comes elsewhere is forwarded.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HomesSpec {
+    /// Of keys that match a pattern; the first that does counts. A key of these may have a home of its own (HOME).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub keys: Vec<KeyHomeSpec>,
+    #[serde(default)]
+    pub unreachable: HomeUnreachable,
+    /// Whose homes are to be elsewhere, all of them, while it stands here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub evacuate: Vec<EvacuateSpec>,
+}
+
+/// Where some keys have their home. A change moves it: who has it hands it over with all that it wrote.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyHomeSpec {
+    /// As of KEYS: `user:*`.
+    #[schemars(length(min = 1, max = 256))]
+    pub pattern: String,
+    #[schemars(length(min = 1, max = 30))]
+    pub datacenter: String,
+}
+
+/// A datacenter that is to have no homes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.from != self.to")
+    .message("spec.multiLeader.homes.evacuate moves homes from a datacenter to itself: name another one")
+    .field_path(".to"))]
+pub struct EvacuateSpec {
+    #[schemars(length(min = 1, max = 30))]
+    pub from: String,
+    #[schemars(length(min = 1, max = 30))]
+    pub to: String,
+}
+
+impl HomesSpec {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Default for MultiLeaderSpec {
     fn default() -> Self {
         Self {
@@ -174,6 +233,7 @@ impl Default for MultiLeaderSpec {
             links: LinksSpec::default(),
             reroute: default_reroute(),
             conflicts: ConflictsSpec::default(),
+            homes: HomesSpec::default(),
             sessions: None,
         }
     }

@@ -1,13 +1,17 @@
 //! From what the resource declares of a store with a leader in every datacenter to the policy that the topology carries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_api::{self as api, LinksType, MergeRule, MultiLeaderSpec, SingleLeaderSpec};
+use quorate_api::{
+    self as api, HomeUnreachable, HomesSpec, LinksType, MergeRule, MultiLeaderSpec,
+    SingleLeaderSpec,
+};
 use quorate_model::{
-    Conflicts, Datacenter, KeyResolution, Links, Merge, MultiLeaderPolicy, Resolution, Topology,
+    Conflicts, Datacenter, Homes, KeyHome, KeyResolution, Links, Merge, MultiLeaderPolicy,
+    Resolution, Topology, Unreachable,
 };
 
-use crate::{SpecError, ValidDatacenter};
+use crate::{SpecError, ValidDatacenter, ValidStore};
 
 /// What its groups keep to, as the block of the other mode with leaders says it.
 pub(crate) fn of_groups(declared: &MultiLeaderSpec) -> SingleLeaderSpec {
@@ -38,7 +42,38 @@ pub(crate) fn of(
         links: links(declared, datacenters)?,
         reroute: declared.reroute,
         conflicts: Conflicts { resolution, keys: keys.collect::<Result<_, SpecError>>()? },
+        homes: homes(&declared.homes, datacenters)?,
     })
+}
+
+fn homes(declared: &HomesSpec, datacenters: &[ValidDatacenter]) -> Result<Homes, SpecError> {
+    let keys = declared.keys.iter().map(|of| {
+        let field = "spec.multiLeader.homes.keys";
+        let home = known(field, &of.datacenter, datacenters)?;
+        Ok(KeyHome { pattern: of.pattern.clone(), home, first: None, since: 0 })
+    });
+    let keys: Vec<KeyHome> = keys.collect::<Result<_, SpecError>>()?;
+    let each: BTreeSet<&String> = keys.iter().map(|one| &one.pattern).collect();
+    if each.len() != keys.len() {
+        let problem = " names a pattern twice: keep one of them";
+        return Err(SpecError::Policy { field: "spec.multiLeader.homes.keys".to_owned(), problem });
+    }
+    let field = "spec.multiLeader.homes.evacuate";
+    let pairs = declared
+        .evacuate
+        .iter()
+        .map(|of| Ok((known(field, &of.from, datacenters)?, known(field, &of.to, datacenters)?)));
+    let pairs: Vec<(Datacenter, Datacenter)> = pairs.collect::<Result<_, SpecError>>()?;
+    let evacuated: BTreeMap<_, _> = pairs.iter().cloned().collect();
+    if evacuated.len() != pairs.len() || evacuated.values().any(|to| evacuated.contains_key(to)) {
+        let problem = ": each datacenter is evacuated once, and to one that is not: correct it";
+        return Err(SpecError::Policy { field: field.to_owned(), problem });
+    }
+    let unreachable = match declared.unreachable {
+        HomeUnreachable::Reject => Unreachable::Reject,
+        HomeUnreachable::Accept => Unreachable::Accept,
+    };
+    Ok(Homes { keys, unreachable, evacuated })
 }
 
 fn links(declared: &MultiLeaderSpec, datacenters: &[ValidDatacenter]) -> Result<Links, SpecError> {
@@ -122,12 +157,44 @@ pub(crate) fn places(topology: &Topology) -> BTreeSet<Datacenter> {
     voters.filter_map(|node| topology.datacenter_of(*node).cloned()).collect()
 }
 
-/// The declared policy with links over the datacenters that there are, on the way to those that are declared: a ring closes over who is
-/// missing and who is to go stands at its end; without its hub each takes from each.
-pub(crate) fn among(
+/// The policy that the next topology has with replicas in those datacenters, on the way to those that are declared: a ring closes over
+/// who is missing and who is to go stands at its end; without its hub each takes from each; homes leave who is to go, and come to
+/// who is missing when it is there.
+pub(crate) fn next(
+    store: &ValidStore,
     declared: &MultiLeaderPolicy,
+    now: &Topology,
     places: &BTreeSet<Datacenter>,
 ) -> MultiLeaderPolicy {
+    let before = now.mode.multi_leader().map(|now| &now.policy.homes);
+    let going = |place: &&Datacenter| store.datacenter(place).is_none();
+    let mut homes = homes_among(&declared.homes, before, places);
+    let stays = store.datacenters.iter().map(|one| &one.name);
+    let mut stays =
+        stays.filter(|name| places.contains(*name) && !homes.evacuated.contains_key(*name));
+    if let Some(to) = stays.next().cloned() {
+        homes
+            .evacuated
+            .extend(places.iter().filter(going).map(|place| (place.clone(), to.clone())));
+    }
+    let homes = homes.declared_after(before.unwrap_or(&Homes::default()), now.epoch.next());
+    MultiLeaderPolicy { homes, ..among(declared, places) }
+}
+
+fn homes_among(declared: &Homes, before: Option<&Homes>, places: &BTreeSet<Datacenter>) -> Homes {
+    let keys = declared.keys.iter().filter_map(|one| {
+        if places.contains(&one.home) {
+            return Some(one.clone());
+        }
+        let before = before?.keys.iter().find(|before| before.pattern == one.pattern)?;
+        Some(before.clone())
+    });
+    let evacuated = declared.evacuated.iter().filter(|(_, to)| places.contains(*to));
+    let evacuated = evacuated.map(|(from, to)| (from.clone(), to.clone())).collect();
+    Homes { keys: keys.collect(), unreachable: declared.unreachable, evacuated }
+}
+
+fn among(declared: &MultiLeaderPolicy, places: &BTreeSet<Datacenter>) -> MultiLeaderPolicy {
     let links = match &declared.links {
         Links::Circular(ring) => {
             let here = ring.iter().filter(|place| places.contains(place));
@@ -155,6 +222,10 @@ mod tests {
 
     fn places(names: &[&str]) -> BTreeSet<Datacenter> {
         names.iter().map(|name| Datacenter::new(*name).unwrap()).collect()
+    }
+
+    fn home(datacenter: &str) -> Value {
+        json!({"homes": {"keys": [{"pattern": "u:*", "datacenter": datacenter}]}})
     }
 
     #[test]
@@ -194,6 +265,19 @@ mod tests {
             (json!({"links": {"type": "Circular", "ring": ["dc-a", "dc-b"]}}), "links.ring does"),
             (json!({"conflicts": {"merge": "Max"}}), "spec.multiLeader.conflicts: priority goes"),
             (json!({"inSync": {"count": 1}}), "spec.multiLeader.inSync belongs"),
+            (home("dc-x"), "homes.keys names \"dc-x\""),
+            (
+                json!({"homes": {"keys": [
+                    {"pattern": "u:*", "datacenter": "dc-a"}, {"pattern": "u:*", "datacenter": "dc-b"},
+                ]}}),
+                "homes.keys names a pattern twice",
+            ),
+            (
+                json!({"homes": {"evacuate": [
+                    {"from": "dc-a", "to": "dc-b"}, {"from": "dc-b", "to": "dc-c"},
+                ]}}),
+                "homes.evacuate: each datacenter",
+            ),
         ] {
             let refused = refused(block.clone());
             assert!(refused.contains(fragment), "{block}: {refused}");

@@ -269,8 +269,8 @@ impl ValidStore {
                 quorate_model::Mode::Leaderless(leaderless.policy.clone().into())
             }
             Mode::MultiLeader(multi_leader) => {
-                let policy =
-                    multi_leader::among(&multi_leader.policy, &multi_leader::places(placed));
+                let places = multi_leader::places(placed);
+                let policy = multi_leader::next(self, &multi_leader.policy, placed, &places);
                 let first = quorate_model::MultiLeader::new(policy, placed);
                 quorate_model::Mode::MultiLeader(first)
             }

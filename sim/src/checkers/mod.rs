@@ -20,6 +20,7 @@ pub(crate) mod cell_convergence;
 pub(crate) mod changes;
 pub(crate) mod checkpoints;
 pub(crate) mod commit_rule;
+pub(crate) mod conflicts;
 pub(crate) mod consistent_prefix;
 pub(crate) mod convergence;
 pub(crate) mod damaged_replicas;

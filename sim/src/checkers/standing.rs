@@ -1,5 +1,5 @@
 //! Where every datacenter has a leader, what stands in the end: nothing that was acknowledged is lost but to a write that has seen
-//! it or is concurrent, nothing counts twice, nothing that was replaced comes back. INV-107, INV-108.
+//! it or is concurrent, nothing counts twice, nothing that was replaced comes back. INV-107, INV-108, INV-112.
 
 use bytes::Bytes;
 use quorate_model::{Datacenter, Time};
@@ -25,14 +25,18 @@ pub(crate) struct Counter {
 }
 
 /// # Errors
-/// What was read in the end is nobody's, or was replaced by a later write of the same datacenter; or nothing is there although
-/// nothing removes it.
-pub(crate) fn check_register(calls: &[Call], found: Option<&Bytes>) -> Result<(), String> {
+/// What was read in the end is nobody's, or was replaced by a later write of the same datacenter, or of any where it has a home; or
+/// nothing is there although nothing removes it.
+pub(crate) fn check_register(
+    calls: &[Call],
+    has_home: bool,
+    found: Option<&Bytes>,
+) -> Result<(), String> {
     // A later write of a datacenter has seen its earlier ones.
     let replaced = |call: &Call| {
         let later = |other: &&Call| {
             let after = call.answered.is_some_and(|answered| answered < other.called);
-            other.answered.is_some() && other.at == call.at && after
+            other.answered.is_some() && (has_home || other.at == call.at) && after
         };
         calls.iter().find(later).cloned()
     };
@@ -93,20 +97,23 @@ mod tests {
             call(Some("b"), "dc-1", 3, Some(4)),
             call(Some("c"), "dc-2", 3, Some(4)),
             call(Some("d"), "dc-1", 5, None),
+            call(Some("e"), "dc-3", 0, Some(1)),
         ];
         let check = |found: Option<&'static str>| {
-            check_register(&calls, found.map(|text| Bytes::from_static(text.as_bytes())).as_ref())
+            let found = found.map(|text| Bytes::from_static(text.as_bytes()));
+            [false, true].map(|has_home| check_register(&calls, has_home, found.as_ref()).is_ok())
         };
         for (found, fits) in [
-            (Some("a"), false),
-            (Some("b"), true),
-            (Some("b/c"), true),
-            (Some("a/c"), false),
-            (Some("d"), true),
-            (Some("x"), false),
-            (None, false),
+            (Some("a"), [false, false]),
+            (Some("b"), [true, true]),
+            (Some("b/c"), [true, true]),
+            (Some("a/c"), [false, false]),
+            (Some("d"), [true, true]),
+            (Some("e"), [true, false]),
+            (Some("x"), [false, false]),
+            (None, [false, false]),
         ] {
-            assert_eq!(check(found).is_ok(), fits, "{found:?}");
+            assert_eq!(check(found), fits, "{found:?}");
         }
         let counter = Counter { added: 3, perhaps: 1 };
         assert_eq!(

@@ -130,7 +130,7 @@ impl Cluster {
         let options = Options::draw(kind, &mut random);
         let workload: Box<dyn Workload> = match &options.mode {
             Mode::SingleLeader => Box::new(Registers::new(options.keys)),
-            Mode::MultiLeader(_) => Box::new(SeveralLeaders::new(options.keys)),
+            Mode::MultiLeader(_) => Box::new(SeveralLeaders::new(&options)),
             Mode::Leaderless(Leaderless { policy, .. }) => {
                 let replicas = options.in_each.unwrap_or(options.replicas);
                 let sessions = seed.is_multiple_of(3);

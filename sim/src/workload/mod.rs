@@ -90,6 +90,8 @@ pub(crate) trait Workload {
                 | Failure::TimedOut { .. }
                 | Failure::NoQuorum { writes: false, .. }
                 | Failure::Filling { .. }
+                | Failure::Home { .. }
+                | Failure::HomeSilent { .. }
                 | Failure::Damaged(_),
             ) => Attempt::Again,
         }

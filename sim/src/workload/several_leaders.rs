@@ -2,24 +2,32 @@
 //!
 //! Each value and each member is written once in a run, so what is there in the end says which writes still stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_group::host::{ReadLevel, Reply, Request};
-use quorate_group::{CollectionKind, Expiry, Operation, Read, SetCondition, Value, Write};
-use quorate_model::{Datacenter, ShardId, Slot, Time};
+use quorate_group::keyspace::matches;
+use quorate_group::{CollectionKind, Expiry, HomeOf, Operation, Read, SetCondition, Value, Write};
+use quorate_model::{Datacenter, Homes, ShardId, Slot, Time};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Attempt, ClientId, Lost, Workload, fresh_value, number};
 use crate::checkers::standing::{Call, Counter, check_counter, check_member, check_register};
+use crate::machine::datacenter;
+use crate::options::Options;
 use crate::verdict::{By, Verdict};
 
 pub(crate) struct SeveralLeaders {
     keys: usize,
+    homes: Homes,
+    datacenters: usize,
     under_way: BTreeMap<ClientId, UnderWay>,
     registers: BTreeMap<usize, Vec<Call>>,
     counters: BTreeMap<usize, Counter>,
+    /// What additions to counters with a home were answered.
+    answers: BTreeSet<(usize, i64)>,
+    answered_twice: Option<(usize, i64)>,
     members: BTreeMap<Bytes, Call>,
     /// What was read in the end.
     last: BTreeMap<usize, Option<Bytes>>,
@@ -48,6 +56,8 @@ enum Doing {
     Sum(usize),
     Add(Bytes),
     Has(Bytes),
+    /// A key's home goes there, or back to its pattern's.
+    Move(Bytes, Option<Datacenter>),
 }
 
 const MEMBERS: &[u8] = b"members";
@@ -62,12 +72,17 @@ fn counter(key: usize) -> Bytes {
 }
 
 impl SeveralLeaders {
-    pub(crate) fn new(keys: usize) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
+        let policy = options.mode.multi_leader().map(|multi_leader| &multi_leader.policy);
         Self {
-            keys,
+            keys: options.keys,
+            homes: policy.map(|policy| policy.homes.clone()).unwrap_or_default(),
+            datacenters: options.datacenters,
             under_way: BTreeMap::new(),
             registers: BTreeMap::new(),
             counters: BTreeMap::new(),
+            answers: BTreeSet::new(),
+            answered_twice: None,
             members: BTreeMap::new(),
             last: BTreeMap::new(),
             sums: BTreeMap::new(),
@@ -93,6 +108,12 @@ impl SeveralLeaders {
                 self.registers.entry(key).or_default().push(call(value));
             }
             (Doing::Increment(key, member), done) => {
+                if let Some(sum) = value.and_then(sum_of)
+                    && has_home(&self.homes, &counter(key))
+                    && !self.answers.insert((key, sum))
+                {
+                    self.answered_twice = Some((key, sum));
+                }
                 let counter = self.counters.entry(key).or_default();
                 if done.is_some() {
                     counter.added += 1
@@ -116,8 +137,21 @@ impl SeveralLeaders {
             (Doing::Has(member), Some(value)) => {
                 self.found.insert(member, *value == Value::Integer(1));
             }
-            (Doing::Get(_) | Doing::Sum(_) | Doing::Has(_), None) => {}
+            (Doing::Get(_) | Doing::Sum(_) | Doing::Has(_), None) | (Doing::Move(..), _) => {}
         }
+    }
+}
+
+fn has_home(homes: &Homes, key: &[u8]) -> bool {
+    homes.keys.iter().any(|home| matches(home.pattern.as_bytes(), key))
+}
+
+/// Of an addition, or of a transaction that begins with one.
+fn sum_of(value: &Value) -> Option<i64> {
+    match value {
+        Value::Integer(sum) => Some(*sum),
+        Value::List(values) => values.first().and_then(sum_of),
+        _ => None,
     }
 }
 
@@ -137,6 +171,7 @@ impl Doing {
             Self::Set(key, _) | Self::Get(key) => register(*key),
             Self::Increment(key, _) | Self::Sum(key) => counter(*key),
             Self::Add(_) | Self::Has(_) => Bytes::from_static(MEMBERS),
+            Self::Move(key, _) => key.clone(),
         }
     }
 
@@ -165,6 +200,10 @@ impl Doing {
                 ],
             }),
             Self::Add(member) => Operation::Write(add(member)),
+            Self::Move(_, home) => Operation::Write(Write::SetHome {
+                of: HomeOf::Key(key),
+                home: home.as_ref().map(|home| Bytes::copy_from_slice(home.as_str().as_bytes())),
+            }),
             Self::Has(member) => Operation::Read(Read::HasFields {
                 key,
                 kind: CollectionKind::Set,
@@ -185,6 +224,11 @@ impl Workload for SeveralLeaders {
             Some(unread) => {
                 let Some(doing) = unread.pop() else { return };
                 doing
+            }
+            None if has_home(&self.homes, &register(key)) && random.random_ratio(1, 12) => {
+                let key = if random.random() { register(key) } else { counter(key) };
+                let home = datacenter(random.random_range(0..self.datacenters));
+                Doing::Move(key, random.random_bool(0.7).then_some(home))
             }
             None => match random.random_range(0..12) {
                 0..4 => Doing::Set(key, Some(fresh())),
@@ -259,7 +303,12 @@ impl Workload for SeveralLeaders {
         for (key, found) in &self.last {
             let mut calls = self.registers.get(key).cloned().unwrap_or_default();
             calls.extend(self.under_way.values().filter_map(|one| one.set(*key)));
-            check_register(&calls, found.as_ref()).by("standing")?;
+            let homed = has_home(&self.homes, &register(*key));
+            check_register(&calls, homed, found.as_ref()).by("standing")?;
+        }
+        if let Some((key, sum)) = self.answered_twice {
+            let why = format!("{sum} was answered twice of counter {key}, which has a home");
+            return Err(why).by("standing");
         }
         for (key, sum) in &self.sums {
             let mut counter = self.counters.get(key).copied().unwrap_or_default();

@@ -70,7 +70,7 @@ pub(in crate::scenario) fn run(bench: &Bench) -> Result<Vec<Section>> {
     let mode = Mode::Leaderless(LeaderlessPolicy::default().into());
     let store = start(bench, "outage", Policy::default(), mode, namespaces.clone())?;
     prepare(&store.target(keys::keys(KEYS))?)?;
-    measure(bench, OURS, Subject::Quorate(store), &faults, &mut all)?;
+    measure(bench, OURS, Subject::Quorate(Box::new(store)), &faults, &mut all)?;
     match &bench.cassandra {
         Ok(installed) => {
             let directory = bench.data.join("outage-cassandra");

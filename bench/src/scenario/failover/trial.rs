@@ -44,7 +44,7 @@ pub(super) struct Outcome {
 
 #[derive(Debug)]
 pub(super) enum Subject {
-    Quorate(Quorate),
+    Quorate(Box<Quorate>),
     Etcd(Etcd),
     Cassandra(Cassandra),
 }

@@ -30,6 +30,9 @@ impl Named {
     /// `None` for what no layout of this version wrote.
     pub(crate) fn of(cell: &CellKey) -> Option<Self> {
         let bytes = cell.bytes();
+        if bytes[..2] >= SLOTS.to_be_bytes()[..] {
+            return None;
+        }
         let length = bytes.get(KEY_AT - 2..KEY_AT)?;
         let kind_at = KEY_AT + usize::from(u16::from_be_bytes([length[0], length[1]]));
         let kind = kind_of(*bytes.get(kind_at)?)?;

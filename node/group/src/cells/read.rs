@@ -22,7 +22,7 @@ pub(super) fn begin(operation: &Read, local: &Local<'_>) -> Result<Begun, ValueE
         }
         Read::Digest { key } => local.string(key, Finish::Digest),
         Read::Siblings { key } => local.string(key, Finish::Versions { key: key.clone() }),
-        Read::Conflicts { .. } => Err(ValueError::NotOffered),
+        Read::Conflicts { .. } | Read::Home { .. } => Err(ValueError::NotOffered),
         Read::GetMany { keys } => {
             let cells = keys.iter().map(|key| string_cell(key).map(Asked::Cell));
             ask(cells, Finish::Texts(keys.clone()))

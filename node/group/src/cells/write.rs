@@ -78,6 +78,7 @@ pub(super) fn begin(operation: &Write, local: &Local<'_>) -> Result<Begun, Value
         Write::StoreSets { .. }
         | Write::Rename { only_if_none: false, .. }
         | Write::Copy { .. }
+        | Write::SetHome { .. }
         | Write::RemoveExpired { .. }
         | Write::RemoveIfExpired { .. } => Err(ValueError::NotOffered),
     }

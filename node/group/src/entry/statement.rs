@@ -136,6 +136,7 @@ fn pinned(write: &Write, value: &Value) -> Result<Write, Undeterminable> {
         | Write::Copy { .. }
         | Write::SetSibling { .. }
         | Write::DeleteSiblings { .. }
+        | Write::SetHome { .. }
         | Write::DeleteIf { .. } => write.clone(),
     })
 }

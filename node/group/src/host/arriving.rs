@@ -131,9 +131,9 @@ impl<D: Disk, S: StateStore> Host<D, S> {
                     turn.count(id, position, replicas, timeout_ms);
                 });
             }
-            Request::Bootstrap { topology } => self.bootstrap(id, topology),
+            Request::Bootstrap { topology } => self.bootstrap(id, *topology),
             Request::ProposeTopology { expected, topology } => {
-                let work = Work::SetTopology { expected, topology: Box::new(topology) };
+                let work = Work::SetTopology { expected, topology };
                 self.on(id, GroupId::Meta, |turn| turn.accept(id, work));
             }
             Request::Handover => self.hand_over(id),

@@ -90,6 +90,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     }
 
     fn write(&mut self, id: RequestId, write: Write) {
+        if self.answers_from_home(id, &write) {
+            return;
+        }
         let Some((mut evaluated, seed)) = self.evaluate(&write) else {
             return self.answer_unevaluated(id);
         };

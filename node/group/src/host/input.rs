@@ -153,12 +153,12 @@ pub enum Request {
         timeout_ms: u64,
     },
     Bootstrap {
-        topology: Topology,
+        topology: Box<Topology>,
     },
     /// Compare-and-set; runs on the meta group's leader.
     ProposeTopology {
         expected: Epoch,
-        topology: Topology,
+        topology: Box<Topology>,
     },
     /// Hand over every leadership; answered when none is left or the transfers timed out.
     Handover,

@@ -292,6 +292,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Timer::Incoming(group) => self.with_group(group, |turn| turn.incoming_due()),
             Timer::Exchange(group) => self.with_group(group, |turn| turn.exchange_due()),
             Timer::Fill(group) => self.with_group(group, |turn| turn.fill_due()),
+            Timer::Homes(group) => self.with_group(group, |turn| turn.hand_homes_over()),
             Timer::FlushAge => self.shared.flush(),
             Timer::FlushPoll => {}
             Timer::Beat => self.beat_due(),

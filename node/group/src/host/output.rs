@@ -1,6 +1,8 @@
 //! What a host wants done.
 
-use quorate_model::{Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology, VersionVector};
+use quorate_model::{
+    Datacenter, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Topology, VersionVector,
+};
 use quorate_replication::leaderless::CellKey;
 use serde::{Deserialize, Serialize};
 
@@ -104,4 +106,10 @@ pub enum Failure {
     /// It may lack what it once acknowledged: ask another one. Nothing was done.
     #[error("this node's replica of {group} is being filled")]
     Filling { group: GroupId },
+    /// Of several leaders: another one writes the key. Nothing was done.
+    #[error("the key's home is {home}")]
+    Home { group: GroupId, home: Datacenter },
+    /// And that one does not answer.
+    #[error("the key's home is {home}, which cannot be reached")]
+    HomeSilent { home: Datacenter },
 }

@@ -20,7 +20,7 @@ use super::history::Counts;
 use super::leaderless::{HintsStatus, ShardStatus};
 use super::rows::Health;
 use super::snapshotting::Incoming;
-use crate::keyspace::{self, Known, Standing, View};
+use crate::keyspace::{self, CONFLICTS_MAX, Conflict, Known, Standing, View};
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Status {
@@ -156,6 +156,17 @@ impl<D: Disk, S: StateStore> Host<D, S> {
         let prefix = group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
         keyspace::standing(&view)
+    }
+
+    /// Of several leaders: the conflicts that the group keeps, for comparisons in tests.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn conflicts(&self, group: GroupId) -> Result<Vec<Conflict>, StateError> {
+        let Some(group) = self.groups.get(&group) else { return Ok(Vec::new()) };
+        let prefix = group.prefix();
+        let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
+        keyspace::last_conflicts(&view, CONFLICTS_MAX)
     }
 
     fn has_several_leaders(&self) -> bool {

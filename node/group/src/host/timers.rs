@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Exchange(GroupId),
     /// Ask again for what another datacenter has.
     Fill(GroupId),
+    /// Hand over homes that are to be elsewhere.
+    Homes(GroupId),
     /// Flush what has waited long enough.
     FlushAge,
     /// See whether a flush is complete.

@@ -56,6 +56,7 @@ impl SetTopology {
         if let Err(error) = self.topology.validate() {
             return invalid(error.to_string());
         }
+        self.topology.check_homes(current).map_err(Failure::Invalid)?;
         let Some(current) = current else { return Ok(()) };
         if self.topology.shards.len() != current.shards.len() {
             return invalid("the number of shards never changes".to_owned());

@@ -193,6 +193,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Timer::Pace(group),
             Timer::Exchange(group),
             Timer::Fill(group),
+            Timer::Homes(group),
         ] {
             self.shared.timers.set(timer, None);
         }

@@ -28,8 +28,9 @@ mod tokens;
 mod view;
 
 pub use causal::{
-    CONFLICTS_MAX, Conflict, Conflicting, Known, Leaders, Portion, Standing, Taken, change_of,
-    filled, is_a_cell, known_by, standing, take,
+    Away, CONFLICTS_MAX, Conflict, Conflicting, HandOver, Known, Leaders, Portion, Standing, Taken,
+    away, change_of, filled, hand_over, hands_over, is_a_cell, known_by, last_conflicts, name_of,
+    standing, take,
 };
 pub(crate) use decimal::integer_of;
 pub use effects::{DecodeError, Effects, RowChange};

@@ -57,7 +57,9 @@ impl<'a, R: Rows> View<'a, R> {
         Self { leaders, ..self }
     }
 
-    pub(super) const fn leaders(&self) -> Option<&'a Leaders> {
+    /// The leader that evaluates, where there are several.
+    #[must_use]
+    pub const fn leaders(&self) -> Option<&'a Leaders> {
         self.leaders
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_model::{
-    Datacenter, GroupId, Links, MultiLeader, MultiLeaderPolicy, NodeId, ShardId, Topology,
+    Datacenter, GroupId, Homes, Links, MultiLeader, MultiLeaderPolicy, NodeId, ShardId, Topology,
 };
 
 use super::{Violation, evidence::Evidence, topology};
@@ -70,7 +70,39 @@ pub(super) fn is_declared(
     let members = topology.members.values();
     let going = members.into_iter().any(|m| evidence.store.datacenter(&m.datacenter).is_none());
     let links = policy.links == declared.links || (alike && (!complete || going));
-    links && policy.reroute == declared.reroute && policy.conflicts == declared.conflicts
+    links
+        && policy.reroute == declared.reroute
+        && policy.conflicts == declared.conflicts
+        && homes_are_declared(evidence, topology, &policy.homes, &declared.homes)
+}
+
+/// But for those that are declared where nobody is yet, and those that leave a datacenter that goes.
+fn homes_are_declared(
+    evidence: &Evidence<'_>,
+    topology: &Topology,
+    told: &Homes,
+    declared: &Homes,
+) -> bool {
+    let here = |place: &Datacenter| {
+        topology.placements().any(|(shard, _)| !voters_at(topology, shard, place).is_empty())
+    };
+    let mut wanted = declared.keys.iter();
+    let each = told.keys.iter().all(|told| {
+        let found = wanted.find(|one| one.pattern == told.pattern || here(&one.home));
+        found.is_some_and(|one| {
+            one.pattern == told.pattern && (one.home == told.home || !here(&one.home))
+        })
+    });
+    let known = |place: &Datacenter| evidence.store.datacenter(place).is_some();
+    each && wanted.all(|left| !here(&left.home))
+        && told.unreachable == declared.unreachable
+        && told.evacuated.iter().all(|(from, to)| {
+            declared.evacuated.get(from) == Some(to) || (!known(from) && known(to))
+        })
+        && declared
+            .evacuated
+            .iter()
+            .all(|(from, to)| told.evacuated.contains_key(from) || !here(to))
 }
 
 fn voters_at(topology: &Topology, shard: ShardId, place: &Datacenter) -> BTreeSet<NodeId> {

@@ -140,6 +140,8 @@ pub enum TopologyChange {
     },
     /// What concurrent values read as, where every datacenter has a leader.
     Resolutions,
+    /// Where keys have their homes.
+    Homes,
     /// A datacenter begins with a group of every shard.
     AddDatacenter {
         datacenter: Datacenter,
@@ -336,6 +338,7 @@ impl fmt::Display for TopologyChange {
                 f.write_str("changes no longer go around a datacenter that does not answer")
             }
             Self::Resolutions => f.write_str("concurrent values are read otherwise"),
+            Self::Homes => f.write_str("homes of keys are declared elsewhere"),
             Self::AddDatacenter { datacenter } => {
                 write!(f, "{datacenter} gets a group of every shard")
             }

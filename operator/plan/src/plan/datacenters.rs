@@ -124,14 +124,14 @@ fn without(facts: &Facts<'_>, topology: &Topology, datacenter: &Datacenter) -> O
     finish(facts, next, founders)
 }
 
-/// With links over the datacenters that there are then.
+/// With links and homes among the datacenters that there are then.
 fn finish(
     facts: &Facts<'_>,
     mut next: Topology,
     founders: BTreeMap<NodeId, Datacenter>,
 ) -> Option<Topology> {
     let declared = &facts.store.multi_leader()?.policy;
-    let policy = multi_leader::among(declared, &multi_leader::places(&next));
+    let policy = multi_leader::next(facts.store, declared, &next, &multi_leader::places(&next));
     next.mode = Mode::MultiLeader(MultiLeader { policy, founders });
     next.validate().is_ok().then_some(next)
 }

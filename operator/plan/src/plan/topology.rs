@@ -105,13 +105,14 @@ fn levels(facts: &Facts<'_>, topology: &Topology) -> Change {
     Change::To(Box::new(Topology { mode, ..topology.clone() }), why)
 }
 
-/// What the resource declares of links and conflicts, where every datacenter has a leader; links over the datacenters that there are.
+/// What the resource declares of links, conflicts and homes, where every datacenter has a leader; among the datacenters that there are.
 fn exchange(facts: &Facts<'_>, topology: &Topology) -> Change {
     let (Some(now), Some(declared)) = (topology.mode.multi_leader(), facts.store.multi_leader())
     else {
         return Change::None;
     };
-    let next = multi_leader::among(&declared.policy, &multi_leader::places(topology));
+    let places = multi_leader::places(topology);
+    let next = multi_leader::next(facts.store, &declared.policy, topology, &places);
     let mut why = vec![];
     if now.policy.links != next.links {
         why.push(TopologyChange::Links);
@@ -121,6 +122,9 @@ fn exchange(facts: &Facts<'_>, topology: &Topology) -> Change {
     }
     if now.policy.conflicts != next.conflicts {
         why.push(TopologyChange::Resolutions);
+    }
+    if now.policy.homes != next.homes {
+        why.push(TopologyChange::Homes);
     }
     if why.is_empty() {
         return Change::None;

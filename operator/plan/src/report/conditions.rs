@@ -363,6 +363,7 @@ fn topology_reason(why: &[TopologyChange]) -> &'static str {
         Some(TopologyChange::Links) => "ChangingLinks",
         Some(TopologyChange::Reroute { .. }) => "ChangingReroute",
         Some(TopologyChange::Resolutions) => "ChangingConflicts",
+        Some(TopologyChange::Homes) => "MovingHomes",
         Some(TopologyChange::AddDatacenter { .. }) => "AddingDatacenter",
         Some(TopologyChange::RemoveDatacenter { .. }) => "RemovingDatacenter",
         Some(TopologyChange::UpdateZone { .. }) | None => "UpdatingTopology",

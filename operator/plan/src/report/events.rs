@@ -275,7 +275,8 @@ const fn topology_reason(change: &TopologyChange) -> Option<EventReason> {
         | TopologyChange::Hints { .. }
         | TopologyChange::Links
         | TopologyChange::Reroute { .. }
-        | TopologyChange::Resolutions => Some(EventReason::PolicyChanged),
+        | TopologyChange::Resolutions
+        | TopologyChange::Homes => Some(EventReason::PolicyChanged),
         TopologyChange::AddDatacenter { .. } => Some(EventReason::DatacenterAdded),
         TopologyChange::RemoveDatacenter { .. } => Some(EventReason::DatacenterRemoved),
         TopologyChange::PreferLeader { .. } | TopologyChange::UpdateZone { .. } => None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_api::{DatacenterSpec, Phase, ReplicatedStoreSpec};
-use quorate_model::{Datacenter, GroupId, Links, NodeId, ShardId, Topology};
+use quorate_model::{Datacenter, GroupId, KeyHome, Links, NodeId, ShardId, Topology};
 use serde_json::json;
 
 use super::World;
@@ -106,6 +106,51 @@ fn links_and_conflicts_change_in_one_step_and_restart_nobody() {
     assert_eq!(proposals, 1);
     let ring = ["dc-c", "dc-b", "dc-a"].map(named).to_vec();
     assert_eq!(links(&world), Links::Circular(ring));
+}
+
+#[test]
+fn homes_move_leave_who_goes_and_come_to_who_is_there() {
+    let home = |datacenter: &str| json!({"homes": {"keys": [{"pattern": "user:*", "datacenter": datacenter}]}});
+    let homes = |world: &World| topology(world).mode.multi_leader().unwrap().policy.homes.clone();
+    let mut world = World::settled_multi_leader(7, 9, home("dc-b"));
+    let first = homes(&world).keys.remove(0);
+    assert_eq!((first.home.as_str(), first.first().as_str(), first.since), ("dc-b", "dc-b", 1));
+    world.change_spec(|spec| {
+        declare(spec, home("dc-d"));
+        add(spec, "dc-d");
+        spec.nodes = 12;
+    });
+    let mut moved = false;
+    for _ in 0..ROUNDS_MAX {
+        let next = world.tick();
+        let there = !placed_in(topology(&world), 0, "dc-d").is_empty();
+        let now = homes(&world).keys.remove(0);
+        assert!(there || now == first, "a home is somewhere");
+        moved |= now.home == named("dc-d");
+        if next == Some(Next::Settled) {
+            break;
+        }
+    }
+    world.settle();
+    assert!(moved);
+    assert_eq!(homes(&world).keys, [KeyHome { home: named("dc-d"), ..first.clone() }]);
+    world.change_spec(|spec| {
+        declare(spec, home("dc-a"));
+        spec.datacenters.retain(|datacenter| datacenter.name != "dc-d");
+        spec.nodes = 9;
+    });
+    let mut left = false;
+    for _ in 0..ROUNDS_MAX {
+        let next = world.tick();
+        left |= homes(&world).evacuated.contains_key(&named("dc-d"));
+        if next == Some(Next::Settled) {
+            break;
+        }
+    }
+    world.settle();
+    assert!(left, "keys with a home of their own leave with the others");
+    assert!(homes(&world).evacuated.is_empty());
+    assert_eq!(homes(&world).keys, [KeyHome { home: named("dc-a"), ..first }]);
 }
 
 #[test]

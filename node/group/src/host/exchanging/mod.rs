@@ -3,6 +3,7 @@
 //! The protocol is `multi_leader::Exchange`; this room gives it the group's log and carries out what it says. What others wrote
 //! becomes entries of row images like anybody's writes, so followers, snapshots and a new leader know of nothing special.
 
+mod homes;
 mod kept;
 
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub(super) struct Exchanging {
     recent: Recent,
     floor: (LogIndex, VersionVector),
     counts: Counts,
+    /// Where the look at homes of keys goes on.
+    homes_from: Option<Bytes>,
 }
 
 /// What came of others' writes here, since this process began.
@@ -84,6 +87,11 @@ impl Exchanging {
     pub(super) fn origin(&self) -> Option<ActorId> {
         let leaders = self.leaders.as_ref().filter(|_| self.exchange.is_some());
         leaders.map(|leaders| leaders.origin)
+    }
+
+    fn is_silent(&self, place: &Datacenter) -> bool {
+        let links = self.exchange.iter().flat_map(|exchange| exchange.links());
+        links.filter(|link| link.from == *place).any(|link| link.silent)
     }
 
     pub(super) fn status(&self, now: Time) -> Option<ExchangeStatus> {
@@ -151,6 +159,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         exchanging.again = false;
         self.end_filling();
         self.shared.timers.set(Timer::Exchange(self.group.id), None);
+        self.shared.timers.set(Timer::Homes(self.group.id), None);
     }
 
     /// Something that others told is lost: they are asked for it again.
@@ -237,6 +246,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             reroute: multi_leader.policy.reroute,
         };
         self.exchange(Input::Routes { routes, nodes });
+        self.look_at_homes();
     }
 
     /// The entry says what is known with it.
@@ -310,6 +320,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         exchanging.leaders = Some(Leaders {
             origin,
             conflicts: multi_leader.policy.conflicts.clone(),
+            homes: multi_leader.policy.homes.clone(),
+            here: here.clone(),
             places: others.chain([here.clone()]).collect(),
         });
     }
@@ -420,6 +432,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
         let counts = &mut self.group.exchanging.counts;
         counts.taken += changes.len() as u64;
+        let homes = changes.iter().any(keyspace::hands_over);
         counts.conflicts += conflicts.len() as u64;
         counts.discarded += conflicts.iter().map(|one| one.discarded() as u64).sum::<u64>();
         let command = Changes::encoded(&Told { own: false, changes, filled: None }, &effects);
@@ -428,6 +441,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             return self.shared.fatal("another datacenter's change fits into no entry".to_owned());
         }
         self.propose(command, Proposal { request: None, effects: Some(effects), taken: true });
+        if homes {
+            self.look_at_homes();
+        }
     }
 
     /// What was applied through where the log begins.

@@ -110,7 +110,8 @@ impl Chaos {
         topology.shards[shard].voters = voters;
         let expected = topology.epoch;
         topology.epoch = expected.next();
-        self.cluster.request(meta, Request::ProposeTopology { expected, topology });
+        self.cluster
+            .request(meta, Request::ProposeTopology { expected, topology: Box::new(topology) });
     }
 
     fn write(&mut self) {

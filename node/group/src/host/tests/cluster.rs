@@ -175,7 +175,7 @@ impl Cluster {
 
     pub(super) fn bootstrap(&mut self, topology: Topology) {
         let shards = topology.shard_count();
-        let request = Request::Bootstrap { topology };
+        let request = Request::Bootstrap { topology: Box::new(topology) };
         assert_eq!(self.ask(node(1), request), Ok(Reply::Proposed { epoch: Epoch(1) }));
         for shard in (0..shards).map(ShardId) {
             self.await_leader(GroupId::Shard(shard));
@@ -357,7 +357,7 @@ impl Cluster {
         let expected = topology.epoch;
         change(&mut topology);
         topology.epoch = expected.next();
-        let request = Request::ProposeTopology { expected, topology: *topology };
+        let request = Request::ProposeTopology { expected, topology };
         let epoch = expected.next();
         assert_eq!(self.ask(meta, request), Ok(Reply::Proposed { epoch }));
     }

@@ -36,7 +36,8 @@ pub(super) fn one_node_is_a_store() {
 pub(super) fn a_second_bootstrap_is_refused() {
     let mut cluster = Cluster::bootstrapped(3, 3, 1);
     for id in 1..=3 {
-        let request = Request::Bootstrap { topology: topology(&[1, 2, 3], 1, &[1, 2, 3]) };
+        let request =
+            Request::Bootstrap { topology: Box::new(topology(&[1, 2, 3], 1, &[1, 2, 3])) };
         assert_eq!(cluster.ask(node(id), request), Err(Failure::AlreadyBootstrapped));
     }
 }
@@ -44,7 +45,7 @@ pub(super) fn a_second_bootstrap_is_refused() {
 #[test]
 pub(super) fn a_bootstrap_that_was_cut_short_is_done_again() {
     let mut cluster = Cluster::new(4, 1);
-    let request = Request::Bootstrap { topology: topology(&[1], 1, &[1]) };
+    let request = Request::Bootstrap { topology: Box::new(topology(&[1], 1, &[1])) };
     cluster.request(node(1), request.clone());
     cluster.run_for(Duration::from_millis(2));
     cluster.restart(node(1));

@@ -189,7 +189,7 @@ pub(super) fn a_late_genesis_voter_starts_with_the_others_data() {
     cluster.crash(node(3));
     let members = [1, 2, 3];
     let request = super::super::Request::Bootstrap {
-        topology: super::cluster::topology(&members, 1, &members),
+        topology: Box::new(super::cluster::topology(&members, 1, &members)),
     };
     assert!(cluster.ask(node(1), request).is_ok());
     cluster.await_leader(GROUP);

@@ -251,11 +251,11 @@ pub(super) fn a_stale_epoch_is_refused() {
     };
     let expected = topology.epoch.previous();
     let current = topology.epoch;
-    let stale = Request::ProposeTopology { expected, topology: (*topology).clone() };
+    let stale = Request::ProposeTopology { expected, topology: topology.clone() };
     assert_eq!(cluster.ask(meta, stale), Err(Failure::EpochMoved { expected, current }));
     let mut shrunk = *topology;
     shrunk.epoch = current.next();
     shrunk.shards[0].genesis.clear();
-    let invalid = Request::ProposeTopology { expected: current, topology: shrunk };
+    let invalid = Request::ProposeTopology { expected: current, topology: Box::new(shrunk) };
     assert!(matches!(cluster.ask(meta, invalid), Err(Failure::Invalid(_))));
 }

@@ -3,6 +3,7 @@
 //! Each datacenter keeps its own, the last of them, in rows: they survive a change of leader.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use quorate_model::planted::{self, Bug};
 use quorate_model::{Dot, Resolution, WallTime};
 use quorate_replication::multi_leader::Cell;
 use quorate_storage::state::{Rows, StateError};
@@ -155,7 +156,7 @@ pub(super) fn note<R: Rows>(
     editor: &mut Editor<'_, R>,
     conflicts: &[Conflict],
 ) -> Result<(), StateError> {
-    if conflicts.is_empty() {
+    if conflicts.is_empty() || planted::is(Bug::DiscardSilently) {
         return Ok(());
     }
     let mut kept = kept(editor.row(ROW)?)?;
@@ -173,15 +174,22 @@ pub(super) fn note<R: Rows>(
 
 /// The last ones.
 pub(in super::super) fn read<R: Rows>(view: &View<'_, R>, count: u32) -> Result<Value, Stop> {
+    Ok(Value::List(last(view, u64::from(count))?.into_iter().map(Conflict::shown).collect()))
+}
+
+/// The last ones, the newest at the end.
+///
+/// # Errors
+/// [`StateError::Read`].
+pub fn last<R: Rows>(view: &View<'_, R>, count: u64) -> Result<Vec<Conflict>, StateError> {
     let kept = kept(view.row(ROW)?)?;
-    let from = kept.next.saturating_sub(u64::from(count)).max(kept.oldest);
+    let from = kept.next.saturating_sub(count).max(kept.oldest);
     let mut list = Vec::new();
     for number in from..kept.next {
         let Some(bytes) = view.row(&row(number))? else { continue };
-        let conflict: Conflict = postcard::from_bytes(&bytes).map_err(|_| damaged("a conflict"))?;
-        list.push(conflict.shown());
+        list.push(postcard::from_bytes(&bytes).map_err(|_| damaged("a conflict"))?);
     }
-    Ok(Value::List(list))
+    Ok(list)
 }
 
 fn kept(row: Option<Bytes>) -> Result<Kept, StateError> {

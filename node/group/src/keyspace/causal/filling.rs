@@ -17,7 +17,8 @@ use quorate_storage::state::{Rows, StateError};
 use serde::{Deserialize, Serialize};
 
 use super::conflicts::{self, Conflict};
-use super::{CELLS, Known, Leaders, decode};
+use super::homes::is_home;
+use super::{CELLS, Known, Leaders, decode, is_a_cell};
 use crate::KeyType;
 use crate::cells::Named;
 use crate::keyspace::editor::{Editor, Stop};
@@ -122,10 +123,12 @@ impl Portion {
             if bytes > bytes_max {
                 return Ok(Self { known: vector, newest, ahead, cells, next: Some(key) });
             }
-            let (key, named) = named(key)?;
-            let header = match named.kind {
-                KeyType::String => view.header(&named.key)?,
-                KeyType::Hash | KeyType::Set => None,
+            let key = CellKey::new(key).ok_or_else(|| damaged("a cell's key"))?;
+            let header = match Named::of(&key) {
+                Some(Named { key, kind: KeyType::String, .. }) => view.header(&key)?,
+                Some(_) => None,
+                None if is_home(&key) => None,
+                None => return Err(damaged("a cell's key")),
             };
             let cell = decode(&value, header.as_ref())?;
             bytes += key.bytes().len() + cell.bytes();
@@ -138,8 +141,7 @@ impl Portion {
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
         let ahead = self.ahead.iter().map(|ahead| &ahead.vector);
-        let sound =
-            |(key, cell): &(CellKey, Cell)| Named::of(key).is_some() && cell.is_well_formed();
+        let sound = |(key, cell): &(CellKey, Cell)| is_a_cell(key) && cell.is_well_formed();
         ahead.chain([&self.known]).all(VersionVector::is_well_formed)
             && self.cells.iter().all(sound)
     }
@@ -202,6 +204,12 @@ impl Portion {
 /// What stands in a cell, without what only its history is: a value with its origin and time, and what was added by whom.
 pub type Standing = (CellKey, Vec<Sibling>, Vec<(ActorId, i128)>);
 
+/// The key that a cell belongs to, and the field of it, which a string has not; nothing of a home.
+#[must_use]
+pub fn name_of(cell: &CellKey) -> Option<(Bytes, Bytes)> {
+    Named::of(cell).map(|named| (named.key, named.field))
+}
+
 /// Every cell in which something stands.
 ///
 /// # Errors
@@ -243,7 +251,14 @@ fn merge<R: Rows>(
     (ours_known, theirs_known): (&VersionVector, &VersionVector),
     leaders: &Leaders,
 ) -> Result<Option<Conflict>, Stop> {
-    let (key, named) = named(key)?;
+    let key = CellKey::new(key).ok_or_else(|| damaged("a cell's key"))?;
+    if is_home(&key) {
+        let mut cell = editor.cell(&key, None)?;
+        cell.merge(ours_known, theirs, theirs_known);
+        editor.put_cell(&key, &cell, false);
+        return Ok(None);
+    }
+    let named = Named::of(&key).ok_or_else(|| damaged("a cell's key"))?;
     let string = named.kind == KeyType::String;
     let header = if string { editor.stored(&named.key)? } else { None };
     let before = editor.cell(&key, header.as_ref())?;
@@ -262,12 +277,6 @@ fn merge<R: Rows>(
         editor.show_field(&named, &key, &cell)?;
     }
     Ok(conflict)
-}
-
-fn named(key: Bytes) -> Result<(CellKey, Named), StateError> {
-    let key = CellKey::new(key).ok_or_else(|| damaged("a cell's key"))?;
-    let named = Named::of(&key).ok_or_else(|| damaged("a cell's key"))?;
-    Ok((key, named))
 }
 
 /// The row of this key; the end of all without one.

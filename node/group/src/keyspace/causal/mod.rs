@@ -16,10 +16,12 @@
 //!
 //! # Rooms
 //! `writing` makes writes of what commands do, `taking` does what others wrote, `filling` takes over all that one of them has, `showing` puts into the rows what cells read as,
-//! which `reading` decides, `siblings` has the commands that see all values.
+//! which `reading` decides, `siblings` has the commands that see all values, `homes` says where keys
+//! are written.
 
 mod conflicts;
 mod filling;
+mod homes;
 mod reading;
 mod showing;
 mod siblings;
@@ -27,7 +29,7 @@ mod taking;
 mod writing;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_model::{ActorId, Conflicts, Datacenter, Dot, Hlc, Resolution, VersionVector};
+use quorate_model::{ActorId, Conflicts, Datacenter, Dot, Hlc, Homes, Resolution, VersionVector};
 use quorate_replication::causal::{CellKey, Content, Sibling};
 use quorate_replication::multi_leader::{Cell, Change};
 use quorate_storage::state::{Rows, StateError};
@@ -41,8 +43,10 @@ use super::{Effects, RowChange, View};
 use crate::cells::Named;
 
 pub(super) use conflicts::read as read_conflicts;
-pub use conflicts::{CONFLICTS_MAX, Conflict, Conflicting};
-pub use filling::{Portion, Standing, filled, standing};
+pub use conflicts::{CONFLICTS_MAX, Conflict, Conflicting, last as last_conflicts};
+pub use filling::{Portion, Standing, filled, name_of, standing};
+pub use homes::{Away, HandOver, away, hand_over, hands_over};
+pub(super) use homes::{check_watched, read_home, set_home};
 pub(super) use siblings::{delete_siblings, read as read_siblings, set_sibling};
 pub use taking::{Taken, take};
 pub(super) use writing::Writing;
@@ -58,6 +62,9 @@ pub struct Leaders {
     /// Whose its writes are.
     pub origin: ActorId,
     pub conflicts: Conflicts,
+    pub homes: Homes,
+    /// Where it is.
+    pub here: Datacenter,
     /// All datacenters.
     pub places: Vec<Datacenter>,
 }
@@ -186,7 +193,7 @@ pub fn change_of<R: Rows>(
 /// Whether this version has such cells. What comes from outside must be asked.
 #[must_use]
 pub fn is_a_cell(key: &CellKey) -> bool {
-    Named::of(key).is_some()
+    homes::is_home(key) || Named::of(key).is_some()
 }
 
 fn cell_row(key: &CellKey) -> Bytes {

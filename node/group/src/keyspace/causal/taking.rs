@@ -7,6 +7,7 @@ use quorate_replication::multi_leader::{Change, Turn};
 use quorate_storage::state::{Rows, StateError};
 
 use super::conflicts::{self, Conflict};
+use super::homes::is_home;
 use super::{Known, Leaders};
 use crate::KeyType;
 use crate::cells::Named;
@@ -76,6 +77,12 @@ fn take_one<R: Rows>(
             continue;
         }
         if planted::is(Bug::HalfAChange) && dot.counter > change.first {
+            continue;
+        }
+        if is_home(key) {
+            let mut cell = editor.cell(key, None)?;
+            cell.apply(dot, change.at, write, &change.before(dot));
+            editor.put_cell(key, &cell, false);
             continue;
         }
         let named = Named::of(key).ok_or_else(|| super::damaged("a change's key"))?;

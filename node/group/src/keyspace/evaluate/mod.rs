@@ -115,6 +115,7 @@ fn value_of<R: Rows>(write: &Write, editor: &mut Editor<'_, R>) -> Result<Value,
             causal::set_sibling(editor, key, value, context.as_ref())
         }
         Write::DeleteSiblings { key, context } => causal::delete_siblings(editor, key, context),
+        Write::SetHome { of, home } => causal::set_home(editor, of, home.as_ref()),
         Write::GetDelete { key } => {
             let Some((value, _)) = editor.live_string(key)? else { return Ok(Value::Nil) };
             editor.remove(key)?;

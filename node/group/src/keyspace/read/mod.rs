@@ -65,6 +65,7 @@ impl<R: Rows> Reader<'_, R> {
         Ok(match read {
             Read::Get { key } => self.string(key)?.map_or(Value::Nil, Value::Bulk),
             Read::Siblings { key } => causal::read_siblings(self.view, key, self.now)?,
+            Read::Home { key } => causal::read_home(self.view, key)?,
             Read::Conflicts { count } => causal::read_conflicts(self.view, *count)?,
             Read::GetMany { keys } => {
                 let mut values = Vec::with_capacity(keys.len());
@@ -134,7 +135,10 @@ impl<R: Rows> Reader<'_, R> {
             Read::Digest { key } => self.string(key)?.map_or(Value::Nil, |value| {
                 Value::Bulk(digest::text(digest::digest(&value)).into())
             }),
-            Read::Versions { keys } => self.versions(keys)?,
+            Read::Versions { keys } => {
+                causal::check_watched(self.view, keys)?;
+                self.versions(keys)?
+            }
             Read::Field { key, field } => self.field(key, field)?.map_or(Value::Nil, Value::Bulk),
             Read::FieldsNamed { key, fields } => self.fields_named(key, fields)?,
             Read::AllFields { key, kind, part } => self.all_fields(key, *kind, *part)?,

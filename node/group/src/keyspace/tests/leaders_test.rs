@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quorate_model::{
-    Conflicts, Datacenter, KeyResolution, Merge, Resolution, VersionVector, WallTime,
+    Conflicts, Datacenter, Homes, KeyResolution, Merge, Resolution, VersionVector, WallTime,
 };
 use quorate_replication::multi_leader::{Change, Turn};
 
@@ -19,6 +19,8 @@ pub(super) fn leaders(at: usize, resolution: Resolution) -> Leaders {
     Leaders {
         origin: Leaders::origin(&place(at), 7),
         conflicts: Conflicts { resolution, keys: Vec::new() },
+        homes: Homes::default(),
+        here: place(at),
         places: (0..3).map(place).collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! Stores without leaders or with several: concurrent values, conflicts, and how many replicas must answer.
 
 use bytes::Bytes;
-use quorate_group::{Read, Write};
+use quorate_group::{HomeOf, Read, Write};
 use quorate_model::Level;
 
 use super::{Parsed, read, write};
@@ -38,6 +38,19 @@ pub(in super::super) fn conflicts(arguments: &Arguments<'_>) -> Parsed {
         _ => return Err(CommandError::Syntax),
     };
     Ok(Command::Keyspace(KeyspaceCommand::Conflicts { count }))
+}
+
+/// HOME key [datacenter|-]
+pub(in super::super) fn home(arguments: &Arguments<'_>) -> Parsed {
+    let key = arguments.owned(1);
+    match arguments.from(2) {
+        [] => Ok(read(Read::Home { key })),
+        [place] => {
+            let home = Some(place).filter(|place| place.as_ref() != b"-").cloned();
+            Ok(write(Write::SetHome { of: HomeOf::Key(key), home }))
+        }
+        _ => Err(CommandError::Syntax),
+    }
 }
 
 pub(in super::super) fn quorum(arguments: &Arguments<'_>) -> Parsed {

@@ -9,6 +9,9 @@ pub(super) const LEADERLESS: &[Spec] = &[
         "",
         "Lists the last conflicts of concurrent writes, and how they were resolved.",
     ),
+    Spec::new("home", -2, "write fast", "@keyspace @write @fast", leaderless::home)
+        .about("generic", "", "Says or changes which datacenter writes a key.")
+        .keys("RW access update", 1, 0, 1),
     Spec::new("quorum", -1, "noscript loading stale fast", "@fast @connection", leaderless::quorum)
         .about("connection", "", "How many replicas answer the connection's reads and writes."),
     Spec::new("vdel", 4, "write fast", "@write @string @fast", leaderless::vdel)
