@@ -148,11 +148,10 @@ fn has_home(homes: &Homes, key: &[u8]) -> bool {
 
 /// Of an addition, or of a transaction that begins with one.
 fn sum_of(value: &Value) -> Option<i64> {
-    match value {
-        Value::Integer(sum) => Some(*sum),
-        Value::List(values) => values.first().and_then(sum_of),
-        _ => None,
+    if let Value::List(values) = value {
+        return values.first().and_then(sum_of);
     }
+    if let Value::Integer(sum) = value { Some(*sum) } else { None }
 }
 
 impl UnderWay {
