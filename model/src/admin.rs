@@ -192,10 +192,13 @@ pub struct ExchangeReport {
     pub refused_ahead_of_time: u64,
     pub refused_full: u64,
     pub refused_malformed: u64,
-    /// Since this node began to lead: changes of others, conflicts among them, and values that are no longer read.
+    /// Since this node began to lead: changes of others, conflicts among them, values that are no longer read, and conflicts of which a
+    /// script made nothing because it failed.
     pub taken: u64,
     pub conflicts: u64,
     pub discarded: u64,
+    #[serde(default)]
+    pub failed: u64,
 }
 
 /// One datacenter from which this one takes.

@@ -68,6 +68,10 @@ pub enum Resolution {
     Merge(Merge),
     /// None: GET of several is an error that names VGET.
     Siblings,
+    /// What a script answers: see `docs/multi-leader.md`. Where it answers nothing or fails, the last writer's.
+    Custom {
+        script: String,
+    },
 }
 
 /// Where keys are written, so that no writes of them conflict.
@@ -177,6 +181,20 @@ impl Default for MultiLeaderPolicy {
             conflicts: Conflicts::default(),
             homes: Homes::default(),
         }
+    }
+}
+
+impl Conflicts {
+    /// The sources of all scripts.
+    pub fn scripts(&self) -> impl Iterator<Item = &str> {
+        let all = self.keys.iter().map(|one| &one.resolution).chain([&self.resolution]);
+        all.filter_map(|one| match one {
+            Resolution::Custom { script } => Some(script.as_str()),
+            Resolution::LastWriterWins
+            | Resolution::ReplicaPriority(_)
+            | Resolution::Merge(_)
+            | Resolution::Siblings => None,
+        })
     }
 }
 

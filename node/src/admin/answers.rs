@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use quorate_group::host::Failure;
+use quorate_group::keyspace::check_scripts;
 use quorate_model::admin::{ErrorBody, ErrorCode};
 use quorate_model::{StoreId, Topology};
 use serde::de::DeserializeOwned;
@@ -80,7 +81,11 @@ pub(super) fn check_topology(topology: &Topology, store: StoreId) -> Result<(), 
         let message = format!("this node belongs to store {store}, not {}", topology.store);
         return Err(Refused::new(ErrorCode::Invalid, message));
     }
-    topology.validate().map_err(|error| Refused::new(ErrorCode::Invalid, error.to_string()))
+    let mut valid = topology.validate().map_err(|error| error.to_string());
+    if let Some(multi_leader) = topology.mode.multi_leader() {
+        valid = valid.and_then(|()| check_scripts(&multi_leader.policy.conflicts));
+    }
+    valid.map_err(|message| Refused::new(ErrorCode::Invalid, message))
 }
 
 pub(super) async fn no_such_path(uri: Uri) -> Response {

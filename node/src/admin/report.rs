@@ -156,6 +156,7 @@ fn exchange(status: &ExchangeStatus) -> ExchangeReport {
         taken: counts.taken,
         conflicts: counts.conflicts,
         discarded: counts.discarded,
+        failed: counts.failed,
     }
 }
 

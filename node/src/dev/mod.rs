@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use quorate_group::keyspace::check_scripts;
 use quorate_model::admin::{Bootstrap, NodeReport, Proposed};
 use quorate_model::{LeaderlessPolicy, MultiLeader, MultiLeaderPolicy, Policy};
 use tokio::signal::unix::{SignalKind, signal};
@@ -211,8 +212,10 @@ fn parse_leaderless(text: &str) -> Result<LeaderlessPolicy, serde_json::Error> {
     serde_json::from_str(text)
 }
 
-fn parse_multi_leader(text: &str) -> Result<MultiLeaderPolicy, serde_json::Error> {
-    serde_json::from_str(text)
+fn parse_multi_leader(text: &str) -> Result<MultiLeaderPolicy, String> {
+    let policy: MultiLeaderPolicy =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    check_scripts(&policy.conflicts).map(|()| policy)
 }
 
 async fn ask<T>(

@@ -115,6 +115,48 @@ async fn a_title_that_two_change_at_once_reads_the_same_everywhere() {
     everywhere(&dev, "what was resolved", &["GET", siblings], &bulk("D")).await;
 }
 
+/// Where it fails the last writer's is, and that is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_makes_of_concurrent_values_is_read_everywhere() {
+    let custom = |pattern: &str, script: &str| serde_json::json!({"pattern": pattern, "resolution": {"Custom": {"script": script}}});
+    let join = "let told = [];
+        for one in siblings { told.push(`${one.origin}:${one.value}`); }
+        told.sort();
+        `${key.len > 5}(${told.join(\" \")})`";
+    let longest = "let longest = siblings[0].value;
+        for one in siblings { if one.value.len > longest.len { longest = one.value; } }
+        longest";
+    let keys = [
+        custom("join:*", join),
+        custom("longest:*", longest),
+        custom("failing:*", "if siblings.len > 1 { loop {} }"),
+    ];
+    let dev = start(&serde_json::json!({"conflicts": {"keys": keys}}).to_string());
+    let join = concurrently(&dev, "join:", ["B", "C"]).await;
+    everywhere(&dev, "both", &["GET", &join], &bulk("true(dc-b:B dc-c:C)")).await;
+    let longest = concurrently(&dev, "longest:", ["much longer", "short"]).await;
+    everywhere(&dev, "the longest", &["GET", &longest], &bulk("much longer")).await;
+    let failing = concurrently(&dev, "failing:", ["B", "C"]).await;
+    let last = get(&dev.nodes[0], &failing).await.unwrap();
+    everywhere(&dev, "the last writer's", &["GET", &failing], &bulk(&last)).await;
+    for node in &dev.nodes {
+        let mut client = connect(&node.addresses.plain, PATIENCE).await.unwrap();
+        let log: Value = ask(&mut client, &["CONFLICTS"]).await.unwrap();
+        let text = format!("{log:?}");
+        assert!(text.contains("Custom") && text.contains("Too many operations"), "{text}");
+        eventually("the failure is counted", || async {
+            let mut client = connect(&node.addresses.plain, PATIENCE).await.ok()?;
+            let text: String = ask(&mut client, &["INFO", "replication"]).await.ok()?;
+            let line = text.lines().find(|line| line.starts_with("shard-0_exchange:"))?;
+            line.contains(",failed=1,").then_some(())
+        })
+        .await;
+    }
+    // A write that has seen the value is as any other.
+    run(&dev.nodes[1], &["APPEND", &longest, "!"]).await.unwrap();
+    everywhere(&dev, "more", &["GET", &longest], &bulk("much longer!")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn counters_transactions_and_collections_come_everywhere_whole() {
     let dev = start("{}");

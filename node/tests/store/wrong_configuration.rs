@@ -58,6 +58,19 @@ fn dev_names_the_flag_that_cannot_work() {
 }
 
 #[test]
+fn dev_says_what_is_wrong_with_a_script() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = r#"{"conflicts":{"resolution":{"Custom":{"script":"1;\nsibling[0].value"}}}}"#;
+    let data = directory.path().to_str().unwrap();
+    let flags = ["dev", "--data", data, "--mode", "multi-leader", "--multi-leader", policy];
+    let (code, text) = run(&flags);
+    assert_eq!(code, Some(2), "{text}");
+    let problem =
+        "the script for conflicts of * cannot be read: Undefined variable: sibling (line 2";
+    assert!(text.contains(problem), "{text}");
+}
+
+#[test]
 fn the_version_is_shown() {
     let output = Command::new(QUORATE_NODE).arg("--version").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -35,6 +35,8 @@ pub enum Resolution {
     Merge,
     /// GET of several is an error that names VGET.
     Siblings,
+    /// What `script` answers; where it answers nothing or fails, the last writer's.
+    Custom,
 }
 
 /// How several values are one.
@@ -128,6 +130,9 @@ pub struct LinksSpec {
 #[x_kube(validation = Rule::new("!has(self.merge) || self.resolution == 'Merge'")
     .message("spec.multiLeader.conflicts.merge belongs to resolution Merge: remove it or set the resolution")
     .field_path(".merge"))]
+#[x_kube(validation = Rule::new("(self.resolution == 'Custom') == has(self.script)")
+    .message("spec.multiLeader.conflicts.script goes with resolution Custom and with no other: write one, or remove it")
+    .field_path(".script"))]
 pub struct ConflictsSpec {
     /// Of keys that no pattern in `keys` matches.
     #[serde(default)]
@@ -139,6 +144,10 @@ pub struct ConflictsSpec {
     /// How values are one under Merge (default Join).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeRule>,
+    /// What makes one value of several under Custom, in Rhai: a function of `key` and `siblings`, see docs/multi-leader.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8192))]
+    pub script: Option<String>,
     /// Of keys that match a pattern; the first that does counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -154,6 +163,9 @@ pub struct ConflictsSpec {
 #[x_kube(validation = Rule::new("!has(self.merge) || self.resolution == 'Merge'")
     .message("merge in an entry of spec.multiLeader.conflicts.keys belongs to resolution Merge: remove it or set the resolution")
     .field_path(".merge"))]
+#[x_kube(validation = Rule::new("(self.resolution == 'Custom') == has(self.script)")
+    .message("script in an entry of spec.multiLeader.conflicts.keys goes with resolution Custom and with no other: write one, or remove it")
+    .field_path(".script"))]
 pub struct KeyConflictsSpec {
     /// As of KEYS: `cart:*`.
     #[schemars(length(min = 1, max = 256))]
@@ -166,6 +178,10 @@ pub struct KeyConflictsSpec {
     /// How values are one under Merge (default Join).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeRule>,
+    /// What makes one value of several under Custom, in Rhai: a function of `key` and `siblings`, see docs/multi-leader.md.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8192))]
+    pub script: Option<String>,
 }
 
 /// What becomes of a write of a key whose home does not answer.

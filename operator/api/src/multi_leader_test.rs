@@ -118,6 +118,13 @@ fn resolutions_say_what_they_need_and_nothing_else() {
     refused(&of_keys(&unknown_of_keys), None, "conflicts.keys names what is not one");
     let merge = json!({"pattern": "a*", "resolution": "Siblings", "merge": "Max"});
     refused(&of_keys(&merge), None, "belongs to resolution Merge");
+    let mut script = json!({"resolution": "Custom", "script": "siblings[0].value"});
+    accepted(&all(&script), None);
+    script["pattern"] = json!("a*");
+    accepted(&of_keys(&script), None);
+    refused(&all(&json!({"resolution": "Custom"})), None, "conflicts.script goes with");
+    script["resolution"] = json!("Siblings");
+    refused(&of_keys(&script), None, "goes with resolution Custom");
 }
 
 #[test]

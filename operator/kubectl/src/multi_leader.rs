@@ -36,12 +36,13 @@ pub(crate) fn links(status: &ReplicatedStoreStatus) -> String {
             note(link),
         ]);
     }
-    let mut conflicts = Table::new(["DATACENTER", "CONFLICTS", "DISCARDED", "REFUSED"]);
+    let mut conflicts = Table::new(["DATACENTER", "CONFLICTS", "DISCARDED", "FAILED", "REFUSED"]);
     for of in &status.conflicts {
         conflicts.row([
             of.datacenter.clone(),
             of.conflicts.to_string(),
             of.discarded.to_string(),
+            of.failed.to_string(),
             of.refused.to_string(),
         ]);
     }

@@ -212,8 +212,7 @@ fn every_datacenters_leader_is_shown_with_what_it_takes_from_others() {
         "rerouted": true,
     });
     status.links = vec![serde_json::from_value(link).unwrap()];
-    let conflicts =
-        serde_json::json!({"datacenter": "dc-1", "conflicts": 7, "discarded": 5, "refused": 0});
+    let conflicts = serde_json::json!({"datacenter": "dc-1", "conflicts": 7, "discarded": 5, "failed": 2, "refused": 0});
     status.conflicts = vec![serde_json::from_value(conflicts).unwrap()];
     let report = seen.reports.get_mut("orders-dc-1-0").unwrap().as_mut().unwrap();
     let topology = report.topology.as_mut().unwrap();
@@ -227,7 +226,7 @@ fn every_datacenters_leader_is_shown_with_what_it_takes_from_others() {
     let link: Vec<&str> = link.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect();
     assert_eq!(link, ["dc-1 < dc-2", "12 s", "40", "silent, rerouted"], "{screen}");
     let sums: Vec<&str> = screen.lines().last().unwrap().split_whitespace().collect();
-    assert_eq!(sums, ["dc-1", "7", "5", "0"], "{screen}");
+    assert_eq!(sums, ["dc-1", "7", "5", "2", "0"], "{screen}");
 }
 
 #[test]

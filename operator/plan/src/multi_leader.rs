@@ -11,7 +11,11 @@ use quorate_model::{
     Resolution, Topology, Unreachable,
 };
 
+use quorate_script::Script;
+
 use crate::{SpecError, ValidDatacenter, ValidStore};
+
+const CONFLICTS: &str = "spec.multiLeader.conflicts";
 
 /// What its groups keep to, as the block of the other mode with leaders says it.
 pub(crate) fn of_groups(declared: &MultiLeaderSpec) -> SingleLeaderSpec {
@@ -32,10 +36,23 @@ pub(crate) fn of(
     datacenters: &[ValidDatacenter],
 ) -> Result<MultiLeaderPolicy, SpecError> {
     let conflicts = &declared.conflicts;
-    let resolution =
-        resolution(conflicts.resolution, &conflicts.priority, conflicts.merge, datacenters)?;
-    let keys = conflicts.keys.iter().map(|of| {
-        let resolution = self::resolution(of.resolution, &of.priority, of.merge, datacenters)?;
+    let of_all = Declared {
+        field: CONFLICTS.to_owned(),
+        resolution: conflicts.resolution,
+        priority: conflicts.priority.as_deref(),
+        merge: conflicts.merge,
+        script: conflicts.script.as_deref(),
+    };
+    let resolution = of_all.resolution(datacenters)?;
+    let keys = conflicts.keys.iter().enumerate().map(|(at, of)| {
+        let of_these = Declared {
+            field: format!("{CONFLICTS}.keys[{at}]"),
+            resolution: of.resolution,
+            priority: of.priority.as_deref(),
+            merge: of.merge,
+            script: of.script.as_deref(),
+        };
+        let resolution = of_these.resolution(datacenters)?;
         Ok(KeyResolution { pattern: of.pattern.clone(), resolution })
     });
     Ok(MultiLeaderPolicy {
@@ -104,39 +121,51 @@ fn links(declared: &MultiLeaderSpec, datacenters: &[ValidDatacenter]) -> Result<
     }
 }
 
-fn resolution(
+/// A resolution and what goes with some of them.
+struct Declared<'a> {
+    field: String,
     resolution: api::Resolution,
-    priority: &Option<Vec<String>>,
+    priority: Option<&'a [String]>,
     merge: Option<MergeRule>,
-    datacenters: &[ValidDatacenter],
-) -> Result<Resolution, SpecError> {
-    match (resolution, priority, merge) {
-        (api::Resolution::LastWriterWins, None, None) => Ok(Resolution::LastWriterWins),
-        (api::Resolution::Siblings, None, None) => Ok(Resolution::Siblings),
-        (api::Resolution::Merge, None, rule) => {
-            Ok(Resolution::Merge(match rule.unwrap_or_default() {
-                MergeRule::Join => Merge::Join,
-                MergeRule::Max => Merge::Max,
-                MergeRule::Min => Merge::Min,
-                MergeRule::Union => Merge::Union,
-            }))
-        }
-        (api::Resolution::ReplicaPriority, Some(first), None) => {
-            let field = "spec.multiLeader.conflicts.priority";
-            let places = first.iter().map(|name| known(field, name, datacenters));
-            Ok(Resolution::ReplicaPriority(places.collect::<Result<_, _>>()?))
-        }
-        (
-            api::Resolution::LastWriterWins
-            | api::Resolution::Siblings
-            | api::Resolution::Merge
-            | api::Resolution::ReplicaPriority,
-            _,
-            _,
-        ) => {
-            let problem =
-                ": priority goes with ReplicaPriority, merge with Merge, and neither with another";
-            Err(SpecError::Policy { field: "spec.multiLeader.conflicts".to_owned(), problem })
+    script: Option<&'a str>,
+}
+
+impl Declared<'_> {
+    fn resolution(self, datacenters: &[ValidDatacenter]) -> Result<Resolution, SpecError> {
+        let Self { field, resolution, priority, merge, script } = self;
+        match (resolution, priority, merge, script) {
+            (api::Resolution::LastWriterWins, None, None, None) => Ok(Resolution::LastWriterWins),
+            (api::Resolution::Siblings, None, None, None) => Ok(Resolution::Siblings),
+            (api::Resolution::Merge, None, rule, None) => {
+                Ok(Resolution::Merge(match rule.unwrap_or_default() {
+                    MergeRule::Join => Merge::Join,
+                    MergeRule::Max => Merge::Max,
+                    MergeRule::Min => Merge::Min,
+                    MergeRule::Union => Merge::Union,
+                }))
+            }
+            (api::Resolution::ReplicaPriority, Some(first), None, None) => {
+                let field = "spec.multiLeader.conflicts.priority";
+                let places = first.iter().map(|name| known(field, name, datacenters));
+                Ok(Resolution::ReplicaPriority(places.collect::<Result<_, _>>()?))
+            }
+            (api::Resolution::Custom, None, None, Some(script)) => match Script::compile(script) {
+                Ok(_) => Ok(Resolution::Custom { script: script.to_owned() }),
+                Err(problem) => Err(SpecError::Script { field, problem }),
+            },
+            (
+                api::Resolution::LastWriterWins
+                | api::Resolution::Siblings
+                | api::Resolution::Merge
+                | api::Resolution::ReplicaPriority
+                | api::Resolution::Custom,
+                _,
+                _,
+                _,
+            ) => {
+                let problem = ": priority goes with ReplicaPriority, merge with Merge, script with Custom, and none with another";
+                Err(SpecError::Policy { field, problem })
+            }
         }
     }
 }
@@ -244,6 +273,7 @@ mod tests {
                 "keys": [
                     {"pattern": "n:*", "resolution": "Merge", "merge": "Max"},
                     {"pattern": "s:*", "resolution": "Siblings"},
+                    {"pattern": "c:*", "resolution": "Custom", "script": "siblings[0].value"},
                 ],
             }}),
         ));
@@ -252,7 +282,8 @@ mod tests {
         let priority = vec![named("dc-b"), named("dc-a")];
         assert_eq!(conflicts.resolution, Resolution::ReplicaPriority(priority));
         let keys: Vec<_> = conflicts.keys.iter().map(|of| of.resolution.clone()).collect();
-        assert_eq!(keys, [Resolution::Merge(Merge::Max), Resolution::Siblings]);
+        let custom = Resolution::Custom { script: "siblings[0].value".to_owned() };
+        assert_eq!(keys, [Resolution::Merge(Merge::Max), Resolution::Siblings, custom]);
     }
 
     #[test]
@@ -264,6 +295,10 @@ mod tests {
             (json!({"links": {"type": "Star", "hub": "dc-x"}}), "links.hub names \"dc-x\""),
             (json!({"links": {"type": "Circular", "ring": ["dc-a", "dc-b"]}}), "links.ring does"),
             (json!({"conflicts": {"merge": "Max"}}), "spec.multiLeader.conflicts: priority goes"),
+            (
+                json!({"conflicts": {"resolution": "Custom"}}),
+                "spec.multiLeader.conflicts: priority goes",
+            ),
             (json!({"inSync": {"count": 1}}), "spec.multiLeader.inSync belongs"),
             (home("dc-x"), "homes.keys names \"dc-x\""),
             (
@@ -282,6 +317,19 @@ mod tests {
             let refused = refused(block.clone());
             assert!(refused.contains(fragment), "{block}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_script_that_cannot_be_read_is_refused_with_its_line() {
+        let custom = |script: &str| json!({"resolution": "Custom", "script": script});
+        let mut of_keys = custom("let a = [;");
+        of_keys["pattern"] = json!("cart:*");
+        let refused_all = refused(json!({"conflicts": custom("1;\nsibling[0].value")}));
+        let expected = "spec.multiLeader.conflicts.script cannot be read: ";
+        assert!(refused_all.starts_with(expected), "{refused_all}");
+        assert!(refused_all.contains("sibling (line 2, position 1)"), "{refused_all}");
+        let refused_keys = refused(json!({"conflicts": {"keys": [of_keys]}}));
+        assert!(refused_keys.contains("conflicts.keys[0].script cannot"), "{refused_keys}");
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub enum SpecError {
     NoSuchDatacenter { field: &'static str, name: String },
     #[error("{field}{problem}")]
     Policy { field: String, problem: &'static str },
+    #[error("{field}.script cannot be read: {problem}: correct it")]
+    Script { field: String, problem: quorate_script::Error },
     #[error("{field} is {text:?}: use a span of {min:?} to {max:?}, such as 500ms or 1m30s")]
     Span { field: String, text: String, min: Duration, max: Duration },
     #[error("spec.shards is {shards}: use 1 to 256")]

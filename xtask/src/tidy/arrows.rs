@@ -10,12 +10,16 @@ use crate::workspace::{Member, cargo, members};
 /// Every crate of the workspace and the crates of the workspace that it may use.
 const ARROWS: &[(&str, &[&str])] = &[
     ("quorate-model", &[]),
+    ("quorate-script", &[]),
     ("quorate-replication", &["quorate-model"]),
     ("quorate-storage", &["quorate-model"]),
-    ("quorate-group", &["quorate-replication", "quorate-storage", "quorate-model"]),
+    (
+        "quorate-group",
+        &["quorate-replication", "quorate-storage", "quorate-script", "quorate-model"],
+    ),
     ("quorate-node", &["quorate-group", "quorate-replication", "quorate-storage", "quorate-model"]),
     ("quorate-api", &["quorate-model"]),
-    ("quorate-plan", &["quorate-api", "quorate-model"]),
+    ("quorate-plan", &["quorate-api", "quorate-script", "quorate-model"]),
     ("quorate-operator", &["quorate-plan", "quorate-api", "quorate-model"]),
     ("kubectl-quorate", &["quorate-plan", "quorate-api", "quorate-model"]),
     (
@@ -46,8 +50,14 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that decide and therefore never see a runtime, a socket or an API, not through others
 /// either. (The types of a resource come with `kube`'s core, which is neither.)
-const PURE: &[&str] =
-    &["quorate-model", "quorate-replication", "quorate-storage", "quorate-group", "quorate-plan"];
+const PURE: &[&str] = &[
+    "quorate-model",
+    "quorate-script",
+    "quorate-replication",
+    "quorate-storage",
+    "quorate-group",
+    "quorate-plan",
+];
 const NOT_PURE: &[&str] = &["tokio", "tokio-util", "mio", "kube-client", "kube-runtime"];
 const NOT_PURE_DIRECTLY: &[&str] = &["tokio", "kube"];
 

@@ -198,6 +198,7 @@ fn links(status: &Status, text: &mut String) -> std::fmt::Result {
         let counts = exchange.counts;
         write!(text, "{group}_exchange:origin={:016x},taken={}", exchange.origin.0, counts.taken)?;
         write!(text, ",conflicts={},discarded={}", counts.conflicts, counts.discarded)?;
+        write!(text, ",failed={}", counts.failed)?;
         let blocked = exchange.blocked.as_ref().map_or(0, |(_, waits)| waits.as_millis());
         write!(text, ",held_bytes={},blocked_ms={blocked}\r\n", exchange.held_bytes)?;
         for link in &exchange.links {

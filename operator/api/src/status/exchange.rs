@@ -43,6 +43,9 @@ pub struct ConflictsStatus {
     pub conflicts: i64,
     /// Values that are no longer read because another one is.
     pub discarded: i64,
+    /// Conflicts of which the script of the policy Custom made nothing because it failed: the last writer's is read.
+    #[serde(default)]
+    pub failed: i64,
     /// Changes of others that are not taken: their time is too far ahead, there is no room, or no datacenter makes such a one.
     #[serde(default)]
     pub refused: i64,

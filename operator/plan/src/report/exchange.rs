@@ -81,7 +81,7 @@ fn blocked_on(
 
 /// By datacenter, over all shards.
 pub(super) fn conflicts(facts: &Facts<'_>) -> Vec<ConflictsStatus> {
-    let mut sums: BTreeMap<Datacenter, [u64; 3]> = BTreeMap::new();
+    let mut sums: BTreeMap<Datacenter, [u64; 4]> = BTreeMap::new();
     for (_, datacenter, exchange) in exchanges(facts) {
         let ExchangeReport {
             refused_ahead_of_time,
@@ -89,21 +89,24 @@ pub(super) fn conflicts(facts: &Facts<'_>) -> Vec<ConflictsStatus> {
             refused_malformed,
             conflicts,
             discarded,
+            failed,
             ..
         } = exchange;
         let refused = refused_ahead_of_time + refused_full + refused_malformed;
         let sum = sums.entry(datacenter).or_default();
-        for (total, one) in sum.iter_mut().zip([*conflicts, *discarded, refused]) {
+        for (total, one) in sum.iter_mut().zip([*conflicts, *discarded, *failed, refused]) {
             *total += one;
         }
     }
-    let told =
-        |(datacenter, [conflicts, discarded, refused]): (Datacenter, [u64; 3])| ConflictsStatus {
+    let told = |(datacenter, [conflicts, discarded, failed, refused]): (Datacenter, [u64; 4])| {
+        ConflictsStatus {
             datacenter: datacenter.to_string(),
             conflicts: rounded(conflicts),
             discarded: rounded(discarded),
+            failed: rounded(failed),
             refused: rounded(refused),
-        };
+        }
+    };
     sums.into_iter().map(told).collect()
 }
 

@@ -46,6 +46,7 @@ fn the_worst_shard_is_told_and_what_comes_within_a_second_is_not() {
         exchange.links[1].lag_ms = 12_345;
         exchange.conflicts = 7;
         exchange.discarded = 5;
+        exchange.failed = 2;
     });
     let report = told(&world, &observed);
     let of = |from: &str| {
@@ -55,8 +56,8 @@ fn the_worst_shard_is_told_and_what_comes_within_a_second_is_not() {
     };
     assert_eq!(of("dc-b"), (0, 0));
     assert_eq!(of("dc-c"), (12, 90));
-    let sums = report.status.conflicts.iter().map(|of| (of.conflicts, of.discarded));
-    assert_eq!(sums.collect::<Vec<_>>(), [(21, 15), (0, 0), (0, 0)]);
+    let sums = report.status.conflicts.iter().map(|of| (of.conflicts, of.discarded, of.failed));
+    assert_eq!(sums.collect::<Vec<_>>(), [(21, 15, 6), (0, 0, 0), (0, 0, 0)]);
 }
 
 #[test]

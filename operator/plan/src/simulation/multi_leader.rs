@@ -115,6 +115,7 @@ impl World {
             taken: 0,
             conflicts: 0,
             discarded: 0,
+            failed: 0,
         })
     }
 

@@ -63,6 +63,8 @@ pub struct Counts {
     pub conflicts: u64,
     /// Values that are no longer read.
     pub discarded: u64,
+    /// Conflicts of which a script made nothing because it failed.
+    pub failed: u64,
 }
 
 /// What several leaders of a shard are to each other, as one of them sees it.
@@ -315,14 +317,12 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         };
         let Some(here) = topology.datacenter_of(self.shared.node()) else { return };
         let others = topology.groups_beside(shard, here).into_keys();
-        let exchanging = &mut self.group.exchanging;
-        let origin = exchanging.leaders.as_ref().map_or(ActorId(0), |leaders| leaders.origin);
-        exchanging.leaders = Some(Leaders {
-            origin,
-            conflicts: multi_leader.policy.conflicts.clone(),
-            homes: multi_leader.policy.homes.clone(),
-            here: here.clone(),
-            places: others.chain([here.clone()]).collect(),
+        let places = others.chain([here.clone()]).collect();
+        let (policy, here) = (&multi_leader.policy, here.clone());
+        let leaders = &mut self.group.exchanging.leaders;
+        *leaders = Some(match leaders.take() {
+            Some(leaders) => leaders.declared(policy, here, places),
+            None => Leaders::new(ActorId(0), policy, here, places),
         });
     }
 
@@ -435,6 +435,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let homes = changes.iter().any(keyspace::hands_over);
         counts.conflicts += conflicts.len() as u64;
         counts.discarded += conflicts.iter().map(|one| one.discarded() as u64).sum::<u64>();
+        counts.failed += conflicts.iter().filter(|one| one.failed.is_some()).count() as u64;
         let command = Changes::encoded(&Told { own: false, changes, filled: None }, &effects);
         // INV-107: it was acknowledged elsewhere, so there must be room: see `own_bytes_max`.
         if command.len() > TAKEN_BYTES_MAX {

@@ -10,7 +10,7 @@ use quorate_storage::state::{Rows, StateError};
 use serde::{Deserialize, Serialize};
 
 use super::Leaders;
-use super::reading::{Reads, reads, values, winner};
+use super::reading::{Reads, reads_as, resolved, values};
 use crate::Value;
 use crate::cells::Named;
 use crate::keyspace::View;
@@ -37,6 +37,8 @@ pub struct Conflict {
     pub values: Vec<Conflicting>,
     /// What is read now; nothing where it is an error.
     pub reads: Option<Bytes>,
+    /// Why the script of the policy did not answer, so that the last writer's is read.
+    pub failed: Option<String>,
 }
 
 /// One of the values.
@@ -75,16 +77,10 @@ impl Conflict {
         if all.len() < 2 || !all.iter().any(|(sibling, _, _)| sibling.dot == dot) {
             return None;
         }
-        let mut resolution = leaders.resolution(&named.key);
-        if !named.field.is_empty() && *resolution == Resolution::Siblings {
-            resolution = &Resolution::LastWriterWins;
-        }
-        let won = match resolution {
-            Resolution::LastWriterWins | Resolution::ReplicaPriority(_) => {
-                winner(&all, resolution).map(|(sibling, _, _)| sibling.dot)
-            }
-            Resolution::Merge(_) | Resolution::Siblings => None,
-        };
+        let policy = leaders.policy(&named.key);
+        let policy = if named.field.is_empty() { policy } else { policy.of_field() };
+        let resolved = resolved(&all, policy);
+        let (won, failed) = (resolved.won, resolved.failed.clone());
         let values = all.iter().map(|(sibling, value, _)| Conflicting {
             origin: leaders.place_of(sibling.dot.actor),
             at: sibling.at.wall(),
@@ -92,23 +88,25 @@ impl Conflict {
             bytes: value.len() as u64,
             stands: won.is_none_or(|won| won == sibling.dot),
         });
-        let policy = match resolution {
+        let name = match policy.resolution {
             Resolution::LastWriterWins => "LastWriterWins",
             Resolution::ReplicaPriority(_) => "ReplicaPriority",
             Resolution::Merge(_) => "Merge",
             Resolution::Siblings => "Siblings",
+            Resolution::Custom { .. } => "Custom",
         };
         Some(Self {
             at: now,
             key: named.key.clone(),
             field: named.field.clone(),
-            policy: policy.to_owned(),
+            policy: name.to_owned(),
             pattern: leaders.pattern(&named.key).to_owned(),
             values: values.collect(),
-            reads: match reads(&cell, resolution) {
+            reads: match reads_as(&cell, || resolved) {
                 Reads::Value { value, .. } => Some(value.slice(..value.len().min(VALUE_BYTES_MAX))),
                 Reads::Nothing | Reads::Member | Reads::Siblings { .. } => None,
             },
+            failed,
         })
     }
 
@@ -140,6 +138,7 @@ impl Conflict {
             ("policy", text(self.policy)),
             ("pattern", text(self.pattern)),
             ("reads", self.reads.map_or(Value::Nil, Value::Bulk)),
+            ("failed", self.failed.map_or(Value::Nil, text)),
             ("values", Value::List(self.values.into_iter().map(value).collect())),
         ])
     }

@@ -16,10 +16,11 @@
 //!
 //! # Rooms
 //! `writing` makes writes of what commands do, `taking` does what others wrote, `filling` takes over all that one of them has, `showing` puts into the rows what cells read as,
-//! which `reading` decides, `siblings` has the commands that see all values, `homes` says where keys
+//! which `reading` decides, `custom` with a script, `siblings` has the commands that see all values, `homes` says where keys
 //! are written.
 
 mod conflicts;
+mod custom;
 mod filling;
 mod homes;
 mod reading;
@@ -29,7 +30,9 @@ mod taking;
 mod writing;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_model::{ActorId, Conflicts, Datacenter, Dot, Hlc, Homes, Resolution, VersionVector};
+use quorate_model::{
+    ActorId, Conflicts, Datacenter, Dot, Hlc, Homes, MultiLeaderPolicy, VersionVector,
+};
 use quorate_replication::causal::{CellKey, Content, Sibling};
 use quorate_replication::multi_leader::{Cell, Change};
 use quorate_storage::state::{Rows, StateError};
@@ -41,9 +44,11 @@ use super::layout::{Body, Header};
 use super::view::damaged;
 use super::{Effects, RowChange, View};
 use crate::cells::Named;
+use custom::{Policy, Scripts};
 
 pub(super) use conflicts::read as read_conflicts;
 pub use conflicts::{CONFLICTS_MAX, Conflict, Conflicting, last as last_conflicts};
+pub use custom::check_scripts;
 pub use filling::{Portion, Standing, filled, name_of, standing};
 pub use homes::{Away, HandOver, away, hand_over, hands_over};
 pub(super) use homes::{check_watched, read_home, set_home};
@@ -57,16 +62,17 @@ const WHOLE: u8 = 1;
 const KNOWN_ROW: &[u8] = b"m";
 
 /// Who a leader is among several, and what is declared.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Leaders {
     /// Whose its writes are.
     pub origin: ActorId,
-    pub conflicts: Conflicts,
+    conflicts: Conflicts,
+    scripts: Scripts,
     pub homes: Homes,
     /// Where it is.
     pub here: Datacenter,
     /// All datacenters.
-    pub places: Vec<Datacenter>,
+    places: Vec<Datacenter>,
 }
 
 /// What a group has applied.
@@ -82,6 +88,31 @@ pub struct Known {
 }
 
 impl Leaders {
+    #[must_use]
+    pub fn new(
+        origin: ActorId,
+        policy: &MultiLeaderPolicy,
+        here: Datacenter,
+        places: Vec<Datacenter>,
+    ) -> Self {
+        let MultiLeaderPolicy { conflicts, homes, .. } = policy.clone();
+        Self { origin, scripts: Scripts::of(&conflicts), conflicts, homes, here, places }
+    }
+
+    /// The same one under another topology. Scripts that are the same are not read again.
+    #[must_use]
+    pub fn declared(
+        self,
+        policy: &MultiLeaderPolicy,
+        here: Datacenter,
+        places: Vec<Datacenter>,
+    ) -> Self {
+        if self.conflicts == policy.conflicts {
+            return Self { homes: policy.homes.clone(), here, places, ..self };
+        }
+        Self::new(self.origin, policy, here, places)
+    }
+
     /// An origin of this datacenter that nobody else is.
     #[must_use]
     pub fn origin(place: &Datacenter, number: u32) -> ActorId {
@@ -89,9 +120,10 @@ impl Leaders {
     }
 
     /// How several values of this key are read.
-    fn resolution(&self, key: &[u8]) -> &Resolution {
+    fn policy<'a>(&'a self, key: &'a [u8]) -> Policy<'a> {
         let named = self.conflicts.keys.iter().find(|one| matches(one.pattern.as_bytes(), key));
-        named.map_or(&self.conflicts.resolution, |one| &one.resolution)
+        let declared = named.map_or(&self.conflicts.resolution, |one| &one.resolution);
+        Policy::new(key, Some(self)).as_declared(declared)
     }
 
     /// Where an origin is.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use quorate_model::{Merge, Resolution, WallTime};
+use quorate_model::{Dot, Merge, Resolution, WallTime};
 use quorate_replication::causal::{Content, Sibling};
 use quorate_replication::multi_leader::Cell;
 
+use super::custom::Policy;
 use super::is_of;
 use crate::keyspace::integer_of;
 
@@ -32,30 +33,89 @@ pub(super) enum Reads {
     },
 }
 
+/// What several values come to.
+pub(super) struct Resolved {
+    /// Nothing is chosen where it is none.
+    value: Option<(Bytes, Option<WallTime>)>,
+    /// Whose it is, where it is one of them.
+    pub(super) won: Option<Dot>,
+    /// Why a script did not answer.
+    pub(super) failed: Option<String>,
+}
+
+/// A value, who wrote it last, and when it expires.
+pub(super) type Found<'a> = (&'a Sibling, Bytes, Option<WallTime>);
+
 /// Of a cell of which nothing has expired.
-pub(super) fn reads(cell: &Cell, resolution: &Resolution) -> Reads {
+pub(super) fn reads(cell: &Cell, policy: Policy<'_>) -> Reads {
+    reads_as(cell, || resolved(&values(cell), policy))
+}
+
+/// Where this is what its values come to, if there are several.
+pub(super) fn reads_as(cell: &Cell, resolved: impl FnOnce() -> Resolved) -> Reads {
     if cell.siblings().iter().any(|sibling| sibling.content == Content::Member) {
         return Reads::Member;
     }
     let values = values(cell);
-    let base = match (values.as_slice(), resolution) {
-        ([], _) => None,
-        ([(_, value, expiry)], _) => Some((value.clone(), *expiry)),
-        (several, Resolution::Siblings) => {
-            let count = several.len() as u64;
-            return Reads::Siblings { count, expiry: first_of(several) };
-        }
-        (several, Resolution::Merge(merge)) => Some((merged(several, *merge), first_of(several))),
-        (several, Resolution::LastWriterWins | Resolution::ReplicaPriority(_)) => {
-            winner(several, resolution).map(|(_, value, expiry)| (value.clone(), *expiry))
-        }
+    let base = match values.as_slice() {
+        [] => None,
+        [(_, value, expiry)] => Some((value.clone(), *expiry)),
+        several => match resolved().value {
+            Some(base) => Some(base),
+            None => {
+                let count = several.len() as u64;
+                return Reads::Siblings { count, expiry: first_of(several) };
+            }
+        },
     };
     with_amounts(cell, base)
 }
 
+/// What is made of several values expires with the first of them: then it is made anew, of what is left.
+pub(super) fn resolved(several: &[Found<'_>], policy: Policy<'_>) -> Resolved {
+    let made =
+        |value| Resolved { value: Some((value, first_of(several))), won: None, failed: None };
+    match policy.resolution {
+        Resolution::Siblings => Resolved { value: None, won: None, failed: None },
+        Resolution::Merge(merge) => made(merged(several, *merge)),
+        Resolution::LastWriterWins => chosen(several, |_| 0),
+        Resolution::ReplicaPriority(places) => chosen(several, |sibling| {
+            let first = places.iter().position(|place| is_of(sibling.dot.actor, place));
+            first.unwrap_or(places.len())
+        }),
+        Resolution::Custom { script } => {
+            let last = |failed| {
+                let last = chosen(several, |_| 0);
+                let value = last.value.map(|(value, _)| (value, first_of(several)));
+                Resolved { value, failed, ..last }
+            };
+            match policy.run(script, several) {
+                Ok(Some(value)) => {
+                    let won = several.iter().find(|(_, one, _)| *one == value);
+                    Resolved { won: won.map(|(sibling, _, _)| sibling.dot), ..made(value) }
+                }
+                Ok(None) => last(None),
+                Err(why) => last(Some(why)),
+            }
+        }
+    }
+}
+
+/// The one with the least rank, of those the last writer's.
+fn chosen(several: &[Found<'_>], rank: impl Fn(&Sibling) -> usize) -> Resolved {
+    let won = several
+        .iter()
+        .max_by_key(|(sibling, _, _)| (std::cmp::Reverse(rank(sibling)), sibling.at, sibling.dot));
+    Resolved {
+        value: won.map(|(_, value, expiry)| (value.clone(), *expiry)),
+        won: won.map(|(sibling, _, _)| sibling.dot),
+        failed: None,
+    }
+}
+
 /// The values that stand, each once, with whoever wrote it last; in the order of their bytes.
-pub(super) fn values(cell: &Cell) -> Vec<(&Sibling, Bytes, Option<WallTime>)> {
-    let mut values: Vec<(&Sibling, Bytes, Option<WallTime>)> = Vec::new();
+pub(super) fn values(cell: &Cell) -> Vec<Found<'_>> {
+    let mut values: Vec<Found<'_>> = Vec::new();
     for sibling in cell.siblings() {
         let Content::Value { value, expiry } = &sibling.content else { continue };
         match values.iter_mut().find(|(_, known, _)| known == value) {
@@ -70,28 +130,11 @@ pub(super) fn values(cell: &Cell) -> Vec<(&Sibling, Bytes, Option<WallTime>)> {
     values
 }
 
-/// Of several values the one that is read, where one is chosen.
-pub(super) fn winner<'a>(
-    values: &'a [(&'a Sibling, Bytes, Option<WallTime>)],
-    resolution: &Resolution,
-) -> Option<&'a (&'a Sibling, Bytes, Option<WallTime>)> {
-    let rank = |sibling: &Sibling| match resolution {
-        Resolution::ReplicaPriority(places) => {
-            let first = places.iter().position(|place| is_of(sibling.dot.actor, place));
-            std::cmp::Reverse(first.unwrap_or(places.len()))
-        }
-        Resolution::LastWriterWins | Resolution::Merge(_) | Resolution::Siblings => {
-            std::cmp::Reverse(0)
-        }
-    };
-    values.iter().max_by_key(|(sibling, _, _)| (rank(sibling), sibling.at, sibling.dot))
-}
-
-fn first_of(values: &[(&Sibling, Bytes, Option<WallTime>)]) -> Option<WallTime> {
+fn first_of(values: &[Found<'_>]) -> Option<WallTime> {
     values.iter().filter_map(|(_, _, expiry)| *expiry).min()
 }
 
-fn merged(values: &[(&Sibling, Bytes, Option<WallTime>)], merge: Merge) -> Bytes {
+fn merged(values: &[Found<'_>], merge: Merge) -> Bytes {
     let numbers: Option<Vec<i64>> = values.iter().map(|(_, value, _)| integer_of(value)).collect();
     let number = match merge {
         Merge::Max => numbers.and_then(|numbers| numbers.into_iter().max()),

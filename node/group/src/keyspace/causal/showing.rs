@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_model::{Resolution, WallTime};
+use quorate_model::WallTime;
 use quorate_replication::causal::CellKey;
 use quorate_replication::multi_leader::Cell;
 use quorate_storage::state::Rows;
 
+use super::custom::Policy;
 use super::reading::{Reads, reads};
 use crate::cells::{Named, string_cell};
 use crate::keyspace::editor::{Editor, Stop};
@@ -32,7 +33,7 @@ impl<R: Rows> Editor<'_, R> {
     ) -> Result<(), Stop> {
         let old = self.stored(key)?;
         cell.expire(self.now());
-        let shown = string_body(reads(&cell, self.resolution(key)));
+        let shown = string_body(reads(&cell, self.policy(key)));
         let other = old.as_ref().is_some_and(|old| old.kind() != KeyType::String);
         let types = old.as_ref().is_some_and(|old| old.hidden.types) || other;
         self.put_cell(string, &cell, shown.is_some());
@@ -127,7 +128,7 @@ impl<R: Rows> Editor<'_, R> {
         let mut values = false;
         if let Some((cell_key, mut cell)) = string {
             cell.expire(self.now());
-            let shown = string_body(reads(&cell, self.resolution(&key)));
+            let shown = string_body(reads(&cell, self.policy(&key)));
             self.put_cell(&cell_key, &cell, shown.is_some());
             if let Some((body, expiry)) = shown {
                 let hidden = Hidden { values: cell.alone().is_none(), types: types > 0 };
@@ -146,19 +147,13 @@ impl<R: Rows> Editor<'_, R> {
         self.place(&key, body, None, Hidden { values, types: types > 1 })
     }
 
-    pub(super) fn resolution(&self, key: &[u8]) -> &Resolution {
-        self.view().leaders().map_or(&Resolution::LastWriterWins, |one| one.resolution(key))
+    fn policy<'a>(&'a self, key: &'a [u8]) -> Policy<'a> {
+        self.view().leaders().map_or(Policy::new(key, None), |one| one.policy(key))
     }
 
-    /// A field's row. Of several values one is chosen whatever is declared.
+    /// A field's row.
     fn field_of(&self, key: &[u8], cell: &Cell) -> Option<Bytes> {
-        let resolution = match self.resolution(key) {
-            Resolution::Siblings => &Resolution::LastWriterWins,
-            declared @ (Resolution::LastWriterWins
-            | Resolution::ReplicaPriority(_)
-            | Resolution::Merge(_)) => declared,
-        };
-        match reads(cell, resolution) {
+        match reads(cell, self.policy(key).of_field()) {
             Reads::Nothing | Reads::Siblings { .. } => None,
             Reads::Member => Some(cell_of(b"")),
             Reads::Value { value, .. } => Some(cell_of(&value)),

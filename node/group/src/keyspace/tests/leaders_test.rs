@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use quorate_model::{
-    Conflicts, Datacenter, Homes, KeyResolution, Merge, Resolution, VersionVector, WallTime,
+    Conflicts, Datacenter, KeyResolution, Merge, MultiLeaderPolicy, Resolution, VersionVector,
+    WallTime,
 };
 use quorate_replication::multi_leader::{Change, Turn};
 
@@ -16,18 +17,36 @@ pub(super) fn place(at: usize) -> Datacenter {
 }
 
 pub(super) fn leaders(at: usize, resolution: Resolution) -> Leaders {
-    Leaders {
-        origin: Leaders::origin(&place(at), 7),
-        conflicts: Conflicts { resolution, keys: Vec::new() },
-        homes: Homes::default(),
-        here: place(at),
-        places: (0..3).map(place).collect(),
-    }
+    let conflicts = Conflicts { resolution, keys: Vec::new() };
+    let policy = MultiLeaderPolicy { conflicts, ..MultiLeaderPolicy::default() };
+    let places = (0..3).map(place).collect();
+    Leaders::new(Leaders::origin(&place(at), 7), &policy, place(at), places)
 }
 
-fn sites(resolution: &Resolution) -> Vec<Shard> {
+/// Tells of all values and their origins; of some it leaves to the last writer, of some it fails.
+pub(super) fn custom() -> Resolution {
+    let script = r#"
+        let told = [];
+        for one in siblings { told.push(`${one.origin}=${one.value}`); }
+        let told = told.join(",");
+        switch told.len % 4 {
+            0 => throw told,
+            2 => (),
+            _ => told,
+        }"#;
+    Resolution::Custom { script: script.to_owned() }
+}
+
+pub(super) fn sites(resolution: &Resolution) -> Vec<Shard> {
     let site = |at| Shard { leaders: Some(leaders(at, resolution.clone())), ..Shard::new() };
     (0..3).map(site).collect()
+}
+
+fn declare(site: &mut Shard, conflicts: Conflicts) {
+    let leaders = site.leaders.take().unwrap();
+    let policy = MultiLeaderPolicy { conflicts, ..MultiLeaderPolicy::default() };
+    let here = leaders.here.clone();
+    site.leaders = Some(leaders.declared(&policy, here, (0..3).map(place).collect()));
 }
 
 fn known(site: &Shard) -> Known {
@@ -36,7 +55,7 @@ fn known(site: &Shard) -> Known {
 }
 
 /// Everything that any of them wrote comes to all.
-fn exchange(sites: &mut [Shard]) {
+pub(super) fn exchange(sites: &mut [Shard]) {
     let all: Vec<Change> = sites.iter().flat_map(|site| site.changes.clone()).collect();
     for site in sites.iter_mut() {
         loop {
@@ -50,7 +69,7 @@ fn exchange(sites: &mut [Shard]) {
     }
 }
 
-fn policies() -> Vec<Resolution> {
+pub(super) fn policies() -> Vec<Resolution> {
     vec![
         Resolution::LastWriterWins,
         Resolution::ReplicaPriority(vec![place(2), place(0)]),
@@ -58,6 +77,7 @@ fn policies() -> Vec<Resolution> {
         Resolution::Merge(Merge::Max),
         Resolution::Merge(Merge::Union),
         Resolution::Siblings,
+        custom(),
     ]
 }
 
@@ -296,7 +316,8 @@ fn a_write_while_it_is_filled_replaces_what_is_there_and_no_more() {
 #[test]
 fn a_title_that_two_change_at_once_reads_the_same_everywhere() {
     let error = |count| Value::Error(crate::ValueError::Siblings(count));
-    let expected = [bulk("C"), bulk("C"), bulk("B/C"), bulk("B/C"), bulk("B,C"), error(2)];
+    let told = bulk("dc-b=B,dc-c=C");
+    let expected = [bulk("C"), bulk("C"), bulk("B/C"), bulk("B/C"), bulk("B,C"), error(2), told];
     for (resolution, expected) in policies().iter().zip(expected) {
         let mut sites = sites(resolution);
         sites[0].write(&set("title", "A"));
@@ -350,7 +371,7 @@ fn keys_that_match_a_pattern_have_their_own_policy() {
     for site in &mut sites {
         let resolution = Resolution::Merge(Merge::Join);
         let keys = vec![KeyResolution { pattern: "wiki:*".to_owned(), resolution }];
-        site.leaders.as_mut().unwrap().conflicts.keys = keys;
+        declare(site, Conflicts { keys, ..Conflicts::default() });
     }
     for (at, text) in [(0, "B"), (1, "C")] {
         sites[at].now.0 += at as u64;

@@ -1,6 +1,7 @@
 //! The keyspace against a plain map of rows.
 
 mod collections_test;
+mod custom_test;
 mod homes_test;
 mod leaders_test;
 mod lost_test;
