@@ -153,6 +153,27 @@ impl Knowledge {
         }
     }
 
+    /// Of several leaders: the state at this index has all that the session brought from another datacenter.
+    pub fn arrived(&mut self, shard: ShardId, index: LogIndex) {
+        let known = self.shards.entry(shard).or_default();
+        known.kept = known.kept.max(index);
+        known.seen = known.seen.max(index);
+    }
+
+    /// Of several leaders: the shards of which another datacenter must have what this one has, to keep what this policy promises.
+    #[must_use]
+    pub fn carried(&self, policy: &SessionPolicy, shards: u16) -> Vec<ShardId> {
+        let writes = policy.read_your_writes != ReadYourWrites::Off;
+        if *self == Self::default() || !(writes || policy.monotonic || policy.consistent_prefix) {
+            return Vec::new();
+        }
+        // INV-72: whatever was seen may come after something of any other shard.
+        if policy.consistent_prefix || self.unnamed_at.is_some() {
+            return (0..shards).map(ShardId).collect();
+        }
+        self.shards.keys().copied().collect()
+    }
+
     /// The session was told that its write is lost, and goes on without it.
     pub fn lost(&mut self, shard: ShardId, position: Position) {
         if let Some(known) = self.shards.get_mut(&shard)
@@ -318,6 +339,30 @@ mod tests {
         let mut other = Knowledge::default();
         other.import(&session.export(Time(5)), Time(6));
         assert_eq!(needs(&other, A, &policy, 7).floor.index(), LogIndex(7));
+    }
+
+    #[test]
+    fn what_is_taken_to_another_datacenter_is_what_the_policy_promises() {
+        let own = SessionPolicy { monotonic: false, consistent_prefix: false, ..policy() };
+        let mut session = Knowledge::default();
+        assert_eq!(session.carried(&policy(), 3), []);
+        session.wrote(B, Some(at(1, 7)), Time(1));
+        assert_eq!(session.carried(&own, 3), [B]);
+        assert_eq!(session.carried(&policy(), 3), [A, B, C], "another shard has what came before");
+        let nothing = SessionPolicy { read_your_writes: ReadYourWrites::Off, ..own.clone() };
+        assert_eq!(session.carried(&nothing, 3), []);
+        session.read_at_leaders(Time(2));
+        assert_eq!(session.carried(&own, 3), [A, B, C], "nobody knows which one was read");
+    }
+
+    #[test]
+    fn what_has_arrived_is_needed_at_replicas_too() {
+        let mut session = Knowledge::default();
+        session.arrived(A, LogIndex(7));
+        let other = SessionPolicy { monotonic: false, consistent_prefix: false, ..policy() };
+        for policy in [policy(), other] {
+            assert_eq!(needs(&session, A, &policy, 2).floor.index(), LogIndex(7));
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl From<Failure> for Refused {
             | Failure::Filling { .. }
             | Failure::Home { .. }
             | Failure::HomeSilent { .. }
+            | Failure::Lacking { .. }
             | Failure::Damaged(_) => ErrorCode::NoLeader,
         };
         Self::new(code, failure.to_string())

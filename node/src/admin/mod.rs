@@ -141,6 +141,7 @@ async fn bootstrap(
         | Reply::Index(_)
         | Reply::Read { .. }
         | Reply::Seen { .. }
+        | Reply::Known(_)
         | Reply::Done => Ok(Json(Proposed { epoch })),
     }
 }
@@ -168,6 +169,7 @@ async fn topology(
         | Reply::Index(_)
         | Reply::Read { .. }
         | Reply::Seen { .. }
+        | Reply::Known(_)
         | Reply::Done => Ok(Json(Proposed { epoch })),
     }
 }
@@ -185,6 +187,7 @@ async fn handover(State(admin): State<Admin>) -> Result<Json<Handover>, Refused>
         | Reply::Index(_)
         | Reply::Read { .. }
         | Reply::Seen { .. }
+        | Reply::Known(_)
         | Reply::Done => Ok(Json(Handover { moved: Vec::new(), kept: Vec::new() })),
     }
 }

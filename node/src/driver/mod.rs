@@ -221,7 +221,9 @@ fn group_of(request: &Request) -> GroupId {
         | Request::ReadIndex { shard }
         | Request::ReadAt { shard, .. }
         | Request::AwaitApplied { shard, .. }
-        | Request::Coordinate { shard, .. } => GroupId::Shard(*shard),
+        | Request::Coordinate { shard, .. }
+        | Request::ReadKnown { shard }
+        | Request::AwaitKnown { shard, .. } => GroupId::Shard(*shard),
         Request::Bootstrap { .. }
         | Request::ProposeTopology { .. }
         | Request::Handover

@@ -93,6 +93,7 @@ pub fn may_be_sent_again(failure: &Failure) -> bool {
         | Failure::PositionLost { .. }
         | Failure::Home { .. }
         | Failure::HomeSilent { .. }
+        | Failure::Lacking { .. }
         | Failure::Invalid(_) => false,
     }
 }

@@ -123,6 +123,7 @@ impl Metrics {
                 | Failure::Filling { .. }
                 | Failure::Home { .. }
                 | Failure::HomeSilent { .. }
+                | Failure::Lacking { .. }
                 | Failure::NoQuorum { writes: false, .. }
                 | Failure::Damaged(_),
             ) => Outcome::refused,

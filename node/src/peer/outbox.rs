@@ -208,6 +208,7 @@ fn answer_bytes(answer: &Answer) -> usize {
             let cells = seen.iter().map(|(key, known)| 32 + key.bytes().len() + 16 * known.len());
             64 + value_bytes(value) + cells.sum::<usize>()
         }
+        Ok(Reply::Known(known)) => 64 + 16 * known.len(),
         Ok(
             Reply::Waited { .. }
             | Reply::Proposed { .. }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use quorate_group::host::{Failure, Floor, ReadLevel, Reply, Request};
 use quorate_group::{Operation, Read};
 use quorate_model::{
-    Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, StoreId, Term, Topology,
+    Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, StoreId, Term,
+    Topology, VersionVector,
 };
 use quorate_replication::leaderless::Seen;
 use serde::{Deserialize, Serialize};
@@ -113,6 +114,15 @@ pub enum Remote {
         demand: Demand,
         seen: Option<Seen>,
     },
+    /// Of several leaders.
+    ReadKnown {
+        shard: ShardId,
+    },
+    AwaitKnown {
+        shard: ShardId,
+        floor: VersionVector,
+        wait_ms: u64,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -142,6 +152,10 @@ impl From<Remote> for Request {
             Remote::Coordinate { shard, operation, demand, seen } => {
                 Self::Coordinate { shard, operation, demand, seen }
             }
+            Remote::ReadKnown { shard } => Self::ReadKnown { shard },
+            Remote::AwaitKnown { shard, floor, wait_ms } => {
+                Self::AwaitKnown { shard, floor, wait_ms }
+            }
         }
     }
 }
@@ -156,6 +170,8 @@ impl Remote {
             | Self::ReadIndex { shard }
             | Self::ReadAt { shard, .. }
             | Self::Coordinate { shard, .. }
+            | Self::ReadKnown { shard }
+            | Self::AwaitKnown { shard, .. }
             | Self::AwaitApplied { shard, .. } => GroupId::Shard(*shard),
             Self::ProposeTopology { .. } | Self::ReadTopology => GroupId::Meta,
         }
@@ -173,6 +189,8 @@ impl Remote {
             | Self::ReadTopology
             | Self::ReadIndex { .. }
             | Self::ReadAt { .. }
+            | Self::ReadKnown { .. }
+            | Self::AwaitKnown { .. }
             | Self::AwaitApplied { .. } => false,
         }
     }
@@ -192,9 +210,11 @@ impl Remote {
             Self::ProposeTopology { topology, .. } => {
                 256 * topology.members.len() + 64 * topology.shards.len()
             }
+            Self::AwaitKnown { floor, .. } => 64 + 16 * floor.len(),
             Self::Wait { .. }
             | Self::ReadTopology
             | Self::ReadIndex { .. }
+            | Self::ReadKnown { .. }
             | Self::AwaitApplied { .. } => 64,
         }
     }

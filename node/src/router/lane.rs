@@ -323,6 +323,7 @@ pub(super) fn hear(table: &Table, group: GroupId, asked: NodeId, failure: &Failu
         | Failure::Filling { .. }
         | Failure::Home { .. }
         | Failure::HomeSilent { .. }
+        | Failure::Lacking { .. }
         | Failure::Invalid(_) => {}
     }
 }

@@ -164,6 +164,7 @@ const fn why(failure: &Failure) -> Why {
         | Failure::Filling { .. }
         | Failure::Home { .. }
         | Failure::HomeSilent { .. }
+        | Failure::Lacking { .. }
         | Failure::Damaged(_) => Why::refused,
     }
 }

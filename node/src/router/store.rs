@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use quorate_group::Operation;
 use quorate_group::host::{Failure, ReadLevel, Reply, Request, Status};
-use quorate_model::{Position, ShardId};
+use quorate_model::{LogIndex, Position, ShardId, VersionVector};
 
 use super::replicas::Replicas;
 use super::requester::Requester;
 use crate::metrics::{Metrics, Way};
 use crate::peer::Remote;
 use crate::session::{Answer, Execute, Reach, Routing, SessionAnswer, SessionRead, Sight, Store};
+
+/// How much longer than it may wait a leader is given to answer what it does not have.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Cloning is cheap.
 #[derive(Clone)]
@@ -134,6 +137,36 @@ impl Store for NodeStore {
         }
     }
 
+    fn known(
+        &self,
+        shard: ShardId,
+    ) -> impl Future<Output = Result<VersionVector, Failure>> + Send + 'static {
+        let requester = self.requester.clone();
+        async move {
+            let reply = requester.ask(Remote::ReadKnown { shard }, requester.deadline()).await?;
+            let Reply::Known(known) = reply else { return Err(unexpected(&reply)) };
+            Ok(known)
+        }
+    }
+
+    fn await_known(
+        &self,
+        shard: ShardId,
+        floor: VersionVector,
+        wait: Option<Duration>,
+    ) -> impl Future<Output = Result<LogIndex, Failure>> + Send + 'static {
+        let requester = self.requester.clone();
+        async move {
+            let longest = requester.deadline().saturating_duration_since(Instant::now());
+            let wait = wait.map_or(longest, |wait| wait.min(longest));
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let request = Remote::AwaitKnown { shard, floor, wait_ms };
+            let reply = requester.ask(request, Instant::now() + wait + GRACE).await?;
+            let Reply::Index(index) = reply else { return Err(unexpected(&reply)) };
+            Ok(index)
+        }
+    }
+
     fn routing(&self) -> Arc<Routing> {
         self.requester.table().routing()
     }
@@ -153,6 +186,7 @@ pub(super) fn unexpected(reply: &Reply) -> Failure {
         Reply::Topology(_) => "a topology",
         Reply::Index(_) => "an index",
         Reply::Read { .. } | Reply::Seen { .. } => "a session's read",
+        Reply::Known(_) => "a version vector",
         Reply::Done => "nothing",
     };
     Failure::Invalid(format!("the leader answered with {kind}"))

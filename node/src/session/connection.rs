@@ -4,7 +4,9 @@
 //! it is answered and taken by the client. Answers that are ready together leave in one write.
 
 mod alone;
+mod crossing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +20,8 @@ use quorate_model::{ReadPreference, ShardId, Slot};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+
+use crossing::Arrival;
 
 use super::budget::Permit;
 use super::counters::add;
@@ -56,7 +60,9 @@ pub(super) struct Connection<S: Store, R, W> {
     state: State,
     queue: Queue,
     order: Order<Started>,
-    running: FuturesUnordered<BoxFuture<'static, Done>>,
+    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// In their order: what waits, for each shard, until what the session brought from another datacenter is here.
+    arriving: BTreeMap<ShardId, Vec<Started>>,
     alone: Option<(Sequence, Alone)>,
     phase: Phase,
 }
@@ -74,6 +80,12 @@ struct Started {
     sequence: Sequence,
     access: Access,
     run: Run,
+}
+
+/// What was under way and is so no more.
+enum Ended {
+    Done(Done),
+    Arrived(Arrival),
 }
 
 struct Done {
@@ -115,7 +127,7 @@ enum Taken {
 enum Event {
     Read(std::io::Result<usize>),
     Written(std::io::Result<usize>),
-    Done(Option<Done>),
+    Ended(Option<Ended>),
     Shutdown,
     Gone,
 }
@@ -147,6 +159,7 @@ where
             queue: Queue::default(),
             order: Order::default(),
             running: FuturesUnordered::new(),
+            arriving: BTreeMap::new(),
             alone: None,
             phase: Phase::Open,
             sessions,
@@ -174,8 +187,8 @@ where
                     add(&self.sessions.counters.bytes_out, bytes as u64);
                 }
                 Event::Read(Err(_)) | Event::Written(_) | Event::Gone => break,
-                Event::Done(Some(done)) => self.finish(done),
-                Event::Done(None) => {}
+                Event::Ended(Some(ended)) => self.end(ended),
+                Event::Ended(None) => {}
                 Event::Shutdown => {
                     self.phase = Phase::Closing;
                     deadline = Some(Instant::now() + self.sessions.settings.drain_timeout);
@@ -191,8 +204,8 @@ where
     fn work(&mut self) -> Taken {
         loop {
             let taken = self.take_requests();
-            while let Some(Some(done)) = self.running.next().now_or_never() {
-                self.finish(done);
+            while let Some(Some(ended)) = self.running.next().now_or_never() {
+                self.end(ended);
             }
             let before = self.queue.len();
             self.queue.drain_into(&mut self.output);
@@ -226,7 +239,7 @@ where
             written = self.writer.write_buf(&mut self.output), if !self.output.is_empty() => {
                 Event::Written(written)
             }
-            done = self.running.next(), if !self.running.is_empty() => Event::Done(done),
+            ended = self.running.next(), if !self.running.is_empty() => Event::Ended(ended),
             read = self.reader.read_buf(&mut self.input), if reads => Event::Read(read),
             () = tokio::time::sleep_until(until_or_now), if until.is_some() => Event::Gone,
         }
@@ -319,14 +332,26 @@ where
         }
     }
 
-    fn start(&mut self, Started { sequence, access, run }: Started) {
+    /// Starts a task that may, or lets it wait for what the session brought.
+    fn start(&mut self, task: Started) {
+        let shard = task.run.execute.shard;
+        match self.state.promises.floor(shard) {
+            None => self.run_task(task),
+            Some(floor) => {
+                let floor = floor.clone();
+                self.start_arrived(shard, floor, task);
+            }
+        }
+    }
+
+    fn run_task(&mut self, Started { sequence, access, run }: Started) {
         let Run { mut execute, slot, shaping, spec } = run;
         let (shard, reach) = (execute.shard, execute.reach);
         let sessions = Arc::clone(&self.sessions);
         let way = self.way(&execute);
         if let Way::Replica(read) = way {
             let answer = self.sessions.store.read(read);
-            self.running.push(Box::pin(async move {
+            self.begin(async move {
                 let (reply, learnt) = match answer.await {
                     Ok(SessionAnswer { value, by }) => {
                         count_hits(&sessions, access, &value);
@@ -339,7 +364,7 @@ where
                 };
                 let learnt = learnt.into_iter().collect();
                 Done { sequence, reply, slot: Some(slot), learnt, watched: Watched::Nothing }
-            }));
+            });
             return;
         }
         if execute.level == ReadLevel::Local {
@@ -352,7 +377,7 @@ where
         }
         let remembers = self.state.promises.options.remembers();
         let answer = self.sessions.store.execute(execute);
-        self.running.push(Box::pin(async move {
+        self.begin(async move {
             let (reply, learnt) = match answer.await {
                 Ok(Answer { value, position, sight }) => {
                     count_hits(&sessions, access, &value);
@@ -384,7 +409,11 @@ where
                 }
             };
             Done { sequence, reply, slot: Some(slot), learnt, watched: Watched::Nothing }
-        }));
+        });
+    }
+
+    fn begin(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        self.running.push(Box::pin(work.map(Ended::Done)));
     }
 
     /// Where a read goes under what the session is promised.
@@ -430,6 +459,13 @@ where
         options.durability(&self.sessions.store.routing(), shard)
     }
 
+    fn end(&mut self, ended: Ended) {
+        match ended {
+            Ended::Done(done) => self.finish(done),
+            Ended::Arrived(arrival) => self.arrived(arrival),
+        }
+    }
+
     fn finish(&mut self, Done { sequence, reply, slot, learnt, watched }: Done) {
         match watched {
             Watched::Nothing => {}
@@ -448,11 +484,16 @@ where
         }
         self.queue.fulfil(sequence, reply);
         if let Some(slot) = slot {
-            for task in self.order.finished(slot) {
-                self.start(task);
-            }
+            self.start_next(slot);
         }
         self.start_alone();
+    }
+
+    /// What waited for an operation on the slot that has ended.
+    fn start_next(&mut self, slot: Slot) {
+        for task in self.order.finished(slot) {
+            self.start(task);
+        }
     }
 
     fn refuse_and_close(&mut self, text: String) {
@@ -515,6 +556,7 @@ fn failed<S: Store>(
         | Failure::NoQuorum { .. }
         | Failure::Home { .. }
         | Failure::HomeSilent { .. }
+        | Failure::Lacking { .. }
         | Failure::Damaged(_) => return Reply::Error(failure::text(failure, access)),
     };
     match reach {

@@ -13,6 +13,7 @@ pub(super) fn text(failure: &Failure, access: Access) -> String {
             format!("TRYAGAIN {failure}, and no leader answers; nothing was changed")
         }
         (Failure::Behind { .. }, _) => format!("TRYAGAIN {failure}"),
+        (Failure::Lacking { .. }, _) => format!("BEHIND {failure}; nothing was changed"),
         (Failure::PositionLost { .. }, _) => {
             format!("LOST {failure}; the session goes on without it")
         }

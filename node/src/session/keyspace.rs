@@ -20,7 +20,7 @@ use crate::resp::Reply;
 use crate::resp::commands::{KeyspaceCommand, TypeFilter, Wait};
 
 /// How many shards are asked at the same time.
-const SHARDS_INFLIGHT_MAX: usize = 64;
+pub(super) const SHARDS_INFLIGHT_MAX: usize = 64;
 /// How many shards one SCAN walks over when they hold no key that matches.
 const SHARDS_PER_SCAN_MAX: usize = 16;
 

@@ -127,8 +127,10 @@ async fn a_session_is_promised_what_it_asks_for_and_goes_on_elsewhere_with_its_t
         knowledge: Exported::default(),
         options: Options::default(),
         seen: Seen { cells: Vec::new(), more: true },
+        crossing: None,
     };
-    client.ask(&format!("session resume {}\nget a", token.encode()), "+OK|$-1|").await;
+    let token = token.encode().unwrap();
+    client.ask(&format!("session resume {token}\nget a"), "+OK|$-1|").await;
     client.ask("session set monotonic on\nget a\nset a 1", "+OK|$-1|+OK|").await;
     let text = client.answer("session token").await;
     assert!(text.contains("qs2."), "{text}");

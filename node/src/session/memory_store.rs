@@ -13,7 +13,7 @@ use quorate_group::keyspace::{
 use quorate_group::{Operation, Value, Write};
 use quorate_model::{
     Addresses, Epoch, GroupId, LogIndex, Member, Name, NodeId, Position, ShardId, StoreId, Term,
-    WallTime,
+    VersionVector, WallTime,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -45,6 +45,9 @@ struct Behaviour {
     reads: Vec<SessionRead>,
     /// How many followers hold everything.
     holders: Option<Result<u32, Failure>>,
+    /// Of several leaders: what this datacenter has of every shard, and what was waited for.
+    known: VersionVector,
+    awaited: Vec<(ShardId, VersionVector, Option<Duration>)>,
 }
 
 #[derive(Default)]
@@ -98,6 +101,16 @@ impl MemoryStore {
         self.held.send_replace(behaviour.held.len());
     }
 
+    /// While answers are held: what tells one that it may go.
+    fn released(&self, behaviour: &mut Behaviour) -> Option<oneshot::Receiver<()>> {
+        behaviour.holds.then(|| {
+            let (release, released) = oneshot::channel();
+            behaviour.held.push(release);
+            self.held.send_replace(behaviour.held.len());
+            released
+        })
+    }
+
     pub(super) fn executed(&self) -> Vec<Execute> {
         self.inner.behaviour.lock().executed.clone()
     }
@@ -108,6 +121,14 @@ impl MemoryStore {
 
     pub(super) fn set_holders(&self, holders: Result<u32, Failure>) {
         self.inner.behaviour.lock().holders = Some(holders);
+    }
+
+    pub(super) fn set_known(&self, known: &VersionVector) {
+        self.inner.behaviour.lock().known = known.clone();
+    }
+
+    pub(super) fn awaited(&self) -> Vec<(ShardId, VersionVector, Option<Duration>)> {
+        self.inner.behaviour.lock().awaited.clone()
     }
 
     pub(super) fn waits(&self) -> Vec<(ShardId, Position, u32)> {
@@ -123,12 +144,7 @@ impl Store for MemoryStore {
         let mut behaviour = self.inner.behaviour.lock();
         behaviour.executed.push(request.clone());
         let failure = behaviour.fails.get(&request.shard).cloned();
-        let released = behaviour.holds.then(|| {
-            let (release, released) = oneshot::channel();
-            behaviour.held.push(release);
-            self.held.send_replace(behaviour.held.len());
-            released
-        });
+        let released = self.released(&mut behaviour);
         // Done when called, as the order of calls is the order of what they do; only the answer is held.
         let answer = failure.map_or_else(|| self.inner.run(&request), Err);
         async move {
@@ -168,6 +184,37 @@ impl Store for MemoryStore {
         self.inner.behaviour.lock().waits.push((shard, position, replicas));
         let holders = self.inner.behaviour.lock().holders.clone();
         async { holders.unwrap_or(Ok(2)) }
+    }
+
+    fn known(
+        &self,
+        shard: ShardId,
+    ) -> impl Future<Output = Result<VersionVector, Failure>> + Send + 'static {
+        let behaviour = self.inner.behaviour.lock();
+        let known = behaviour.known.clone();
+        let answer = behaviour.fails.get(&shard).cloned().map_or(Ok(known), Err);
+        async { answer }
+    }
+
+    /// Held as operations are.
+    fn await_known(
+        &self,
+        shard: ShardId,
+        floor: VersionVector,
+        wait: Option<Duration>,
+    ) -> impl Future<Output = Result<LogIndex, Failure>> + Send + 'static {
+        let mut behaviour = self.inner.behaviour.lock();
+        let reached = behaviour.known.covers_all(&floor);
+        behaviour.awaited.push((shard, floor, wait));
+        let released = self.released(&mut behaviour);
+        let index = self.inner.shards.lock()[usize::from(shard.0)].last;
+        let group = GroupId::Shard(shard);
+        async move {
+            if let Some(released) = released {
+                released.await.unwrap();
+            }
+            if reached { Ok(index) } else { Err(Failure::Behind { group }) }
+        }
     }
 
     fn routing(&self) -> Arc<Routing> {

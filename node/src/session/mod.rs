@@ -127,6 +127,8 @@ mod differential_test;
 #[cfg(test)]
 mod leaderless_test;
 #[cfg(test)]
+mod leaders_test;
+#[cfg(test)]
 mod memory_store;
 #[cfg(test)]
 mod promises_test;

@@ -1,5 +1,7 @@
 //! What a connection has asked for beyond, or instead of, what its store declares.
 
+use std::time::Duration;
+
 use quorate_model::{ReadPreference, ReadYourWrites, SessionPolicy, ShardId};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,11 @@ impl Options {
             staleness_ms_max: self.staleness.unwrap_or(store.staleness_ms_max),
             wait_ms: self.wait_ms.unwrap_or(store.wait_ms),
         }
+    }
+
+    /// Of several leaders: how long what the session brought from another datacenter is waited for, where that is said.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait_ms.map(Duration::from_millis)
     }
 
     fn durability_timeout_ms(&self) -> u64 {

@@ -3,20 +3,26 @@
 //! Keeps INV-70 to INV-74 together with `quorate_group::session`, which decides what a read needs, and the store behind
 //! the connection, which finds a replica that has it. Nothing here waits.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_group::host::{Failure, Floor};
-use quorate_group::session::{Knowledge, Source, Vectors};
+use quorate_group::session::{Exported, Knowledge, Source, Vectors};
 use quorate_group::{Operation, Read};
-use quorate_model::{GroupId, Position, ReadPreference, SessionPolicy, ShardId, Time};
+use quorate_model::{
+    GroupId, LogIndex, Position, ReadPreference, SessionPolicy, ShardId, Time, VersionVector,
+};
 use quorate_replication::leaderless::Seen;
 
 use super::options::Options;
-use super::token::{Refusal, Token};
+use super::token::{Crossing, Refusal, Token};
 use super::{By, Routing, SessionRead, Sight};
 use crate::resp::Reply;
 use crate::resp::commands::SessionOption;
+
+/// Of several leaders: what a session brings, for all shards together. More than that no store has.
+const ORIGINS_MAX: usize = 1 << 16;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Promises {
@@ -24,6 +30,8 @@ pub(super) struct Promises {
     pub(super) knowledge: Knowledge,
     /// Without leaders.
     vectors: Vectors,
+    /// Of several leaders: what the session wrote or saw in other datacenters and has not found in this one yet.
+    floors: BTreeMap<ShardId, VersionVector>,
 }
 
 /// What an answer taught the session.
@@ -52,6 +60,12 @@ pub(super) enum Learnt {
     },
     /// Without leaders.
     Saw(Sight),
+    /// Of several leaders: this datacenter has all of this, from the state at this index on.
+    Arrived {
+        shard: ShardId,
+        floor: VersionVector,
+        index: LogIndex,
+    },
 }
 
 /// The time as sessions know it: since their node began to serve.
@@ -130,15 +144,51 @@ impl Promises {
                 self.vectors.forget(&gone);
                 self.vectors.learn(seen);
             }
+            Learnt::Arrived { shard, floor, index } => {
+                if self.floors.get(&shard).is_some_and(|known| floor.covers_all(known)) {
+                    self.floors.remove(&shard);
+                }
+                knowledge.arrived(shard, index);
+            }
         }
     }
 
-    /// SESSION TOKEN.
-    pub(super) fn token(&self, routing: &Routing, now: Time) -> Reply {
+    /// Of several leaders: the session has seen this in another datacenter, and is answered nothing in this one from less.
+    pub(super) fn saw(&mut self, shard: ShardId, known: &VersionVector) {
+        self.floors.entry(shard).or_default().join(known);
+    }
+
+    /// What this datacenter's group of the shard must have before it does anything for the session.
+    pub(super) fn floor(&self, shard: ShardId) -> Option<&VersionVector> {
+        self.floors.get(&shard)
+    }
+
+    pub(super) fn floors(&self) -> Vec<(ShardId, VersionVector)> {
+        self.floors.iter().map(|(shard, floor)| (*shard, floor.clone())).collect()
+    }
+
+    /// Of several leaders: the shards of which another datacenter must have what this one has.
+    pub(super) fn carried(&self, routing: &Routing) -> Vec<ShardId> {
+        // Where reads go makes no difference to what they are promised.
+        let policy = self.policy(routing, ReadPreference::Leader);
+        let shards = u16::try_from(routing.shards.len()).unwrap_or(u16::MAX);
+        self.knowledge.carried(&policy, shards)
+    }
+
+    /// SESSION TOKEN. Of several leaders, with what this datacenter has.
+    pub(super) fn token(
+        &self,
+        routing: &Routing,
+        known: Option<Vec<(ShardId, VersionVector)>>,
+        now: Time,
+    ) -> Reply {
         let knowledge = self.knowledge.export(now);
         let (options, seen) = (self.options.clone(), self.vectors.export());
-        let token = Token { store: routing.store, knowledge, options, seen };
-        Reply::text(token.encode())
+        let (from, floors) = (routing.datacenter.clone(), self.floors());
+        let crossing = known.map(|known| Crossing { from, known, floors });
+        let token = Token { store: routing.store, knowledge, options, seen, crossing };
+        let text = token.encode().map(Reply::text);
+        text.unwrap_or_else(|| Reply::error("ERR the session knows more than a token holds"))
     }
 
     /// SESSION RESUME: adds what another connection knew, and takes over what it had asked for.
@@ -152,9 +202,29 @@ impl Promises {
         now: Time,
     ) -> Result<(), Refusal> {
         let token = Token::decode(text, routing.store, routing.shards.len())?;
-        self.knowledge.import(&token.knowledge, now);
-        self.vectors.import(token.seen);
-        self.options = token.options;
+        let Token { knowledge, options, seen, crossing, store: _ } = token;
+        if crossing.is_some() != routing.multi_leader.is_some() {
+            return Err(Refusal::OtherMode);
+        }
+        let vectors = crossing.iter().flat_map(|one| one.known.iter().chain(&one.floors));
+        let vectors = vectors.map(|(_, vector)| vector).chain(self.floors.values());
+        if vectors.map(VersionVector::len).sum::<usize>() > ORIGINS_MAX {
+            return Err(Refusal::TooMuch);
+        }
+        let far = crossing.as_ref().is_some_and(|crossing| crossing.from != routing.datacenter);
+        if let Some(Crossing { known, floors, .. }) = crossing {
+            // Where the token is from, positions say the same.
+            let known = known.iter().filter(|_| far);
+            known.chain(&floors).for_each(|(shard, known)| self.saw(*shard, known));
+        }
+        let knowledge = match far {
+            // Positions are of one datacenter's logs.
+            true => Exported { wrote_ago: knowledge.wrote_ago, ..Exported::default() },
+            false => knowledge,
+        };
+        self.knowledge.import(&knowledge, now);
+        self.vectors.import(seen);
+        self.options = options;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use quorate_group::host::{Failure, Floor, ReadLevel, Status};
 use quorate_group::{Operation, Read, Value};
-use quorate_model::{Demand, Position, ShardId, VersionVector};
+use quorate_model::{Demand, LogIndex, Position, ShardId, VersionVector};
 use quorate_replication::leaderless::{CellKey, Seen};
 
 use super::Routing;
@@ -40,6 +40,22 @@ pub trait Store: Clone + Send + Sync + 'static {
         replicas: u32,
         timeout_ms: u64,
     ) -> impl Future<Output = Result<u32, Failure>> + Send + 'static;
+
+    /// Of several leaders: what this datacenter's leader of the shard has applied, everything included that was acknowledged or
+    /// shown before the call.
+    fn known(
+        &self,
+        shard: ShardId,
+    ) -> impl Future<Output = Result<VersionVector, Failure>> + Send + 'static;
+
+    /// The index of a state of this datacenter's group that has all of `floor`, once there is one; [`Failure::Lacking`] when there
+    /// is none after `wait`, or the request timeout where that is shorter or `wait` is not given.
+    fn await_known(
+        &self,
+        shard: ShardId,
+        floor: VersionVector,
+        wait: Option<Duration>,
+    ) -> impl Future<Output = Result<LogIndex, Failure>> + Send + 'static;
 
     /// The newest view of the topology and of who leads. Asked for every request: a pointer load, not a lock.
     fn routing(&self) -> Arc<Routing>;

@@ -26,6 +26,7 @@ mod moved;
 mod multi_leader;
 mod multi_leader_away;
 mod multi_leader_homes;
+mod multi_leader_sessions;
 mod node_added;
 mod once;
 mod restarted;

@@ -92,6 +92,7 @@ pub(crate) trait Workload {
                 | Failure::Filling { .. }
                 | Failure::Home { .. }
                 | Failure::HomeSilent { .. }
+                | Failure::Lacking { .. }
                 | Failure::Damaged(_),
             ) => Attempt::Again,
         }

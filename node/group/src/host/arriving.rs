@@ -152,6 +152,12 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             Request::Coordinate { shard, operation, demand, seen } => {
                 self.coordinate(id, shard, Coordinated::new(operation, demand, seen));
             }
+            Request::ReadKnown { shard } => {
+                self.on(id, GroupId::Shard(shard), |turn| turn.accept(id, Work::ReadKnown));
+            }
+            Request::AwaitKnown { shard, floor, wait_ms } => {
+                self.on(id, GroupId::Shard(shard), |turn| turn.await_known(id, floor, wait_ms));
+            }
         }
     }
 

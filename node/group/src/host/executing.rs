@@ -70,6 +70,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Work::Read(read) => self.confirm(id, Then::Read(read)),
             Work::ReadWithoutExpired { read, keys } => self.remove_then_read(id, read, keys),
             Work::ReadIndex => self.confirm(id, Then::Index),
+            Work::ReadKnown => self.confirm(id, Then::Known),
             Work::ReadTopology => self.confirm(id, Then::Topology),
             Work::SetTopology { expected, topology } => self.set_topology(id, expected, topology),
         }
@@ -85,6 +86,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             | Stage::Applying { .. }
             | Stage::Acknowledging { .. }
             | Stage::Counting { .. }
+            | Stage::Knowing { .. }
             | Stage::HandingOver { .. } => unreachable!("only what is queued is done"),
         }
     }

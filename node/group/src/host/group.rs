@@ -129,6 +129,7 @@ pub(super) struct Reads {
     /// They are evaluated, on what was proposed through this index, and wait until all of it is acknowledged.
     pub(super) acknowledging: BTreeSet<(LogIndex, RequestId)>,
     pub(super) counting: BTreeSet<RequestId>,
+    pub(super) knowing: BTreeSet<RequestId>,
 }
 
 /// Whether requests can be done here.

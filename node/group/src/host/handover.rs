@@ -83,7 +83,8 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             | Stage::Confirming(_)
             | Stage::Applying { .. }
             | Stage::Acknowledging { .. }
-            | Stage::Counting { .. } => Vec::new(),
+            | Stage::Counting { .. }
+            | Stage::Knowing { .. } => Vec::new(),
         };
         Reply::HandedOver { moved, kept }
     }

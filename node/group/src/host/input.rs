@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_model::{
     Addresses, Demand, Epoch, GroupId, LogIndex, NodeId, Position, ShardId, Term, Topology,
-    WallTime,
+    VersionVector, WallTime,
 };
 use quorate_replication::leaderless::Seen;
 use quorate_replication::{leaderless, multi_leader, single_leader};
@@ -188,6 +188,17 @@ pub enum Request {
         demand: Demand,
         /// What the session has seen, where it is promised not to go back behind that: then the answer tells what it sees now.
         seen: Option<Seen>,
+    },
+    /// Of several leaders: what this one's group has applied of what all wrote, everything included that was acknowledged or shown
+    /// before; runs on the shard's leader.
+    ReadKnown {
+        shard: ShardId,
+    },
+    /// Answered with the index of a state that has all of `floor`, for which the shard's leader waits for `wait_ms` at most.
+    AwaitKnown {
+        shard: ShardId,
+        floor: VersionVector,
+        wait_ms: u64,
     },
 }
 

@@ -11,7 +11,7 @@
 //! # Rooms
 //! `turn` runs one group's tasks; `executing`, `reading`, `waiting`, `applying`, `expiry` and `snapshotting` are what a
 //! turn does. `following`, `retiring`, `bootstrap`, `handover`, `retention` and `repair` are the node's own concerns;
-//! `beating` keeps idle groups from costing anything; `leaderless` has the shards of a store without leaders, `exchanging` and `filling` what several leaders of a shard tell each other. `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
+//! `beating` keeps idle groups from costing anything; `leaderless` has the shards of a store without leaders, `exchanging` and `filling` what several leaders of a shard tell each other, `knowing` what sessions take from one to another. `persisting`, `requests`, `timers` and `rows` are what all share. It may not touch a clock, a socket or a thread, and
 //! nothing here costs a look at every group while the groups are idle.
 
 mod applying;
@@ -29,6 +29,7 @@ mod group;
 mod handover;
 mod history;
 mod input;
+mod knowing;
 mod leaderless;
 mod loading;
 mod output;
@@ -74,6 +75,7 @@ pub use exchanging::{Counts as ExchangeCounts, ExchangeStatus};
 pub use filling::FillMessage;
 pub use history::Counts;
 pub use input::{Floor, Input, PeerMessage, ReadLevel, Request, RequestId};
+pub use knowing::Lacking;
 pub use leaderless::{Age, HeldHints, HintsStatus, ShardStatus};
 pub use output::{Failure, Output, Reply};
 pub use report::{Progress, ReplicaStatus, Status};
@@ -257,6 +259,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
             self.waits_no_longer(id, &waiting);
             let reply = match &waiting.stage {
                 Stage::HandingOver { .. } => Ok(self.handed_over(&waiting.stage)),
+                Stage::Knowing { floor } => Err(self.lacking(waiting.group, floor)),
                 Stage::Queued(_)
                 | Stage::Proposing { .. }
                 | Stage::Appended { .. }

@@ -6,6 +6,7 @@ use quorate_model::{
 use quorate_replication::leaderless::CellKey;
 use serde::{Deserialize, Serialize};
 
+use super::knowing::Lacking;
 use super::{PeerMessage, RequestId, Rollback};
 use crate::Value;
 
@@ -67,6 +68,8 @@ pub enum Reply {
         /// Of these no replica knows any more what it had seen before.
         gone: Vec<CellKey>,
     },
+    /// Of several leaders: for each origin how much of what it wrote is applied.
+    Known(VersionVector),
 }
 
 /// Why a request was not done. Only `Unknown` leaves open whether it took effect.
@@ -112,4 +115,7 @@ pub enum Failure {
     /// And that one does not answer.
     #[error("the key's home is {home}, which cannot be reached")]
     HomeSilent { home: Datacenter },
+    /// Of several leaders: what a session brought from another datacenter did not come here in time. Nothing was done.
+    #[error("{group}: {lacking}")]
+    Lacking { group: GroupId, lacking: Box<Lacking> },
 }

@@ -70,6 +70,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 self.shared.answer(id, Ok(Reply::Index(index)));
                 return;
             }
+            // All that may have been shown, as in INV-72.
+            Then::Known => index.max(self.group.writes.acknowledged),
             Then::Value { after: None, .. }
             | Then::Read(_)
             | Then::Topology
@@ -101,6 +103,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             Then::Read(read) => Work::Read(read),
             Then::Topology => Work::ReadTopology,
             Then::Index => Work::ReadIndex,
+            Then::Known => Work::ReadKnown,
             Then::Value { .. } | Then::ReadAt { .. } | Then::Done => {
                 // Its evaluation is void, and nothing was changed.
                 let leader = self.group.leader_elsewhere(self.shared.node());
@@ -162,6 +165,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 self.shared.answer(id, reply);
             }
             Then::ReadAt { read, floor } => self.finish_read_at(id, &read, floor),
+            Then::Known => self.tell_known(id),
             Then::Done => self.shared.answer(id, Ok(Reply::Done)),
             Then::Index => unreachable!("an index is answered as soon as it is known"),
         }

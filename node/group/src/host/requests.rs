@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Epoch, GroupId, LogIndex, Position, ShardId, Time, Topology};
+use quorate_model::{Epoch, GroupId, LogIndex, Position, ShardId, Time, Topology, VersionVector};
 
 use super::{Failure, Floor, Reply, RequestId};
 use crate::{Read, Value, Write};
@@ -23,6 +23,7 @@ pub(super) enum Work {
         keys: Vec<Bytes>,
     },
     ReadIndex,
+    ReadKnown,
     ReadTopology,
     SetTopology {
         expected: Epoch,
@@ -50,6 +51,7 @@ pub(super) enum Then {
     },
     Topology,
     Index,
+    Known,
     /// A session's read at this replica.
     ReadAt {
         read: Read,
@@ -74,6 +76,8 @@ pub(super) enum Stage {
     Acknowledging { position: Position, value: Value },
     /// WAIT.
     Counting { position: Position, replicas: u32, counted: u32 },
+    /// Of several leaders: waits until all of this is applied.
+    Knowing { floor: VersionVector },
     /// The shards that were led when it began.
     HandingOver { groups: BTreeSet<ShardId> },
 }
@@ -168,7 +172,7 @@ impl Waiting {
                 Err(Failure::TimedOut { group })
             }
             Stage::Counting { counted, .. } => Ok(Reply::Waited { replicas: counted }),
-            Stage::HandingOver { .. } => Err(Failure::TimedOut { group }),
+            Stage::HandingOver { .. } | Stage::Knowing { .. } => Err(Failure::TimedOut { group }),
         }
     }
 }

@@ -119,10 +119,10 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 impl<D: Disk, S: StateStore> Host<D, S> {
     /// INV-55: nobody is remembered who waits for an index that may never come.
     pub(super) fn waits_no_longer(&mut self, id: RequestId, waiting: &Waiting) {
-        if let (Stage::Applying { index, .. }, Some(group)) =
-            (&waiting.stage, self.groups.get_mut(&waiting.group))
-        {
+        let Some(group) = self.groups.get_mut(&waiting.group) else { return };
+        if let Stage::Applying { index, .. } = &waiting.stage {
             group.reads.applying.remove(&(*index, id));
         }
+        group.reads.knowing.remove(&id);
     }
 }

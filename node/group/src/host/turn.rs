@@ -147,6 +147,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if leadership.leader != Some(node) {
             self.drop_supplies();
             self.stop_counting();
+            self.stop_knowing();
         }
         if leadership.leading {
             self.start_leading();
@@ -206,7 +207,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let waiting = writes.queue.into_iter().chain(reads.confirming.into_values());
         let waiting = waiting.chain(reads.applying.into_iter().map(|(_, id)| id));
         let waiting = waiting.chain(reads.acknowledging.into_iter().map(|(_, id)| id));
-        for id in waiting.chain(reads.counting) {
+        for id in waiting.chain(reads.counting).chain(reads.knowing) {
             self.shared.answer(id, Err(gone.clone()));
         }
     }

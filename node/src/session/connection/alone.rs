@@ -30,6 +30,11 @@ where
             return;
         }
         let Some((sequence, alone)) = self.alone.take() else { return };
+        let floors = self.floors_of(&alone);
+        if !floors.is_empty() {
+            self.alone = Some((sequence, alone));
+            return self.await_all(floors);
+        }
         assert!(self.order.is_empty());
         let store = self.sessions.store.clone();
         let keys_max = self.sessions.settings.keys_max;
@@ -43,7 +48,7 @@ where
                 let promises = self.state.promises.clone();
                 let durability = promises.options.clone();
                 let asker = asker(replicas, promises);
-                self.running.push(Box::pin(async move {
+                self.begin(async move {
                     let (mut reply, learnt) = asker.run(command).await;
                     if !matches!(reply, Reply::Error(_))
                         && let Err(text) = asker.held(&durability, &learnt).await
@@ -51,15 +56,15 @@ where
                         reply = Reply::Error(text);
                     }
                     Done { sequence, reply, slot: None, learnt, watched: Watched::Nothing }
-                }));
+                });
             }
             Alone::Wait { wait } => {
                 let asker = asker(Replicas::Never, Promises::default());
-                self.running.push(Box::pin(async move {
+                self.begin(async move {
                     let reply = asker.wait(wait, written).await;
                     let learnt = Vec::new();
                     Done { sequence, reply, slot: None, learnt, watched: Watched::Nothing }
-                }));
+                });
             }
             Alone::Session { command } => self.session(sequence, command),
             Alone::Watch { slot, execute } => self.watch(sequence, slot, execute),
@@ -72,7 +77,7 @@ where
         let (shard, reach) = (execute.shard, execute.reach);
         let sessions = Arc::clone(&self.sessions);
         let answer = self.sessions.store.execute(execute);
-        self.running.push(Box::pin(async move {
+        self.begin(async move {
             let (reply, watched) = match answer.await {
                 Ok(Answer { value: Value::List(versions), .. }) => {
                     assert_eq!(versions.len(), keys.len());
@@ -94,7 +99,7 @@ where
                 }
             };
             Done { sequence, reply, slot: None, learnt: Vec::new(), watched }
-        }));
+        });
     }
 
     /// SESSION. Nothing else of the connection is under way.
@@ -114,7 +119,10 @@ where
                 let policy = self.state.promises.policy(&routing, self.reads(&routing));
                 self.state.promises.options.describe(&policy)
             }
-            SessionCommand::Token => self.state.promises.token(&routing, now),
+            SessionCommand::Token if routing.multi_leader.is_some() => {
+                return self.tell_crossing(sequence, &routing);
+            }
+            SessionCommand::Token => self.state.promises.token(&routing, None, now),
             SessionCommand::Reset => {
                 self.state.promises = Promises::default();
                 self.follow_options();
@@ -155,9 +163,9 @@ where
         }
         let written: Vec<_> = self.state.promises.knowledge.written().collect();
         let store = self.sessions.store.clone();
-        self.running.push(Box::pin(async move {
+        self.begin(async move {
             let (reply, learnt) = keyspace::verify(&store, written).await;
             Done { sequence, reply, slot: None, learnt, watched: Watched::Nothing }
-        }));
+        });
     }
 }

@@ -96,6 +96,11 @@ impl Exchanging {
         links.filter(|link| link.from == *place).any(|link| link.silent)
     }
 
+    /// What is applied, on the leader.
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.exchange.as_ref().map(|_| &self.known)
+    }
+
     pub(super) fn status(&self, now: Time) -> Option<ExchangeStatus> {
         let (leaders, exchange) = (self.leaders.as_ref()?, self.exchange.as_ref()?);
         let (blocked, held_bytes) = exchange.blocked();
@@ -152,6 +157,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             return self.refuse_state(error.into());
         }
         self.tell_routes();
+        self.release_knowing();
     }
 
     pub(super) fn end_exchange(&mut self) {
@@ -295,6 +301,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if exchanging.exchange.is_some() && !std::mem::replace(&mut exchanging.told, true) {
             let known = exchanging.known.vector.clone();
             self.exchange(Input::Applied { known });
+            self.release_knowing();
         }
     }
 

@@ -8,6 +8,7 @@ mod damage_test;
 mod durability_test;
 mod failover_test;
 mod formats_test;
+mod knowing_test;
 mod membership_test;
 mod requests_test;
 mod resting_test;

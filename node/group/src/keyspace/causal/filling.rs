@@ -49,6 +49,10 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
+    pub(super) const fn vector(&self) -> &VersionVector {
+        &self.vector
+    }
+
     fn contains(&self, key: &[u8]) -> bool {
         self.from.as_ref() <= key && self.to.as_ref().is_none_or(|to| key < to.as_ref())
     }

@@ -126,10 +126,14 @@ impl Leaders {
         Policy::new(key, Some(self)).as_declared(declared)
     }
 
-    /// Where an origin is.
+    /// Where an origin is; `None` where no datacenter is any more.
+    pub(crate) fn whose(&self, origin: ActorId) -> Option<&Datacenter> {
+        self.places.iter().find(|place| is_of(origin, place))
+    }
+
+    /// The same as text.
     fn place_of(&self, origin: ActorId) -> String {
-        let place = self.places.iter().find(|place| is_of(origin, place));
-        place.map_or_else(|| format!("{:016x}", origin.0), ToString::to_string)
+        self.whose(origin).map_or_else(|| format!("{:016x}", origin.0), ToString::to_string)
     }
 
     /// What declares it.
@@ -156,6 +160,14 @@ impl Known {
             Some(bytes) => Self::decode(&bytes).ok_or_else(|| damaged("what is known")),
             None => Ok(Self::default()),
         }
+    }
+
+    /// Everything that commands may have been shown: of some cells more than `vector`.
+    #[must_use]
+    pub fn shown(&self) -> VersionVector {
+        let mut shown = self.vector.clone();
+        self.ahead.iter().for_each(|ahead| shown.join(ahead.vector()));
+        shown
     }
 
     /// The time of what is written now.
