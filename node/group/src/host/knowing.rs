@@ -144,7 +144,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
 
 #[cfg(test)]
 mod tests {
-    use quorate_model::{ActorId, Dot};
+    use quorate_model::{ActorId, Dot, MultiLeaderPolicy};
 
     use super::*;
 
@@ -159,13 +159,9 @@ mod tests {
     #[test]
     fn what_is_lacking_is_named_with_where_to_go() {
         let [a, b, c] = ["dc-a", "dc-b", "dc-c"].map(place);
-        let leaders = Leaders {
-            origin: Leaders::origin(&b, 1),
-            conflicts: Default::default(),
-            homes: Default::default(),
-            here: b.clone(),
-            places: vec![a.clone(), b.clone(), c.clone()],
-        };
+        let places = vec![a.clone(), b.clone(), c.clone()];
+        let policy = MultiLeaderPolicy::default();
+        let leaders = Leaders::new(Leaders::origin(&b, 1), &policy, b.clone(), places);
         let of = |place: &Datacenter, number| Leaders::origin(place, number);
         let known = vector(&[(of(&a, 1), 3), (of(&b, 1), 9)]);
         let lacking = |floor: &[(ActorId, u64)]| {

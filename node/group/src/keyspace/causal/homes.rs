@@ -8,11 +8,12 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::planted::{self, Bug};
-use quorate_model::{Datacenter, KeyHome, Resolution, SLOTS};
+use quorate_model::{Datacenter, KeyHome, SLOTS};
 use quorate_replication::causal::{CellKey, Content};
 use quorate_replication::multi_leader::{self, Change};
 use quorate_storage::state::{Rows, StateError};
 
+use super::custom::Policy;
 use super::reading::{Reads, reads};
 use super::{CELLS, Leaders, cell_row, decode};
 use crate::keyspace::View;
@@ -307,7 +308,7 @@ fn holder<R: Rows>(view: &View<'_, R>, of: &HomeOf) -> Result<Option<Bytes>, Sta
 }
 
 fn value_of(bytes: &[u8]) -> Result<Option<Bytes>, StateError> {
-    match reads(&decode(bytes, None)?, &Resolution::LastWriterWins) {
+    match reads(&decode(bytes, None)?, Policy::new(&[], None)) {
         Reads::Value { value, .. } => Ok(Some(value)),
         Reads::Nothing => Ok(None),
         Reads::Member | Reads::Siblings { .. } => Err(damaged("a home")),
