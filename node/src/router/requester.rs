@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use quorate_group::host::{Failure, Reply};
-use quorate_model::{Datacenter, GroupId, Level, NodeId, ShardId};
+use quorate_model::{Datacenter, GroupId, Level, NodeId, ShardId, VersionVector};
 
 use super::homes::{self, Homes};
 use super::lane::{Lane, answer, hear};
+use super::store::unexpected;
 use super::table::{Table, View};
 use super::wires::Wires;
 use crate::driver::may_be_sent_again;
@@ -85,7 +86,7 @@ impl Requester {
         request: Remote,
         mut home: Datacenter,
         deadline: Instant,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<(Reply, Datacenter), Failure> {
         let Shared { table, wires, homes, .. } = &*self.shared;
         let mut pause = PAUSE_FIRST;
         for attempt in 0.. {
@@ -111,7 +112,7 @@ impl Requester {
             match outcome {
                 Err(Failure::Home { home: other, .. }) => home = other,
                 Err(failure) if may_be_sent_again(&failure) => {}
-                answer => return answer,
+                answer => return answer.map(|reply| (reply, home)),
             }
             if Instant::now() + pause >= deadline {
                 break;
@@ -120,6 +121,22 @@ impl Requester {
             pause = (pause * 2).min(PAUSE_MAX);
         }
         Err(Failure::HomeSilent { home })
+    }
+
+    /// What another datacenter's group of the shard has applied.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    pub async fn known_at(
+        &self,
+        shard: ShardId,
+        home: Datacenter,
+        deadline: Instant,
+    ) -> Result<VersionVector, Failure> {
+        let request = Remote::ReadKnown { shard };
+        let (reply, _) = self.write_at(shard, request, home, deadline).await?;
+        let Reply::Known(known) = reply else { return Err(unexpected(&reply)) };
+        Ok(known)
     }
 
     /// Anything whose order against others does not matter. What writes is sent once only if it may have arrived.

@@ -49,7 +49,7 @@ impl Store for NodeStore {
         &self,
         request: Execute,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
-        let Execute { shard, operation, level, reach, demand, seen } = request;
+        let Execute { shard, operation, level, reach, demand, seen, promised } = request;
         let began = Instant::now();
         let way = Way::of(&operation);
         let metrics = self.metrics.clone();
@@ -90,9 +90,19 @@ impl Store for NodeStore {
                 Begun::Read(answer) => answer.await,
                 Begun::Coordinate(answer) => answer.await,
             };
+            let mut elsewhere = None;
             let result = match (result, again) {
                 (Err(Failure::Home { home, .. }), Some((requester, request, deadline))) => {
-                    requester.write_at(shard, request, home, deadline).await
+                    let written = requester.write_at(shard, request, home, deadline).await;
+                    let here = &requester.table().routing().datacenter;
+                    if let (Ok((_, home)), true) = (&written, promised)
+                        && home != here
+                    {
+                        // Not to be promised what was written is not to know whether it was.
+                        let known = requester.known_at(shard, home.clone(), deadline).await;
+                        elsewhere = Some(known.map_err(|_| Failure::Unknown)?);
+                    }
+                    written.map(|(reply, _)| reply)
                 }
                 (result, _) => result,
             };
@@ -100,10 +110,10 @@ impl Store for NodeStore {
             let reply = result?;
             if let Reply::Seen { value, seen, gone } = reply {
                 let sight = Some(Sight { seen, gone });
-                return Ok(Answer { value, position: None, sight });
+                return Ok(Answer { value, position: None, sight, elsewhere: None });
             }
             let Reply::Value { value, position } = reply else { return Err(unexpected(&reply)) };
-            Ok(Answer { value, position, sight: None })
+            Ok(Answer { value, position, sight: None, elsewhere })
         }
     }
 

@@ -376,13 +376,15 @@ where
             execute.seen = self.state.promises.seen(&execute.operation);
         }
         let remembers = self.state.promises.options.remembers();
+        execute.promised = self.state.promises.finds_its_writes(&sessions.store.routing());
         let answer = self.sessions.store.execute(execute);
         self.begin(async move {
             let (reply, learnt) = match answer.await {
-                Ok(Answer { value, position, sight }) => {
+                Ok(Answer { value, position, sight, elsewhere }) => {
                     count_hits(&sessions, access, &value);
                     let learnt = match (access, way) {
                         _ if leaderless => Learnt::Saw(saw(sight, remembers.what(access))),
+                        _ if let Some(known) = elsewhere => Learnt::Elsewhere { shard, known },
                         (Access::Write, _) => {
                             Learnt::Wrote { shard, position, told: value != Value::Ok }
                         }

@@ -373,6 +373,7 @@ impl<S: Store> Asker<S> {
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
         let learnt = Arc::clone(&self.learnt);
         let store = self.store.clone();
+        let promised = self.promises.finds_its_writes(&store.routing());
         let at_replica = match &operation {
             Operation::Read(read) if level == ReadLevel::Local => {
                 self.promises.at_replica(&self.store.routing(), shard, read, self.clock)
@@ -396,15 +397,16 @@ impl<S: Store> Asker<S> {
                     value: answer.value,
                     position: None,
                     sight: None,
+                    elsewhere: None,
                 });
             }
             let (demand, seen) = (Demand::Declared, None);
-            let execute = Execute { shard, operation, level, reach, demand, seen };
-            let answer = store.execute(execute).await?;
-            learnt.lock().push(if wrote {
-                Learnt::Wrote { shard, position: answer.position, told: false }
-            } else {
-                Learnt::ReadAtLeader { shard }
+            let execute = Execute { shard, operation, level, reach, demand, seen, promised };
+            let mut answer = store.execute(execute).await?;
+            learnt.lock().push(match answer.elsewhere.take() {
+                Some(known) => Learnt::Elsewhere { shard, known },
+                None if wrote => Learnt::Wrote { shard, position: answer.position, told: false },
+                None => Learnt::ReadAtLeader { shard },
             });
             Ok(answer)
         }

@@ -239,12 +239,12 @@ impl Inner {
         let shard = &mut shards[usize::from(shard.0)];
         Ok(match operation {
             Operation::Read(read) => {
-                Answer { value: shard.read(read), position: None, sight: None }
+                Answer { value: shard.read(read), position: None, sight: None, elsewhere: None }
             }
             Operation::Write(write) => {
                 let value = shard.write(write);
                 let position = Position { term: Term(1), index: shard.last };
-                Answer { value, position: Some(position), sight: None }
+                Answer { value, position: Some(position), sight: None, elsewhere: None }
             }
         })
     }

@@ -58,6 +58,11 @@ pub(super) enum Learnt {
         shard: ShardId,
         position: Position,
     },
+    /// Of several leaders: it wrote in another datacenter, which has this.
+    Elsewhere {
+        shard: ShardId,
+        known: VersionVector,
+    },
     /// Without leaders.
     Saw(Sight),
     /// Of several leaders: this datacenter has all of this, from the state at this index on.
@@ -140,6 +145,7 @@ impl Promises {
                 knowledge.read_at_replica(shard, &floor, position, now);
             }
             Learnt::Lost { shard, position } => knowledge.lost(shard, position),
+            Learnt::Elsewhere { shard, known } => self.saw(shard, &known),
             Learnt::Saw(Sight { seen, gone }) => {
                 self.vectors.forget(&gone);
                 self.vectors.learn(seen);
@@ -151,6 +157,12 @@ impl Promises {
                 knowledge.arrived(shard, index);
             }
         }
+    }
+
+    /// Of several leaders: whether it is promised to find what it writes in other datacenters.
+    pub(super) fn finds_its_writes(&self, routing: &Routing) -> bool {
+        let policy = self.policy(routing, routing.policy.sessions.reads);
+        routing.has_homes() && policy.read_your_writes != quorate_model::ReadYourWrites::Off
     }
 
     /// Of several leaders: the session has seen this in another datacenter, and is answered nothing in this one from less.

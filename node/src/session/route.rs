@@ -73,7 +73,15 @@ pub(super) fn route(
         (false, false) if routing.leads(shard) => (ReadLevel::Linearizable, Reach::Here),
         (false, false) => return Err(elsewhere(routing, shard, slot, None)),
     };
-    Ok(Execute { shard, operation, level, reach, demand: Demand::Declared, seen: None })
+    Ok(Execute {
+        shard,
+        operation,
+        level,
+        reach,
+        demand: Demand::Declared,
+        seen: None,
+        promised: false,
+    })
 }
 
 /// Whether this port takes writes to this slot.

@@ -74,6 +74,8 @@ pub struct Execute {
     pub demand: Demand,
     /// Without leaders: what the session has seen, where it is promised not to go back behind that.
     pub seen: Option<Seen>,
+    /// The session is promised to find what it writes.
+    pub promised: bool,
 }
 
 /// How far the store goes to have an operation done.
@@ -93,6 +95,8 @@ pub struct Answer {
     pub position: Option<Position>,
     /// Where that was asked for.
     pub sight: Option<Sight>,
+    /// Of a write that was done in another datacenter for somebody who is promised to find it: what that has.
+    pub elsewhere: Option<VersionVector>,
 }
 
 /// What a session has seen by an answer, without leaders.

@@ -139,7 +139,18 @@ async fn what_one_connection_writes_keeps_its_order_on_the_way_to_the_home() {
     assert!(lengths.is_sorted(), "{lengths:?}");
     let wanted: String = (0..200).map(|number| format!("{number},")).collect();
     let found = run(&dev.nodes[1], &["GET", "user:1"]).await.unwrap();
-    assert_eq!(found, Value::BulkString(wanted.into_bytes()));
+    assert_eq!(found, Value::BulkString(wanted.clone().into_bytes()));
+    // Who wrote it there finds it here.
+    let found: String = ask(&mut client, &["GET", "user:1"]).await.unwrap();
+    assert_eq!(found, wanted);
+    for number in 0..20 {
+        let number = number.to_string();
+        let _: Value =
+            ask(&mut client, &["MSET", "user:{t}3", &number, "user:{t}4", &number]).await.unwrap();
+        let found: Vec<String> =
+            ask(&mut client, &["MGET", "user:{t}3", "user:{t}4"]).await.unwrap();
+        assert_eq!(found, [number.clone(), number]);
+    }
     // A transaction goes there whole.
     let mut pipeline = redis::pipe();
     pipeline.atomic().cmd("SET").arg("user:{t}1").arg(1).cmd("INCR").arg("user:{t}1");
