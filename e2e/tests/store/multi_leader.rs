@@ -1,6 +1,7 @@
 //! A store with a leader of each shard in every one of three datacenters, far from each other: they come and go, conflict, are cut off, and
 //! stand in a ring and a star, while clients of each write. One store goes through all of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -29,6 +30,7 @@ fn datacenters_with_leaders_of_their_own() {
         given.part("cut off", both_sides_write)?;
         given.part("ring", a_ring_with_a_dead_member)?;
         given.part("links", links_change_under_load)?;
+        given.part("homes", a_home_moves_under_load)?;
         given.part("a datacenter is removed", a_datacenter_is_removed)
     });
 }
@@ -51,6 +53,10 @@ spec:
       - {{pattern: 'min:*', resolution: Merge, merge: Min}}
       - {{pattern: 'union:*', resolution: Merge, merge: Union}}
       - {{pattern: 'both:*', resolution: Siblings}}
+      - pattern: 'script:*'
+        resolution: Custom
+        script: |
+          let all = []; for one in siblings {{ all.push(one.value); }} all.sort(); all.join(\"+\")
   nodes: 2
   shards: 3
   datacenters: [{{name: dc-a}}, {{name: dc-b}}]
@@ -80,8 +86,8 @@ fn a_datacenter_is_added(given: &Scenario) -> Result<()> {
 
 /// The title of a page: B in one datacenter, and C in another that is cut off.
 fn concurrent_titles_read_as_declared(given: &Scenario) -> Result<()> {
-    const TITLES: [(&str, &str); 3] =
-        [("last:title", "C"), ("first:title", "B"), ("join:title", "B/C")];
+    const TITLES: [(&str, &str); 4] =
+        [("last:title", "C"), ("first:title", "B"), ("join:title", "B/C"), ("script:title", "B+C")];
     const NUMBERS: [(&str, &str); 2] = [("max:n", "12"), ("min:n", "7")];
     let nodes = Nodes::of(given)?;
     for (key, _) in TITLES.into_iter().chain([("both:title", "")]) {
@@ -198,6 +204,47 @@ fn links_change_under_load(given: &Scenario) -> Result<()> {
     nothing_failed(&first.finish("multi-leader: links change, a client of dc-a")?)?;
     nothing_failed(&second.finish("multi-leader: links change, a client of dc-c")?)?;
     all_are_equal(&Nodes::of(given)?)
+}
+
+/// Two datacenters that counted at once would answer the same number.
+fn a_home_moves_under_load(given: &Scenario) -> Result<()> {
+    let nodes = Nodes::of(given)?;
+    // What was written elsewhere before a home was declared may conflict.
+    declare_home(given, &nodes, "dc-b", || Ok(()))?;
+    let load = given.start_load_within("dc-a", Kind::Cluster)?;
+    let mut answers = BTreeSet::new();
+    for home in ["dc-c", "dc-a", "dc-b"] {
+        declare_home(given, &nodes, home, || {
+            for at in 0..DATACENTERS.len() {
+                let answer = nodes.say(at, &["INCR", "user:count"])?;
+                ensure!(answer.parse::<u64>().is_ok(), "{answer}");
+                ensure!(answers.insert(answer.clone()), "{answer} was answered twice");
+            }
+            Ok(())
+        })?;
+    }
+    nothing_failed(&load.finish("multi-leader: a home moves")?)?;
+    let counted = answers.len().to_string();
+    let count = |at| nodes.say(at, &["GET", "user:count"]);
+    nodes.agree("the counter", count, |found| *found == counted)?;
+    given.await_ready(3)
+}
+
+fn declare_home(
+    given: &Scenario,
+    nodes: &Nodes<'_>,
+    home: &str,
+    mut meanwhile: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let keys = json!([{ "pattern": "user:*", "datacenter": home }]);
+    given.patch_spec(&json!({ "multiLeader": { "homes": { "keys": keys } } }))?;
+    given.wait_for("the home", TOLD_IN, || {
+        meanwhile()?;
+        let homes = |at| nodes.say(at, &["HOME", "user:1"]);
+        let found = (0..DATACENTERS.len()).map(homes).collect::<Result<Vec<_>>>()?;
+        let moved = found.iter().all(|one| one == home);
+        Ok(if moved { Probe::Ready(()) } else { Probe::Waiting(format!("{found:?}")) })
+    })
 }
 
 /// What it wrote stays with the others.
