@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_group::host::PeerMessage;
-use quorate_model::{ActorId, Datacenter, Dot, GroupId, NodeId, Time, VersionVector};
+use quorate_model::admin::Role;
+use quorate_model::{ActorId, Datacenter, Dot, GroupId, LogIndex, NodeId, Time, VersionVector};
 use quorate_replication::multi_leader::{Change, Message};
 
 use super::Word;
@@ -18,7 +19,14 @@ pub(crate) struct Changes {
     /// Where somebody has taken over all of another datacenter. A write that is made meanwhile may come after what is not known yet.
     filled: BTreeSet<GroupId>,
     /// What a replica has applied.
-    known: BTreeMap<(NodeId, GroupId), (u64, VersionVector)>,
+    known: BTreeMap<(NodeId, GroupId), Seen>,
+}
+
+struct Seen {
+    process: u64,
+    known: VersionVector,
+    /// Where its rows were then.
+    applied: LogIndex,
 }
 
 impl Changes {
@@ -48,17 +56,19 @@ impl Changes {
             let Some(known) = machine.known(group) else { continue };
             let key = (machine.node, group);
             let process = machine.incarnation;
-            let before = self.known.insert(key, (process, known.clone()));
-            let Some((_, before)) = before.filter(|(earlier, _)| *earlier == process) else {
-                continue;
-            };
-            if before == known {
+            let before = self.known.get(&key).filter(|before| before.process == process);
+            if before.is_some_and(|before| before.known == known) {
                 continue;
             }
-            if !known.covers_all(&before) {
-                return Err(format!("{group} on {}: {known:?} after {before:?}", machine.node));
+            if let Some(before) = before {
+                if !known.covers_all(&before.known) {
+                    let before = &before.known;
+                    return Err(format!("{group} on {}: {known:?} after {before:?}", machine.node));
+                }
+                self.check_news(now, machine, group, before, &known)?;
             }
-            self.check_news(now, machine, group, &before, &known)?;
+            let applied = machine.applied(group);
+            self.known.insert(key, Seen { process, known, applied });
         }
         Ok(())
     }
@@ -69,10 +79,16 @@ impl Changes {
         now: Time,
         machine: &Machine,
         group: GroupId,
-        before: &VersionVector,
+        before: &Seen,
         known: &VersionVector,
     ) -> Word {
+        let (before, from) = (&before.known, before.applied.next());
         let news = known.dots().filter(|dot| !before.covers(*dot));
+        // What came by its group's log another one's clock has let through: of a replica that follows, or of an earlier leader.
+        let took = machine.replica(group).is_some_and(|replica| {
+            let term = replica.position_at(from).map(|position| position.term);
+            replica.role() == Role::Leader && term == Some(replica.term())
+        });
         for Dot { actor, counter } in news {
             let range = (group, actor, before.counter(actor) + 1)..=(group, actor, counter);
             for (_, change) in self.told.range(range) {
@@ -82,9 +98,8 @@ impl Changes {
                         machine.node
                     ));
                 }
-                // What came by its group's log another one's clock has let through.
-                let leads = machine.origin(group).is_some_and(|origin| origin != change.origin);
-                if leads && machine.is_ahead_by(now, change.at, 2) {
+                let others = machine.origin(group).is_some_and(|origin| origin != change.origin);
+                if took && others && machine.is_ahead_by(now, change.at, 2) {
                     return Err(format!("{group} on {}: {change:?} is ahead", machine.node));
                 }
             }
