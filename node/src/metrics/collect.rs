@@ -15,6 +15,7 @@ use quorate_model::admin::{CatchUpPhase, Role};
 use quorate_model::{GroupId, LogFormat};
 use quorate_replication::leaderless::Relayed;
 
+use super::exchange;
 use crate::peer::{Lane, Links};
 
 /// Where the observed metrics come from.
@@ -60,6 +61,7 @@ impl Collector for Observed {
         }
         followers(&mut encoder, &status)?;
         relays(&mut encoder, &status)?;
+        exchange::encode(&mut encoder, &status)?;
         node(&mut encoder, &status)?;
         hints(&mut encoder, &status)?;
         clients(&mut encoder, self.clients.get().map(|ask| ask()).unwrap_or_default())?;
@@ -445,6 +447,6 @@ fn links(encoder: &mut DescriptorEncoder<'_>, links: &Links) -> fmt::Result {
     Ok(())
 }
 
-fn gauge(value: u64) -> ConstGauge<i64> {
+pub(super) fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }

@@ -2,6 +2,7 @@
 //! only, so that their number is bounded.
 
 mod collect;
+mod exchange;
 mod sessions;
 
 use std::sync::Arc;

@@ -371,12 +371,13 @@ where
             (execute.level, execute.reach) = (ReadLevel::Linearizable, Reach::Anywhere);
         }
         let durability = self.durability(access, shard);
-        let leaderless = sessions.store.routing().is_leaderless();
+        let routing = sessions.store.routing();
+        let leaderless = routing.is_leaderless();
         if leaderless {
             execute.seen = self.state.promises.seen(&execute.operation);
         }
         let remembers = self.state.promises.options.remembers();
-        execute.promised = self.state.promises.finds_its_writes(&sessions.store.routing());
+        execute.promised = self.state.promises.finds_its_writes(&routing);
         let answer = self.sessions.store.execute(execute);
         self.begin(async move {
             let (reply, learnt) = match answer.await {

@@ -161,8 +161,11 @@ impl Promises {
 
     /// Of several leaders: whether it is promised to find what it writes in other datacenters.
     pub(super) fn finds_its_writes(&self, routing: &Routing) -> bool {
-        let policy = self.policy(routing, routing.policy.sessions.reads);
-        routing.has_homes() && policy.read_your_writes != quorate_model::ReadYourWrites::Off
+        let finds = || {
+            let policy = self.policy(routing, routing.policy.sessions.reads);
+            policy.read_your_writes != quorate_model::ReadYourWrites::Off
+        };
+        routing.has_homes() && finds()
     }
 
     /// Of several leaders: the session has seen this in another datacenter, and is answered nothing in this one from less.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_model::{GroupId, LogFormat, NodeId, ShardId};
-use quorate_node::dev::http;
 use quorate_node::node::Announcement;
 
 use crate::support::{
-    Dev, Signal, Writer, await_ready, connect, eventually, leader_of, propose, report, signal,
+    Dev, Signal, Writer, await_ready, connect, eventually, leader_of, metric, propose, report,
+    signal,
 };
 
 const SHARD: ShardId = ShardId(0);
@@ -100,16 +100,6 @@ async fn await_equal(nodes: &[&Announcement]) {
     })
     .await;
     assert_eq!(last.0, last.1);
-}
-
-/// One of a node's metrics, as far as its name tells it from others.
-async fn metric(node: &Announcement, name: &str) -> u64 {
-    eventually("metrics", || async {
-        let text = http::text(&node.addresses.admin, "/metrics").await.ok()?;
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        line.rsplit_once(' ')?.1.parse().ok()
-    })
-    .await
 }
 
 /// Commands whose statements are more than their words: floats, random picks, expiry, sets of sets.

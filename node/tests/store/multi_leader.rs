@@ -3,7 +3,7 @@
 use quorate_node::node::Announcement;
 use redis::Value;
 
-use crate::support::{Dev, PATIENCE, Signal, ask, connect, eventually, signal};
+use crate::support::{Dev, PATIENCE, Signal, ask, connect, eventually, metric, signal};
 
 /// Three datacenters of one node, one shard.
 fn start(policy: &str) -> Dev {
@@ -221,6 +221,8 @@ async fn a_ring_goes_around_a_dead_member_where_that_is_allowed() {
                 line.contains("silent=1").then_some(())
             })
             .await;
+            let silent = r#"quorate_link_silent{group="shard-0",datacenter="dc-b"}"#;
+            assert_eq!(metric(&dev.nodes[2], silent).await, 1);
             assert_eq!(get(&dev.nodes[2], "meanwhile").await, None);
         }
         freeze(&[&dev.nodes[1]], Signal::Thaw);

@@ -51,6 +51,16 @@ pub(crate) async fn caught_up(node: &Announcement) -> bool {
     answer.is_ok_and(|readiness| readiness.ready)
 }
 
+/// One of a node's metrics, as far as its name tells it from others.
+pub(crate) async fn metric(node: &Announcement, name: &str) -> u64 {
+    eventually("metrics", || async {
+        let text = http::text(&node.addresses.admin, "/metrics").await.ok()?;
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    })
+    .await
+}
+
 /// Changes the topology by compare-and-set, again when somebody else was faster.
 pub(crate) async fn propose(nodes: &[&Announcement], change: impl Fn(&mut Topology)) -> Topology {
     eventually("a new topology", || async {

@@ -10,7 +10,7 @@ mod writer;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use admin::{await_ready, caught_up, leader_of, propose, report, topology};
+pub(crate) use admin::{await_ready, caught_up, leader_of, metric, propose, report, topology};
 pub(crate) use catching_up::{
     await_in_step, await_short_logs, await_snapshot, check_filled, fill, follower, has_short_log,
     settled_leader, short_log, start_with,
