@@ -110,12 +110,6 @@ impl Clients {
         }
     }
 
-    /// From now on every key is read once more; what clients would have asked again they leave. Answers how many reads that takes.
-    pub(crate) fn read_all(&mut self, now: Time) -> u64 {
-        self.clients.values_mut().for_each(|client| client.goes_on = false);
-        self.workload.read_all(now)
-    }
-
     pub(crate) fn give_up(&mut self, id: ClientId) {
         let attempt = self.workload.give_up(id);
         let client = self.clients.get_mut(&id).expect("a client of this run");

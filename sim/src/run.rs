@@ -130,7 +130,7 @@ fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
 /// What is there in the end must be what clients were promised, too.
 fn read_all(cluster: &mut Cluster) -> Verdict {
     let now = cluster.now;
-    let wanted = cluster.clients.workload.answered() + cluster.clients.read_all(now);
+    let wanted = cluster.clients.workload.answered() + cluster.clients.workload.read_all(now);
     if wanted == cluster.clients.workload.answered() {
         return Ok(());
     }
