@@ -7,6 +7,8 @@
 mod gate;
 mod inbox;
 mod replies;
+#[cfg(test)]
+mod starting_test;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -67,6 +69,7 @@ pub struct Driver<D: Disk, S: StateStore, O> {
 }
 
 impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
+    /// Shows what the host has recovered: whoever starts a driver finds it shown.
     pub fn new(
         host: Host<D, S>,
         inbox: Arc<Inbox>,
@@ -74,7 +77,7 @@ impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
         clock: Clock,
         pulse: Arc<Pulse>,
     ) -> Self {
-        Self {
+        let mut driver = Self {
             host,
             inbox,
             outlets,
@@ -83,16 +86,17 @@ impl<D: Disk, S: StateStore, O: Outlets> Driver<D, S, O> {
             replies: Replies::default(),
             shown_at: Time::ZERO,
             status_changed: true,
+        };
+        if let Some(topology) = driver.host.topology().cloned() {
+            driver.outlets.topology(topology);
         }
+        driver.carry_out();
+        driver.show_status(driver.clock.now());
+        driver
     }
 
     /// Drives the host until it is told to stop. Drops the host then, which waits for its disk.
     pub fn run(mut self) {
-        if let Some(topology) = self.host.topology().cloned() {
-            self.outlets.topology(topology);
-        }
-        self.carry_out();
-        self.show_status(self.clock.now());
         let mut events = Vec::new();
         loop {
             let deadline = self.deadline();
