@@ -123,21 +123,24 @@ impl Homes {
         self.evacuated.get(home).unwrap_or(home)
     }
 
+    /// What is declared of a pattern.
+    #[must_use]
+    pub fn of_pattern(&self, pattern: &str) -> Option<&KeyHome> {
+        self.keys.iter().find(|one| one.pattern == pattern)
+    }
+
     /// As declared anew in an epoch: what was declared before has been somebody's since then.
     #[must_use]
     pub fn declared_after(&self, current: &Self, epoch: Epoch) -> Self {
         let keys = self.keys.iter().map(|one| {
-            match current.keys.iter().find(|before| before.pattern == one.pattern) {
-                Some(before) => KeyHome {
-                    first: Some(before.first().clone()),
-                    since: before.since,
-                    ..one.clone()
-                },
-                None => KeyHome { first: None, since: epoch.0, ..one.clone() },
+            let before = current.of_pattern(&one.pattern);
+            KeyHome {
+                first: Some(before.map_or(&one.home, KeyHome::first).clone()),
+                since: before.map_or(epoch.0, |before| before.since),
+                ..one.clone()
             }
         });
-        let keys = keys.map(|one| KeyHome { first: Some(one.first().clone()), ..one }).collect();
-        Self { keys, ..self.clone() }
+        Self { keys: keys.collect(), ..self.clone() }
     }
 
     fn problem(&self, current: Option<&Self>) -> Option<String> {
@@ -145,9 +148,7 @@ impl Homes {
             if self.keys[..at].iter().any(|before| before.pattern == one.pattern) {
                 return Some(format!("the home of {:?} is declared twice", one.pattern));
             }
-            let before = current.and_then(|current| {
-                current.keys.iter().find(|before| before.pattern == one.pattern)
-            });
+            let before = current.and_then(|current| current.of_pattern(&one.pattern));
             if before
                 .is_some_and(|before| before.first() != one.first() || before.since != one.since)
             {
@@ -266,9 +267,10 @@ impl Topology {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn check_homes(&self, current: Option<&Self>) -> Result<(), String> {
-        let homes = |topology: &'_ Self| Some(topology.mode.multi_leader()?.policy.homes.clone());
-        let Some(next) = homes(self) else { return Ok(()) };
-        next.problem(current.and_then(homes).as_ref()).map_or(Ok(()), Err)
+        let Some(next) = self.mode.multi_leader() else { return Ok(()) };
+        let current = current.and_then(|current| current.mode.multi_leader());
+        let problem = next.policy.homes.problem(current.map(|current| &current.policy.homes));
+        problem.map_or(Ok(()), Err)
     }
 
     /// Where there are several leaders, every group's genesis is what it was: of a datacenter that comes it begins, of one that goes

@@ -8,9 +8,10 @@ use quorate_e2e::cluster::command;
 use quorate_e2e::cluster::progress::Probe;
 use serde_json::{Value, json};
 
+use crate::datacenters::DATACENTERS;
 use crate::image_roll;
 use crate::load::{Kind, Report};
-use crate::scenario::{STORE, Scenario, condition, in_a_namespace};
+use crate::scenario::{STORE, Scenario, condition, in_a_namespace, manifest};
 
 const AFTERWARDS: Duration = Duration::from_secs(3);
 const WHOLE_IN: Duration = Duration::from_secs(120);
@@ -18,7 +19,7 @@ const WHOLE_IN: Duration = Duration::from_secs(120);
 #[test]
 fn a_leaderless_store_goes_on_while_its_nodes_come_and_go() {
     in_a_namespace("leaderless", |given| {
-        given.apply(&manifest())?;
+        given.apply(&manifest(3, &DATACENTERS, MODE))?;
         given.await_ready(3)?;
         given.part("status", says_what_it_is)?;
         given.part("siblings", siblings_are_seen)?;
@@ -29,22 +30,9 @@ fn a_leaderless_store_goes_on_while_its_nodes_come_and_go() {
     });
 }
 
-fn manifest() -> String {
-    format!(
-        "apiVersion: quorate.dev/v1alpha1
-kind: ReplicatedStore
-metadata: {{name: {STORE}}}
-spec:
-  mode: Leaderless
-  leaderless: {{replicas: 3, read: QUORUM, write: 2, conflicts: LastWriterWins}}
-  nodes: 3
-  shards: 3
-  datacenters: [{{name: dc-a}}, {{name: dc-b}}, {{name: dc-c}}]
-  storage: {{size: 256Mi, reclaimPolicy: Delete}}
-  image: localhost/quorate-node:dev
-"
-    )
-}
+const MODE: &str = "  mode: Leaderless
+  leaderless: {replicas: 3, read: QUORUM, write: 2, conflicts: LastWriterWins}
+";
 
 fn says_what_it_is(given: &Scenario) -> Result<()> {
     let store = given.store()?;

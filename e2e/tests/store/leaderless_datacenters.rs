@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use quorate_e2e::cluster::progress::Probe;
 use serde_json::json;
 
-use crate::datacenters::Nodes;
+use crate::datacenters::{DATACENTERS, Nodes};
 use crate::leaderless::nothing_failed;
 use crate::load::Kind;
-use crate::scenario::{STORE, Scenario, condition, in_a_namespace};
+use crate::scenario::{Scenario, condition, in_a_namespace, manifest};
 
 const CUT: Duration = Duration::from_secs(8);
 const EQUAL_IN: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ const EQUAL_IN: Duration = Duration::from_secs(60);
 #[test]
 fn datacenters_go_on_without_each_other_and_come_together_again() {
     in_a_namespace("leaderless-datacenters", |given| {
-        given.apply(&manifest())?;
+        given.apply(&manifest(6, &DATACENTERS, MODE))?;
         given.await_ready(6)?;
         let store = given.store()?;
         ensure!(condition(&store, "WeakQuorums") == Some("False"), "{}", store["status"]);
@@ -60,27 +60,14 @@ fn concurrent_values_are_seen_everywhere(given: &Scenario) -> Result<()> {
     given.await_ready(6)
 }
 
-fn manifest() -> String {
-    format!(
-        "apiVersion: quorate.dev/v1alpha1
-kind: ReplicatedStore
-metadata: {{name: {STORE}}}
-spec:
-  mode: Leaderless
+const MODE: &str = "  mode: Leaderless
   leaderless:
     replicas: 2
     datacenters: Local
     read: LOCAL_QUORUM
     write: LOCAL_QUORUM
     conflicts: LastWriterWins
-  nodes: 6
-  shards: 3
-  datacenters: [{{name: dc-a}}, {{name: dc-b}}, {{name: dc-c}}]
-  storage: {{size: 256Mi, reclaimPolicy: Delete}}
-  image: localhost/quorate-node:dev
-"
-    )
-}
+";
 
 /// Every datacenter comes to answer the same of every key. Reads do not leave theirs, so none of them repairs another's.
 fn all_are_equal(nodes: &Nodes<'_>, keys: usize) -> Result<()> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::datacenters::{DATACENTERS, Nodes};
 use crate::leaderless::nothing_failed;
 use crate::load::Kind;
-use crate::scenario::{STORE, Scenario, in_a_namespace};
+use crate::scenario::{Scenario, in_a_namespace, manifest};
 
 const ONE_WAY: Duration = Duration::from_millis(40);
 const AFTERWARDS: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ const TOLD_IN: Duration = Duration::from_secs(60);
 fn datacenters_with_leaders_of_their_own() {
     in_a_namespace("multi-leader", |given| {
         given.faults()?.spread_datacenters(ONE_WAY)?;
-        given.apply(&manifest())?;
+        given.apply(&manifest(2, &DATACENTERS[..2], MODE))?;
         given.await_ready(2)?;
         given.part("a datacenter is added", a_datacenter_is_added)?;
         given.part("conflicts", concurrent_titles_read_as_declared)?;
@@ -35,36 +35,23 @@ fn datacenters_with_leaders_of_their_own() {
     });
 }
 
-fn manifest() -> String {
-    format!(
-        "apiVersion: quorate.dev/v1alpha1
-kind: ReplicatedStore
-metadata: {{name: {STORE}}}
-spec:
-  mode: MultiLeader
+const MODE: &str = "  mode: MultiLeader
   multiLeader:
     replicas: 1
     conflicts:
       resolution: LastWriterWins
       keys:
-      - {{pattern: 'first:*', resolution: ReplicaPriority, priority: [dc-b, dc-a]}}
-      - {{pattern: 'join:*', resolution: Merge}}
-      - {{pattern: 'max:*', resolution: Merge, merge: Max}}
-      - {{pattern: 'min:*', resolution: Merge, merge: Min}}
-      - {{pattern: 'union:*', resolution: Merge, merge: Union}}
-      - {{pattern: 'both:*', resolution: Siblings}}
+      - {pattern: 'first:*', resolution: ReplicaPriority, priority: [dc-b, dc-a]}
+      - {pattern: 'join:*', resolution: Merge}
+      - {pattern: 'max:*', resolution: Merge, merge: Max}
+      - {pattern: 'min:*', resolution: Merge, merge: Min}
+      - {pattern: 'union:*', resolution: Merge, merge: Union}
+      - {pattern: 'both:*', resolution: Siblings}
       - pattern: 'script:*'
         resolution: Custom
         script: |
-          let all = []; for one in siblings {{ all.push(one.value); }} all.sort(); all.join(\"+\")
-  nodes: 2
-  shards: 3
-  datacenters: [{{name: dc-a}}, {{name: dc-b}}]
-  storage: {{size: 256Mi, reclaimPolicy: Delete}}
-  image: localhost/quorate-node:dev
-"
-    )
-}
+          let all = []; for one in siblings { all.push(one.value); } all.sort(); all.join(\"+\")
+";
 
 /// What has been written comes to the new one, and what goes on being written.
 fn a_datacenter_is_added(given: &Scenario) -> Result<()> {

@@ -13,6 +13,7 @@ use quorate_e2e::cluster::progress::{Probe, Progress};
 use quorate_e2e::cluster::{Cluster, command};
 use serde_json::Value;
 
+use crate::datacenters::DATACENTERS;
 use crate::load::{Kind, Load, PROGRAM};
 
 pub(crate) const STORE: &str = "store";
@@ -365,6 +366,14 @@ impl Scenario {
 }
 
 pub(crate) fn store_manifest(nodes: u32) -> String {
+    manifest(nodes, &DATACENTERS, "")
+}
+
+/// With the lines of `mode`, each indented as a part of `spec`.
+pub(crate) fn manifest(nodes: u32, datacenters: &[&str], mode: &str) -> String {
+    let datacenters: Vec<String> =
+        datacenters.iter().map(|name| format!("{{name: {name}}}")).collect();
+    let datacenters = datacenters.join(", ");
     format!(
         "apiVersion: quorate.dev/v1alpha1
 kind: ReplicatedStore
@@ -372,10 +381,10 @@ metadata: {{name: {STORE}}}
 spec:
   nodes: {nodes}
   shards: 3
-  datacenters: [{{name: dc-a}}, {{name: dc-b}}, {{name: dc-c}}]
+  datacenters: [{datacenters}]
   storage: {{size: 256Mi, reclaimPolicy: Delete}}
   image: localhost/quorate-node:dev
-"
+{mode}"
     )
 }
 

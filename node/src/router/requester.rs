@@ -11,7 +11,7 @@ use quorate_model::{Datacenter, GroupId, Level, NodeId, ShardId, VersionVector};
 
 use super::homes::{self, Homes};
 use super::lane::{Lane, answer, hear};
-use super::store::unexpected;
+use super::store::vector_of;
 use super::table::{Table, View};
 use super::wires::Wires;
 use crate::driver::may_be_sent_again;
@@ -123,20 +123,25 @@ impl Requester {
         Err(Failure::HomeSilent { home })
     }
 
-    /// What another datacenter's group of the shard has applied.
+    /// As [`Self::write_at`], for somebody who is promised to find what he wrote: with what the datacenter has that did it, where that is
+    /// another one.
     ///
     /// # Errors
-    /// As [`Self::write_at`].
-    pub async fn known_at(
+    /// As [`Self::write_at`]; not to be promised what was written is not to know whether it was.
+    pub async fn write_at_to_find(
         &self,
         shard: ShardId,
+        request: Remote,
         home: Datacenter,
         deadline: Instant,
-    ) -> Result<VersionVector, Failure> {
-        let request = Remote::ReadKnown { shard };
-        let (reply, _) = self.write_at(shard, request, home, deadline).await?;
-        let Reply::Known(known) = reply else { return Err(unexpected(&reply)) };
-        Ok(known)
+    ) -> Result<(Reply, Option<VersionVector>), Failure> {
+        let (reply, home) = self.write_at(shard, request, home, deadline).await?;
+        if home == self.shared.table.routing().datacenter {
+            return Ok((reply, None));
+        }
+        let known = self.write_at(shard, Remote::ReadKnown { shard }, home, deadline).await;
+        let known = known.and_then(|(known, _)| vector_of(known)).map_err(|_| Failure::Unknown)?;
+        Ok((reply, Some(known)))
     }
 
     /// Anything whose order against others does not matter. What writes is sent once only if it may have arrived.

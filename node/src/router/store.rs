@@ -54,9 +54,10 @@ impl Store for NodeStore {
         let way = Way::of(&operation);
         let metrics = self.metrics.clone();
         let here = reach == Reach::Here || level == ReadLevel::Local;
-        let leaderless = self.requester.table().routing().is_leaderless();
+        let routing = self.requester.table().routing();
+        let leaderless = routing.is_leaderless();
         // A key may have its home elsewhere.
-        let again = match (&operation, self.requester.table().routing().has_homes()) {
+        let again = match (&operation, routing.has_homes()) {
             (Operation::Write(_), true) => {
                 let request = Remote::Execute { shard, operation: operation.clone(), level };
                 Some((self.requester.clone(), request, self.requester.deadline()))
@@ -92,16 +93,17 @@ impl Store for NodeStore {
             };
             let mut elsewhere = None;
             let result = match (result, again) {
+                (Err(Failure::Home { home, .. }), Some((requester, request, deadline)))
+                    if promised =>
+                {
+                    let written = requester.write_at_to_find(shard, request, home, deadline).await;
+                    written.map(|(reply, known)| {
+                        elsewhere = known;
+                        reply
+                    })
+                }
                 (Err(Failure::Home { home, .. }), Some((requester, request, deadline))) => {
                     let written = requester.write_at(shard, request, home, deadline).await;
-                    let here = &requester.table().routing().datacenter;
-                    if let (Ok((_, home)), true) = (&written, promised)
-                        && home != here
-                    {
-                        // Not to be promised what was written is not to know whether it was.
-                        let known = requester.known_at(shard, home.clone(), deadline).await;
-                        elsewhere = Some(known.map_err(|_| Failure::Unknown)?);
-                    }
                     written.map(|(reply, _)| reply)
                 }
                 (result, _) => result,
@@ -152,11 +154,7 @@ impl Store for NodeStore {
         shard: ShardId,
     ) -> impl Future<Output = Result<VersionVector, Failure>> + Send + 'static {
         let requester = self.requester.clone();
-        async move {
-            let reply = requester.ask(Remote::ReadKnown { shard }, requester.deadline()).await?;
-            let Reply::Known(known) = reply else { return Err(unexpected(&reply)) };
-            Ok(known)
-        }
+        async move { vector_of(requester.ask(Remote::ReadKnown { shard }, requester.deadline()).await?) }
     }
 
     fn await_known(
@@ -184,6 +182,11 @@ impl Store for NodeStore {
     fn status(&self) -> Arc<Status> {
         self.status.load_full()
     }
+}
+
+pub(super) fn vector_of(reply: Reply) -> Result<VersionVector, Failure> {
+    let Reply::Known(known) = reply else { return Err(unexpected(&reply)) };
+    Ok(known)
 }
 
 /// A node of another version answered with something else than was asked for.

@@ -215,8 +215,7 @@ fn homes_among(declared: &Homes, before: Option<&Homes>, places: &BTreeSet<Datac
         if places.contains(&one.home) {
             return Some(one.clone());
         }
-        let before = before?.keys.iter().find(|before| before.pattern == one.pattern)?;
-        Some(before.clone())
+        before?.of_pattern(&one.pattern).cloned()
     });
     let evacuated = declared.evacuated.iter().filter(|(_, to)| places.contains(*to));
     let evacuated = evacuated.map(|(from, to)| (from.clone(), to.clone())).collect();

@@ -151,18 +151,21 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             "only a leader that caught up with itself evaluates"
         );
         let context = Context { now: self.group_time(), seed: self.shared.nonce() };
-        let prefix = self.group.prefix();
-        let keys = self.group.standing.keys;
-        let overlay = &self.group.writes.overlay;
-        let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
-        let view = view.among(self.group.exchanging.leaders());
-        match keyspace::evaluate(write, context, &view) {
+        match self.with_proposed(|view| keyspace::evaluate(write, context, view)) {
             Ok(evaluated) => Some((evaluated, context.seed)),
             Err(error) => {
                 self.refuse_state(error.into());
                 None
             }
         }
+    }
+
+    /// Looks at what is proposed, on which writes are evaluated.
+    pub(super) fn with_proposed<T>(&self, look: impl FnOnce(&View<'_, S>) -> T) -> T {
+        let prefix = self.group.prefix();
+        let (keys, overlay) = (self.group.standing.keys, &self.group.writes.overlay);
+        let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
+        look(&view.among(self.group.exchanging.leaders()))
     }
 
     /// Its rows cannot be read here; another replica will lead.

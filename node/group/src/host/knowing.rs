@@ -78,14 +78,10 @@ impl fmt::Display for Lacking {
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// The read is confirmed, and applied is what was acknowledged before it came.
     pub(super) fn tell_known(&mut self, id: RequestId) {
-        let reply = match self.group.exchanging.known() {
-            Some(known) => Ok(Reply::Known(known.shown())),
-            None => {
-                let leader = self.group.leader_elsewhere(self.shared.node());
-                Err(Failure::NotLeader { group: self.group.id, leader })
-            }
-        };
-        self.shared.answer(id, reply);
+        match self.group.exchanging.known() {
+            Some(known) => self.shared.answer(id, Ok(Reply::Known(known.shown()))),
+            None => self.send_elsewhere([id]),
+        }
     }
 
     pub(super) fn await_known(&mut self, id: RequestId, floor: VersionVector, wait_ms: u64) {
@@ -120,11 +116,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// This replica does not lead: it hears of nothing in time.
     pub(super) fn stop_knowing(&mut self) {
-        let group = self.group.id;
-        let leader = self.group.leader_elsewhere(self.shared.node());
-        for id in std::mem::take(&mut self.group.reads.knowing) {
-            self.shared.answer(id, Err(Failure::NotLeader { group, leader }));
-        }
+        let knowing = std::mem::take(&mut self.group.reads.knowing);
+        self.send_elsewhere(knowing);
     }
 }
 

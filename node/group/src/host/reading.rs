@@ -227,21 +227,15 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// The leadership is lost in which these reads were evaluated: what they saw may never be.
     pub(super) fn refuse_unacknowledged(&mut self) {
-        let group = self.group.id;
-        let leader = self.group.leader_elsewhere(self.shared.node());
-        for (_, id) in std::mem::take(&mut self.group.reads.acknowledging) {
-            self.shared.answer(id, Err(Failure::NotLeader { group, leader }));
-        }
+        let evaluated = std::mem::take(&mut self.group.reads.acknowledging);
+        self.send_elsewhere(evaluated.into_iter().map(|(_, id)| id));
     }
 
     /// What is proposed, for a leader that acknowledges before a majority holds it. `None` when the state store failed.
     fn read_proposed(&mut self, read: &Read) -> Option<ReadOutcome> {
         let context = Context { now: self.group_time(), seed: self.shared.nonce() };
-        let prefix = self.group.prefix();
-        let (keys, overlay) = (self.group.standing.keys, &self.group.writes.overlay);
-        let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
-        let view = view.among(self.group.exchanging.leaders());
-        let outcome = keyspace::read(read, context, &view, Expired::Report);
+        let look = |view: &View<'_, S>| keyspace::read(read, context, view, Expired::Report);
+        let outcome = self.with_proposed(look);
         self.read_outcome(outcome)
     }
 

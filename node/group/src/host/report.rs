@@ -133,12 +133,10 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// # Errors
     /// [`StateError`].
     pub fn known(&self, group: GroupId) -> Result<Option<Known>, StateError> {
-        let Some(group) = self.groups.get(&group).filter(|_| self.has_several_leaders()) else {
+        if !self.has_several_leaders() {
             return Ok(None);
-        };
-        let prefix = group.prefix();
-        let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
-        Known::of(&view).map(Some)
+        }
+        self.with_applied(group, Known::of).transpose()
     }
 
     /// Of several leaders: whose the writes of the one here are, to look at.
@@ -152,10 +150,7 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// # Errors
     /// [`StateError`].
     pub fn standing_cells(&self, group: GroupId) -> Result<Vec<Standing>, StateError> {
-        let Some(group) = self.groups.get(&group) else { return Ok(Vec::new()) };
-        let prefix = group.prefix();
-        let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
-        keyspace::standing(&view)
+        self.with_applied(group, keyspace::standing).unwrap_or_else(|| Ok(Vec::new()))
     }
 
     /// Of several leaders: the conflicts that the group keeps, for comparisons in tests.
@@ -163,10 +158,15 @@ impl<D: Disk, S: StateStore> Host<D, S> {
     /// # Errors
     /// [`StateError`].
     pub fn conflicts(&self, group: GroupId) -> Result<Vec<Conflict>, StateError> {
-        let Some(group) = self.groups.get(&group) else { return Ok(Vec::new()) };
+        let last = |view: &View<'_, S>| keyspace::last_conflicts(view, CONFLICTS_MAX);
+        self.with_applied(group, last).unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Looks at what a group that is here has applied.
+    fn with_applied<T>(&self, group: GroupId, look: impl FnOnce(&View<'_, S>) -> T) -> Option<T> {
+        let group = self.groups.get(&group)?;
         let prefix = group.prefix();
-        let view = View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys);
-        keyspace::last_conflicts(&view, CONFLICTS_MAX)
+        Some(look(&View::applied(&self.shared.state, prefix.as_slice(), group.standing.keys)))
     }
 
     fn has_several_leaders(&self) -> bool {

@@ -62,9 +62,15 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// This replica leads no longer: it knows of nobody.
     pub(super) fn stop_counting(&mut self) {
+        let counting = std::mem::take(&mut self.group.reads.counting);
+        self.send_elsewhere(counting);
+    }
+
+    /// Tells them who leads.
+    pub(super) fn send_elsewhere(&mut self, ids: impl IntoIterator<Item = RequestId>) {
         let group = self.group.id;
         let leader = self.group.leader_elsewhere(self.shared.node());
-        for id in std::mem::take(&mut self.group.reads.counting) {
+        for id in ids {
             self.shared.answer(id, Err(Failure::NotLeader { group, leader }));
         }
     }

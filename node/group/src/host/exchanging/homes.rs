@@ -9,7 +9,7 @@ use quorate_storage::state::StateStore;
 use crate::host::group::Proposal;
 use crate::host::timers::Timer;
 use crate::host::{Failure, Reply, RequestId, Turn};
-use crate::keyspace::{self, Away, View};
+use crate::keyspace::{self, Away};
 use crate::{Value, Write};
 
 /// How soon the next ones are handed over.
@@ -18,6 +18,9 @@ const NEXT_IN: Duration = Duration::from_millis(20);
 impl<D: Disk, S: StateStore> Turn<'_, D, S> {
     /// Whether the write is not for this leader; then it is answered.
     pub(in super::super) fn answers_from_home(&mut self, id: RequestId, write: &Write) -> bool {
+        if !self.group.exchanging.has_homes() {
+            return false;
+        }
         let away = self.with_proposed(|view| match view.leaders() {
             Some(leaders) => keyspace::away(write, leaders, view),
             None => Ok(None),
@@ -54,9 +57,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
 
     /// Homes are perhaps to be elsewhere.
     pub(super) fn look_at_homes(&mut self) {
-        let leaders = self.group.exchanging.leaders();
-        let declared = leaders.is_some_and(|leaders| !leaders.homes.keys.is_empty());
-        if declared && self.exchanges() {
+        if self.group.exchanging.has_homes() && self.exchanges() {
             self.group.exchanging.homes_from = None;
             self.timer(Timer::Homes(self.group.id), self.shared.now);
         }
@@ -93,13 +94,5 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if more {
             self.timer(Timer::Homes(self.group.id), again);
         }
-    }
-
-    /// What a write would be evaluated on.
-    fn with_proposed<T>(&self, look: impl FnOnce(&View<'_, S>) -> T) -> T {
-        let prefix = self.group.prefix();
-        let (keys, overlay) = (self.group.standing.keys, &self.group.writes.overlay);
-        let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
-        look(&view.among(self.group.exchanging.leaders()))
     }
 }

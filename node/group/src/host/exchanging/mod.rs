@@ -91,6 +91,10 @@ impl Exchanging {
         leaders.map(|leaders| leaders.origin)
     }
 
+    fn has_homes(&self) -> bool {
+        self.leaders.as_ref().is_some_and(Leaders::has_homes)
+    }
+
     fn is_silent(&self, place: &Datacenter) -> bool {
         let links = self.exchange.iter().flat_map(|exchange| exchange.links());
         links.filter(|link| link.from == *place).any(|link| link.silent)
@@ -437,9 +441,9 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         if changes.is_empty() {
             return;
         }
+        let homes = leaders.has_homes() && changes.iter().any(keyspace::hands_over);
         let counts = &mut self.group.exchanging.counts;
         counts.taken += changes.len() as u64;
-        let homes = changes.iter().any(keyspace::hands_over);
         counts.conflicts += conflicts.len() as u64;
         counts.discarded += conflicts.iter().map(|one| one.discarded() as u64).sum::<u64>();
         counts.failed += conflicts.iter().filter(|one| one.failed.is_some()).count() as u64;

@@ -51,6 +51,12 @@ pub struct HandOver {
 }
 
 impl Leaders {
+    /// Some keys are written in one datacenter alone.
+    #[must_use]
+    pub fn has_homes(&self) -> bool {
+        !self.homes.keys.is_empty()
+    }
+
     fn declared_home(&self, key: &[u8]) -> Option<&KeyHome> {
         self.homes.keys.iter().find(|one| matches(one.pattern.as_bytes(), key))
     }
@@ -121,7 +127,7 @@ pub fn away<R: Rows>(
     leaders: &Leaders,
     view: &View<'_, R>,
 ) -> Result<Option<Away>, StateError> {
-    if leaders.homes.keys.is_empty() || is_the_leaders(write) {
+    if !leaders.has_homes() || is_the_leaders(write) {
         return Ok(None);
     }
     let moves = matches!(write, Write::SetHome { .. });
