@@ -110,6 +110,14 @@ impl Clients {
         }
     }
 
+    /// From now on every key is read once more, and nobody waits for what was asked before. Answers how many reads that takes.
+    pub(crate) fn read_all(&mut self, now: Time) -> u64 {
+        for client in self.clients.values_mut() {
+            (client.waiting, client.goes_on) = (None, false);
+        }
+        self.workload.read_all(now)
+    }
+
     pub(crate) fn give_up(&mut self, id: ClientId) {
         let attempt = self.workload.give_up(id);
         let client = self.clients.get_mut(&id).expect("a client of this run");

@@ -15,6 +15,8 @@ use crate::workload::Lost;
 
 /// How long clients wait between requests where a follower has no other chance to catch up.
 const THINK_MAX_SLOWER: Duration = Duration::from_secs(3);
+/// How long they wait between the last reads, of which there may be hundreds.
+const THINK_MAX_LAST: Duration = Duration::from_millis(10);
 
 /// What a run did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -130,11 +132,12 @@ fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
 /// What is there in the end must be what clients were promised, too.
 fn read_all(cluster: &mut Cluster) -> Verdict {
     let now = cluster.now;
-    let wanted = cluster.clients.workload.answered() + cluster.clients.workload.read_all(now);
+    let wanted = cluster.clients.workload.answered() + cluster.clients.read_all(now);
     if wanted == cluster.clients.workload.answered() {
         return Ok(());
     }
     cluster.quiet = false;
+    cluster.options.think_max = THINK_MAX_LAST;
     let first = cluster.clients.ids()[0];
     cluster.schedule_in(Duration::ZERO, Event::ClientActs { client: first });
     let deadline = cluster.now.after(cluster.options.settle);
