@@ -34,6 +34,8 @@ pub(crate) struct Network {
     weather: Weather,
     /// From, to.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// These and all others do not reach each other, whatever heals, until they are back.
+    apart: BTreeSet<NodeId>,
     clogged: BTreeMap<(NodeId, NodeId), Time>,
     slow: BTreeMap<(NodeId, NodeId), Slow>,
     remembered: VecDeque<Remembered>,
@@ -82,6 +84,7 @@ impl Network {
         Self {
             weather,
             cut: BTreeSet::new(),
+            apart: BTreeSet::new(),
             clogged: BTreeMap::new(),
             slow: BTreeMap::new(),
             remembered: VecDeque::new(),
@@ -96,7 +99,7 @@ impl Network {
         from: NodeId,
         to: NodeId,
     ) -> Vec<Time> {
-        if self.cut.contains(&(from, to)) || random.random_ratio(self.weather.lost, 1_000) {
+        if self.is_cut(from, to) || random.random_ratio(self.weather.lost, 1_000) {
             return Vec::new();
         }
         let copies = 1 + usize::from(random.random_ratio(self.weather.duplicated, 1_000));
@@ -133,7 +136,16 @@ impl Network {
 
     /// Whether a connection between the two could be made and kept.
     pub(crate) fn connected(&self, one: NodeId, other: NodeId) -> bool {
-        !self.cut.contains(&(one, other)) && !self.cut.contains(&(other, one))
+        !self.is_cut(one, other) && !self.is_cut(other, one)
+    }
+
+    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        let parted = self.apart.contains(&from) != self.apart.contains(&to);
+        parted || self.cut.contains(&(from, to))
+    }
+
+    pub(crate) fn part(&mut self, apart: BTreeSet<NodeId>) {
+        self.apart = apart;
     }
 
     pub(crate) fn cut(&mut self, from: NodeId, to: NodeId) {
@@ -161,6 +173,7 @@ impl Network {
 
     pub(crate) fn calm(&mut self) {
         self.heal();
+        self.apart.clear();
         self.remembered.clear();
         self.weather = Weather::calm();
     }

@@ -6,7 +6,7 @@ use quorate_group::host;
 use quorate_model::{
     ConflictPolicy, Conflicts, Datacenters, Durability, Hints, Homes, InSyncPolicy, KeyHome,
     LeaderlessPolicy, Level, Links, LogFormat, Merge, Mode, MultiLeader, MultiLeaderPolicy, OnLoss,
-    Policy, Resolution,
+    Policy, Resolution, Unreachable,
 };
 use quorate_replication::{leaderless, multi_leader, single_leader};
 use rand::RngExt;
@@ -16,6 +16,10 @@ use crate::kind::Kind;
 use crate::machine::datacenter;
 use crate::nemesis::Menu;
 use crate::network::Weather;
+
+/// As `Merge(Join)` of values that are different.
+const JOINED: &str =
+    "let all = []; for one in siblings { all.push(one.value); } all.sort(); all.join(\"/\")";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -74,13 +78,11 @@ impl Options {
             .random_bool(0.002)
             .then(|| Duration::from_secs(random.random_range(600..=3_600)));
         let fault_every = Duration::from_millis(random.random_range(200..=3_000));
-        let topology_every =
-            topology_every.map(|every| if absence.is_some() { every * 60 } else { every });
-        Self {
+        let options = Self {
             mode: Mode::SingleLeader,
             machines,
-            absence,
-            think_max: Duration::from_millis(if absence.is_some() { 3_000 } else { 30 }),
+            absence: None,
+            think_max: Duration::from_millis(30),
             shards: random.random_range(1..=2),
             in_each: None,
             datacenters: 2,
@@ -103,14 +105,24 @@ impl Options {
             }),
             // After a long storm there may be so much that two snapshots at the lowest rate take most of a minute.
             settle: Duration::from_secs(if long { 120 } else { 60 }),
-            fault_every: if absence.is_some() { fault_every * 60 } else { fault_every },
+            fault_every,
             menu: Menu::draw(random),
             pause_max: Duration::from_secs(if long { 60 } else { 3 }),
             drift_ppm_max: *pick(random, &[0, 500, 500, 100_000]),
             topology_every,
             disk_latency: Duration::from_micros(random.random_range(50..=5_000)),
             host: settings(random),
-        }
+        };
+        if let Some(absence) = absence { options.with_absence(absence) } else { options }
+    }
+
+    /// So long that everything else happens more rarely.
+    fn with_absence(mut self, absence: Duration) -> Self {
+        self.absence = Some(absence);
+        self.think_max = Duration::from_secs(3);
+        self.fault_every *= 60;
+        self.topology_every = self.topology_every.map(|every| every * 60);
+        self
     }
 
     fn without_leaders(mut self, random: &mut ChaCha8Rng) -> Self {
@@ -160,6 +172,7 @@ impl Options {
             Resolution::LastWriterWins,
             Resolution::ReplicaPriority(priority),
             Resolution::Merge(Merge::Join),
+            Resolution::Custom { script: JOINED.to_owned() },
         ];
         let conflicts =
             Conflicts { resolution: pick(random, &resolutions).clone(), keys: Vec::new() };
@@ -172,7 +185,9 @@ impl Options {
                 first: None,
                 since: 0,
             });
-            Homes { keys: homes.to_vec(), ..Homes::default() }
+            let unreachable =
+                *pick(random, &[Unreachable::Reject, Unreachable::Reject, Unreachable::Accept]);
+            Homes { keys: homes.to_vec(), unreachable, ..Homes::default() }
         } else {
             Homes::default()
         };
@@ -193,6 +208,10 @@ impl Options {
             drift_max: Duration::from_millis(*pick(random, &[1_000, 10_000])),
             ..multi_leader::Settings::default()
         };
+        if self.absence.is_none() && random.random_bool(0.01) {
+            let absence = Duration::from_secs(random.random_range(600..=10_800));
+            return self.with_absence(absence);
+        }
         self
     }
 

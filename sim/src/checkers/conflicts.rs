@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use quorate_group::keyspace::{CONFLICTS_MAX, Conflict, matches, name_of};
+use quorate_group::keyspace::{CONFLICTS_MAX, Conflict, name_of};
 use quorate_model::{GroupId, Homes};
 
+use super::standing::has_one_writer;
 use crate::cluster::Cluster;
 
 /// # Errors
@@ -28,7 +29,7 @@ fn check_group(cluster: &Cluster, group: GroupId, homes: &Homes) -> Result<(), S
         let kept = machine.conflicts(group)?;
         forgotten |= kept.len() as u64 >= CONFLICTS_MAX;
         for Conflict { key, field, values, .. } in kept {
-            if homes.keys.iter().any(|home| matches(home.pattern.as_bytes(), &key)) {
+            if has_one_writer(homes, &key) {
                 return Err(format!("{key:?} has a home, and {values:?} conflicted"));
             }
             told.insert((key, field));

@@ -2,7 +2,8 @@
 //! it or is concurrent, nothing counts twice, nothing that was replaced comes back. INV-107, INV-108, INV-112.
 
 use bytes::Bytes;
-use quorate_model::{Datacenter, Time};
+use quorate_group::keyspace::matches;
+use quorate_model::{Datacenter, Homes, Time, Unreachable};
 
 /// A write of one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +23,12 @@ pub(crate) struct Counter {
     pub(crate) added: i64,
     /// Nobody knows.
     pub(crate) perhaps: i64,
+}
+
+/// Whether one datacenter at a time writes the key: it has a home, and nobody takes writes in its place.
+pub(crate) fn has_one_writer(homes: &Homes, key: &[u8]) -> bool {
+    homes.unreachable == Unreachable::Reject
+        && homes.keys.iter().any(|home| matches(home.pattern.as_bytes(), key))
 }
 
 /// # Errors

@@ -75,6 +75,15 @@ impl Cluster {
         self.later(500..8_000, Storm::HealNetwork);
     }
 
+    /// One datacenter goes on alone, for the run's absence.
+    pub(super) fn part_datacenter(&mut self, absence: Duration) {
+        let id = self.random.random_range(0..self.machines.len());
+        let place = self.machines[id].datacenter().clone();
+        let there = self.machines.iter().filter(|machine| *machine.datacenter() == place);
+        self.network.part(there.map(|machine| machine.node).collect());
+        self.schedule_in(absence, Event::Storm(Storm::Rejoin));
+    }
+
     pub(super) fn flap(&mut self, one: MachineId, other: MachineId, left: u32) {
         let (here, there) = (self.machines[one.0].node, self.machines[other.0].node);
         if left.is_multiple_of(2) && left > 0 {
@@ -131,7 +140,9 @@ impl Cluster {
     }
 
     pub(super) fn replay_later(&mut self) {
-        self.later(10..6_000, Storm::Replay);
+        let longest = self.options.absence.unwrap_or(Duration::from_secs(6));
+        let delay = longest.mul_f64(self.random.random_range(0.002..1.0));
+        self.schedule_in(delay, Event::Storm(Storm::Replay));
     }
 
     pub(super) fn replay(&mut self) {

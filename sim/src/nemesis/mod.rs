@@ -8,6 +8,7 @@ mod links;
 mod menu;
 mod processes;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_group::host::Request;
@@ -55,8 +56,9 @@ pub(crate) enum Storm {
         machine: MachineId,
         left: u32,
     },
-    /// A machine goes, and comes back after the run's `absence`.
+    /// A machine goes, or a datacenter goes on alone, and comes back after the run's `absence`.
     Leave,
+    Rejoin,
     Strobe {
         machine: MachineId,
         left: u32,
@@ -141,6 +143,7 @@ impl Cluster {
     pub(crate) fn storm(&mut self, storm: Storm) -> Verdict {
         match storm {
             Storm::HealNetwork => self.network.heal(),
+            Storm::Rejoin => self.network.part(BTreeSet::new()),
             Storm::DiskRecovers { machine } => self.disk_recovers(machine),
             Storm::Resume { machine } => self.resume(machine),
             Storm::TopologyArrives { machine } => {

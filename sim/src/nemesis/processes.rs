@@ -39,11 +39,14 @@ impl Cluster {
 
     /// For so long that nothing of the log it would need is kept.
     pub(super) fn leave(&mut self) {
+        let Some(absence) = self.options.absence else { return };
+        if self.options.mode.multi_leader().is_some() && self.random.random_bool(0.7) {
+            return self.part_datacenter(absence);
+        }
         let id = MachineId(self.random.random_range(0..self.machines.len()));
-        let Some(absence) = self.options.absence.filter(|_| self.machines[id.0].is_running())
-        else {
+        if !self.machines[id.0].is_running() {
             return;
-        };
+        }
         let node = self.machines[id.0].node;
         self.machines[id.0].kill(&mut self.random);
         self.dead_for(id, node, absence);

@@ -13,7 +13,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Attempt, ClientId, Lost, Workload, fresh_value, number};
-use crate::checkers::standing::{Call, Counter, check_counter, check_member, check_register};
+use crate::checkers::standing::{
+    Call, Counter, check_counter, check_member, check_register, has_one_writer,
+};
 use crate::machine::datacenter;
 use crate::options::Options;
 use crate::verdict::{By, Verdict};
@@ -109,7 +111,7 @@ impl SeveralLeaders {
             }
             (Doing::Increment(key, member), done) => {
                 if let Some(sum) = value.and_then(sum_of)
-                    && has_home(&self.homes, &counter(key))
+                    && has_one_writer(&self.homes, &counter(key))
                     && !self.answers.insert((key, sum))
                 {
                     self.answered_twice = Some((key, sum));
@@ -296,8 +298,8 @@ impl Workload for SeveralLeaders {
 
     fn check(&self, _: u16, _: &Lost) -> Verdict {
         for (key, found) in &self.last {
-            let homed = has_home(&self.homes, &register(*key));
-            check_register(&self.registers[key], homed, found.as_ref()).by("standing")?;
+            let alone = has_one_writer(&self.homes, &register(*key));
+            check_register(&self.registers[key], alone, found.as_ref()).by("standing")?;
         }
         if let Some((key, sum)) = self.answered_twice {
             let why = format!("{sum} was answered twice of counter {key}, which has a home");
