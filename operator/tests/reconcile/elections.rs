@@ -16,7 +16,7 @@ fn labelled_leaders(world: &World) -> BTreeSet<String> {
 fn leading(world: &World) -> BTreeSet<String> {
     let state = world.fleet.state();
     let topology = state.topology.as_ref().unwrap();
-    let shards = state.groups.iter().filter(|(id, _)| **id != quorate_model::GroupId::Meta);
+    let shards = state.groups.iter().filter(|(id, _)| id.0 != quorate_model::GroupId::Meta);
     shards.map(|(_, group)| topology.members[&group.leader.unwrap()].name.clone()).collect()
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use quorate_model::admin::{
-    Bootstrap, CatchUpPhase, ErrorBody, ErrorCode, FollowerReport, Handover, NodeReport,
-    ProposeTopology, Proposed, ReplicaReport, Role, ShardReport, Standing,
+    Bootstrap, CatchUpPhase, ErrorBody, ErrorCode, ExchangeReport, FollowerReport, Handover,
+    LinkReport, NodeReport, ProposeTopology, Proposed, ReplicaReport, Role, ShardReport, Standing,
 };
 use quorate_model::{
-    Addresses, Datacenter, GroupId, LogIndex, Name, NodeId, StoreId, Term, Topology,
+    ActorId, Addresses, Datacenter, GroupId, LogIndex, Name, NodeId, StoreId, Term, Topology,
 };
 use quorate_operator::client::{NodeError, Nodes};
 
@@ -35,11 +35,14 @@ pub(crate) struct Group {
     pub(crate) voters: BTreeSet<NodeId>,
 }
 
+/// Of several leaders a shard has a group in every datacenter.
+pub(crate) type GroupKey = (GroupId, Option<Datacenter>);
+
 #[derive(Clone, Default)]
 pub(crate) struct State {
     pub(crate) processes: BTreeMap<IpAddr, Process>,
     pub(crate) topology: Option<Topology>,
-    pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) groups: BTreeMap<GroupKey, Group>,
 }
 
 #[derive(Clone)]
@@ -162,12 +165,16 @@ impl State {
     fn turn(&mut self) {
         self.follow_addresses();
         let Some(topology) = &self.topology else { return };
-        let meta = (GroupId::Meta, topology.meta_voters.clone());
-        let shards = topology
-            .placements()
-            .map(|(shard, placement)| (GroupId::Shard(shard), placement.voters.clone()));
-        let wanted: Vec<(GroupId, BTreeSet<NodeId>)> =
-            std::iter::once(meta).chain(shards).collect();
+        let meta = ((GroupId::Meta, None), topology.meta_voters.clone());
+        let mut wanted: BTreeMap<GroupKey, BTreeSet<NodeId>> = BTreeMap::from([meta]);
+        let apart = topology.mode.multi_leader().is_some();
+        for (shard, placement) in topology.placements() {
+            for voter in &placement.voters {
+                let place = apart.then(|| topology.members[voter].datacenter.clone());
+                wanted.entry((GroupId::Shard(shard), place)).or_default().insert(*voter);
+            }
+        }
+        self.groups.retain(|id, _| wanted.contains_key(id));
         for (id, voters) in wanted {
             let alive = voters.iter().any(|voter| self.is_running(*voter));
             let group = self.groups.entry(id).or_default();
@@ -219,9 +226,9 @@ impl State {
             .as_ref()
             .is_some_and(|topology| topology.members.contains_key(&process.id));
         let hosted = self.groups.iter().filter(|(id, group)| {
-            group.voters.contains(&process.id) || (**id == GroupId::Meta && member)
+            group.voters.contains(&process.id) || (id.0 == GroupId::Meta && member)
         });
-        let leads = |id: &GroupId| *id == GroupId::Meta || !self.is_leaderless();
+        let leads = |id: &GroupKey| id.0 == GroupId::Meta || !self.is_leaderless();
         let hosted = hosted.filter(|(id, _)| leads(id));
         NodeReport {
             node: process.id,
@@ -233,7 +240,7 @@ impl State {
             addresses: addresses(ip),
             uptime_ms: 60_000,
             topology: self.topology.clone().filter(|_| member),
-            replicas: hosted.map(|(id, group)| self.replica(*id, group, process.id)).collect(),
+            replicas: hosted.map(|(id, group)| self.replica(id, group, process.id)).collect(),
             not_serving: if member { Vec::new() } else { vec!["not a member".to_owned()] },
             corrupt: None,
             rollbacks: Vec::new(),
@@ -265,7 +272,32 @@ impl State {
         placed.map(whole).collect()
     }
 
-    fn replica(&self, id: GroupId, group: &Group, node: NodeId) -> ReplicaReport {
+    /// Of several leaders: every one has all of every other datacenter whose group has a leader.
+    fn exchange(&self, group: GroupId, here: &Datacenter) -> ExchangeReport {
+        let others = self.groups.iter().filter_map(|((id, place), other)| {
+            let from = place.clone().filter(|place| *id == group && place != here)?;
+            let silent = !other.leader.is_some_and(|leader| self.is_running(leader));
+            let (lacking, lag_ms) = (0, 0);
+            let [forwards, rerouted, behind] = [false; 3];
+            Some(LinkReport { from, forwards, silent, rerouted, behind, lacking, lag_ms })
+        });
+        ExchangeReport {
+            origin: ActorId(1),
+            links: others.collect(),
+            blocked: None,
+            held_bytes: 0,
+            refused_ahead_of_time: 0,
+            refused_full: 0,
+            refused_malformed: 0,
+            taken: 0,
+            conflicts: 0,
+            discarded: 0,
+            failed: 0,
+        }
+    }
+
+    fn replica(&self, key: &GroupKey, group: &Group, node: NodeId) -> ReplicaReport {
+        let (id, place) = (key.0, key.1.as_ref());
         let at = LogIndex(100);
         let learners: BTreeSet<NodeId> = match (id, &self.topology) {
             (GroupId::Meta, Some(topology)) => {
@@ -307,7 +339,7 @@ impl State {
             failovers: Vec::new(),
             swaps: Vec::new(),
             quarantined: None,
-            exchange: None,
+            exchange: place.filter(|_| leads).map(|place| self.exchange(id, place)),
         }
     }
 }

@@ -13,5 +13,6 @@ mod elections;
 mod failure_at_each_call;
 mod leaderless;
 mod malformed_beside_good;
+mod multi_leader;
 mod no_op_writes_nothing;
 mod preconditions;
