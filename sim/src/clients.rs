@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::machine::MachineId;
+use crate::options::pick;
 use crate::workload::{Attempt, ClientId, Workload};
 
 pub(crate) struct Clients {
@@ -43,14 +44,15 @@ impl Clients {
         self.faithful = Some((machine, until));
     }
 
-    /// The client begins a call or goes on with one; answers the attempt's number and where it goes.
+    /// The client begins a call or goes on with one, at one of these; answers the attempt's number and where it goes.
     pub(crate) fn act(
         &mut self,
         id: ClientId,
-        anybody: MachineId,
+        among: &[MachineId],
         now: Time,
         random: &mut ChaCha8Rng,
     ) -> (u64, MachineId) {
+        let anybody = *pick(random, among);
         self.next_attempt += 1;
         let client = self.clients.get_mut(&id).expect("a client of this run");
         let stays_at = self.faithful.filter(|(_, until)| id.0 % 2 == 1 && now < *until);
@@ -61,7 +63,8 @@ impl Clients {
         }
         client.goes_on = false;
         client.waiting = Some(self.next_attempt);
-        let machine = match (client.leader, stays_at) {
+        let leader = client.leader.filter(|leader| among.contains(leader));
+        let machine = match (leader, stays_at) {
             (_, Some((machine, _))) if self.workload.reads(id) => machine,
             (Some(leader), _) if !random.random_ratio(self.astray, 10) => leader,
             (Some(_) | None, _) => anybody,

@@ -41,6 +41,7 @@ const MULTI_LEADER: &[Listed] = &[
     (Bug::WriteAway, "write-away", Found(&["conflicts", "standing"])),
     (Bug::HomeAsDeclared, "home-as-declared", Found(&["conflicts", "standing"])),
     (Bug::MoveUnfenced, "move-unfenced", Found(&["conflicts", "standing"])),
+    (Bug::ReadBehindSession, "read-behind-session", Found(&["remembered"])),
 ];
 
 const LEADERLESS: &[Listed] = &[

@@ -17,6 +17,9 @@ use crate::workload::Lost;
 const THINK_MAX_SLOWER: Duration = Duration::from_secs(3);
 /// How long they wait between the last reads, of which there may be hundreds.
 const THINK_MAX_LAST: Duration = Duration::from_millis(10);
+/// How often replicas are compared in the end. No multiple of it is one of an interval at which they write something by themselves:
+/// else they might be looked at whenever an entry is on its way.
+const COMPARED_EVERY: Duration = Duration::from_millis(233);
 
 /// What a run did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -118,7 +121,7 @@ fn await_whole(cluster: &mut Cluster, deadline: Time) -> Verdict {
 /// With all clients silent, every replica comes to the same entries and the same rows.
 fn await_agreement(cluster: &mut Cluster, deadline: Time) -> Verdict {
     loop {
-        cluster.run_until(cluster.now.after(Duration::from_millis(250)))?;
+        cluster.run_until(cluster.now.after(COMPARED_EVERY))?;
         let agreed = convergence::check(cluster).by("convergence");
         let agreed = agreed.and_then(|()| changes::check(cluster).by("changes"));
         let agreed = agreed.and_then(|()| cell_convergence::check(cluster).by("cell_convergence"));

@@ -8,7 +8,7 @@ use quorate_model::GroupId;
 use rand::RngExt;
 
 use super::{Cluster, Event};
-use crate::machine::MachineId;
+use crate::machine::{Machine, MachineId};
 use crate::sessions::SessionId;
 use crate::verdict::{By, Verdict};
 use crate::workload::ClientId;
@@ -46,8 +46,11 @@ impl Cluster {
         if self.quiet {
             return;
         }
-        let machine = MachineId(self.random.random_range(0..self.machines.len()));
-        let (attempt, machine) = self.clients.act(client, machine, self.now, &mut self.random);
+        let place = self.clients.workload.place(client);
+        let there = |one: &&Machine| place.as_ref().is_none_or(|place| one.datacenter() == place);
+        let among: Vec<MachineId> =
+            self.machines.iter().filter(there).map(|machine| machine.id).collect();
+        let (attempt, machine) = self.clients.act(client, &among, self.now, &mut self.random);
         self.schedule_in(CLIENT_DELAY, Event::RequestArrives { client, attempt, machine });
         self.schedule_in(CLIENT_PATIENCE, Event::ClientGivesUp { client, attempt });
     }

@@ -22,7 +22,7 @@ use crate::network::Network;
 use crate::options::Options;
 use crate::sessions::{Happening, SessionId, Sessions};
 use crate::verdict::{By, Verdict};
-use crate::workload::{ClientId, Registers, SeveralLeaders, WithoutLeaders, Workload};
+use crate::workload::{ClientId, LeadersEverywhere, Registers, WithoutLeaders, Workload};
 
 /// What happens at a moment.
 #[derive(Debug)]
@@ -130,7 +130,9 @@ impl Cluster {
         let options = Options::draw(kind, &mut random);
         let workload: Box<dyn Workload> = match &options.mode {
             Mode::SingleLeader => Box::new(Registers::new(options.keys)),
-            Mode::MultiLeader(_) => Box::new(SeveralLeaders::new(&options)),
+            Mode::MultiLeader(_) => {
+                Box::new(LeadersEverywhere::new(&options, seed.is_multiple_of(2)))
+            }
             Mode::Leaderless(Leaderless { policy, .. }) => {
                 let replicas = options.in_each.unwrap_or(options.replicas);
                 let sessions = seed.is_multiple_of(3);

@@ -1,9 +1,11 @@
 //! What simulated clients do: each has at most one call under way, and writes down what it saw.
 //!
-//! `registers` is for stores with leaders, `several_leaders` for those with one in every datacenter; `versions`, `collections` and
-//! `remembered`, which `without_leaders` puts together, for those without.
+//! `registers` is for stores with leaders; `several_leaders` and `crossing`, which `leaders_everywhere` puts together, for those with
+//! one in every datacenter; `versions`, `collections` and `remembered`, which `without_leaders` puts together, for those without.
 
 mod collections;
+mod crossing;
+mod leaders_everywhere;
 mod registers;
 mod remembered;
 mod several_leaders;
@@ -18,8 +20,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::checkers::acknowledged_writes::Forgotten;
 use crate::verdict::Verdict;
 
+pub(crate) use leaders_everywhere::LeadersEverywhere;
 pub(crate) use registers::Registers;
-pub(crate) use several_leaders::SeveralLeaders;
 pub(crate) use without_leaders::WithoutLeaders;
 
 /// Numbers the clients of a run.
@@ -61,6 +63,11 @@ pub(crate) trait Workload {
 
     /// Whether the client's call is a read.
     fn reads(&self, client: ClientId) -> bool;
+
+    /// The datacenter where the client's call is made, where it is not any.
+    fn place(&self, _client: ClientId) -> Option<Datacenter> {
+        None
+    }
 
     /// Its attempt has come to a machine of that datacenter.
     fn arrives(&mut self, _client: ClientId, _at: Datacenter) {}

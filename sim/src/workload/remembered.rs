@@ -67,29 +67,6 @@ impl Remembered {
     }
 }
 
-impl Session {
-    fn key(&self, client: ClientId, doing: Call) -> Bytes {
-        let client = client.0;
-        Bytes::from(match doing {
-            Call::Add | Call::Count => format!("own-{client}"),
-            Call::AddToAll | Call::CountAll => "of-all".to_owned(),
-            Call::Join | Call::Clear | Call::Members => format!("set-{client}-{}", self.knows.set),
-        })
-    }
-
-    fn operation(&self, client: ClientId, doing: Call) -> Operation {
-        let key = self.key(client, doing);
-        let kind = CollectionKind::Set;
-        Operation::Write(match doing {
-            Call::Count | Call::CountAll => return Operation::Read(Read::Get { key }),
-            Call::Members => return Operation::Read(Read::CountFields { key, kind }),
-            Call::Add | Call::AddToAll => Write::Increment { key, by: 1 },
-            Call::Join => Write::AddMembers { key, members: vec![Bytes::from_static(b"member")] },
-            Call::Clear => Write::Delete { keys: vec![key] },
-        })
-    }
-}
-
 impl Workload for Remembered {
     fn begin(&mut self, client: ClientId, _now: Time, random: &mut ChaCha8Rng) {
         if self.ends {
@@ -102,17 +79,8 @@ impl Workload for Remembered {
             session.vectors = Vectors::default();
             session.vectors.import(Seen { cells: Vec::new(), more: true });
         }
-        let doing = [
-            Call::Add,
-            Call::Count,
-            Call::AddToAll,
-            Call::CountAll,
-            Call::Join,
-            Call::Clear,
-            Call::Members,
-        ];
         let levels = [Level::Count(1), Level::Count(1), Level::Quorum];
-        let (doing, level) = (*pick(random, &doing), *pick(random, &levels));
+        let (doing, level) = (any_call(random), *pick(random, &levels));
         session.under_way = Some(UnderWay { level, doing });
     }
 
@@ -126,14 +94,15 @@ impl Workload for Remembered {
 
     fn request(&self, client: ClientId, shards: u16) -> Option<Request> {
         let (session, UnderWay { level, doing }) = self.doing(client)?;
-        let (shard, operation) = (self.shard(client, shards)?, session.operation(client, doing));
+        let (shard, operation) =
+            (self.shard(client, shards)?, operation(client, session.knows.set, doing));
         let seen = Some(session.vectors.of(&operation));
         Some(Request::Coordinate { shard, operation, demand: Demand::Level(level), seen })
     }
 
     fn shard(&self, client: ClientId, shards: u16) -> Option<ShardId> {
         let (session, UnderWay { doing, .. }) = self.doing(client)?;
-        Some(Slot::of_key(&session.key(client, doing)).shard(shards))
+        Some(Slot::of_key(&key(client, session.knows.set, doing)).shard(shards))
     }
 
     fn answered_with(&mut self, client: ClientId, _now: Time, reply: Reply) -> Attempt {
@@ -174,7 +143,42 @@ impl Workload for Remembered {
     }
 }
 
+pub(super) fn any_call(random: &mut ChaCha8Rng) -> Call {
+    let calls = [
+        Call::Add,
+        Call::Count,
+        Call::AddToAll,
+        Call::CountAll,
+        Call::Join,
+        Call::Clear,
+        Call::Members,
+    ];
+    *pick(random, &calls)
+}
+
+/// Of a session whose own set is that one.
+pub(super) fn key(client: ClientId, set: u64, doing: Call) -> Bytes {
+    let client = client.0;
+    Bytes::from(match doing {
+        Call::Add | Call::Count => format!("own-{client}"),
+        Call::AddToAll | Call::CountAll => "of-all".to_owned(),
+        Call::Join | Call::Clear | Call::Members => format!("set-{client}-{set}"),
+    })
+}
+
+pub(super) fn operation(client: ClientId, set: u64, doing: Call) -> Operation {
+    let key = key(client, set, doing);
+    let kind = CollectionKind::Set;
+    Operation::Write(match doing {
+        Call::Count | Call::CountAll => return Operation::Read(Read::Get { key }),
+        Call::Members => return Operation::Read(Read::CountFields { key, kind }),
+        Call::Add | Call::AddToAll => Write::Increment { key, by: 1 },
+        Call::Join => Write::AddMembers { key, members: vec![Bytes::from_static(b"member")] },
+        Call::Clear => Write::Delete { keys: vec![key] },
+    })
+}
+
 /// What a write answers, or a counter or the size of a set is read as.
-fn number_of(value: &Value) -> i64 {
+pub(super) fn number_of(value: &Value) -> i64 {
     if let Value::Integer(number) = value { *number } else { number(value) }
 }
