@@ -205,6 +205,8 @@ impl Options {
             window_bytes: *pick(random, &[500, 10_000, 8 << 20]),
             batch_bytes: *pick(random, &[200, 4_000, 256 << 10]),
             held_bytes_max: *pick(random, &[500, 64 << 20]),
+            apply_bytes_max: *pick(random, &[1, 2_000, 64 << 10]),
+            gather: Duration::from_millis(*pick(random, &[0, 5, 100])),
             drift_max: Duration::from_millis(*pick(random, &[1_000, 10_000])),
             ..multi_leader::Settings::default()
         };

@@ -71,7 +71,9 @@ impl Namespaces {
         // Whoever takes packets from it may have to wait for a processor meanwhile: none is lost for that.
         ip(&["-n", &name, "link", "set", device, "txqueuelen", "10000", "up"])?;
         let to = format!("{}/32", self.address(to));
-        ip(&["-n", &name, "route", "add", &to, "dev", device, "src", &source])
+        // Linux's own default, whatever this machine has: BBR stops for half a second in ten to measure the line.
+        let route = ["dev", device, "src", &source, "congctl", "cubic"];
+        ip(&[&["-n", &name, "route", "add", &to][..], &route].concat())
     }
 
     /// A name for a device that nobody else gives one.

@@ -8,6 +8,7 @@ use quorate_model::{ActorId, Datacenter, Dot, LogIndex, NodeId, Time, VersionVec
 
 use super::feed::Feed;
 use super::giving::{Asked, Giver, Giving};
+use super::pace::Pace;
 use super::taking::{Full, Taking};
 use super::{
     Blocked, Change, Cursor, Input, Log, Message, Output, Routes, Settings, Start, Wanted,
@@ -28,6 +29,7 @@ pub struct Exchange {
     /// Who may lead the shard where.
     nodes: BTreeMap<Datacenter, Vec<NodeId>>,
     taking: Taking,
+    pace: Pace,
     giving: Giving,
     feeds: BTreeMap<Datacenter, Feed>,
     /// How far those came that are none any more: of everything that they had.
@@ -92,6 +94,7 @@ impl Exchange {
             known,
             routes: None,
             nodes: BTreeMap::new(),
+            pace: Pace::default(),
             giving: Giving::default(),
             feeds: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -123,12 +126,14 @@ impl Exchange {
             Input::Applied { known } => {
                 self.known.join(&known);
                 let released = self.taking.know(&known);
-                self.apply(released);
+                self.pace.queue(released);
+                self.pace.applied(&self.known);
                 self.acknowledge(None);
             }
             Input::Message { from, message } => self.message(from, message, log),
         }
         self.take_early();
+        self.apply();
         self.choose();
         self.ask();
         self.offer();
@@ -144,7 +149,7 @@ impl Exchange {
     pub fn deadline(&self) -> Time {
         let feeds = self.feeds.values().map(|feed| feed.ask_at);
         let offers = self.offers.values().map(|offer| offer.until);
-        feeds.chain(offers).chain(self.giving.deadline(self.now)).fold(self.offer_at, Time::min)
+        feeds.chain(offers).chain(self.giving.deadline()).fold(self.offer_at, Time::min)
     }
 
     /// What waits for the longest, and how many bytes wait.
@@ -279,7 +284,7 @@ impl Exchange {
             }
             let through = change.through();
             match self.taking.take(self.now, place, change) {
-                Ok(taken) => self.apply(taken),
+                Ok(taken) => self.pace.queue(taken),
                 Err(Full) => {
                     self.refused.full += 1;
                     all = false;
@@ -296,7 +301,8 @@ impl Exchange {
         }
     }
 
-    fn apply(&mut self, changes: Vec<Change>) {
+    fn apply(&mut self) {
+        let changes = self.pace.next(self.settings.apply_bytes_max);
         if !changes.is_empty() {
             self.outputs.push_back(Output::Apply { changes });
         }
@@ -306,7 +312,7 @@ impl Exchange {
     fn take_early(&mut self) {
         let (wall, drift_max) = (self.wall, self.settings.drift_max);
         let taken = self.taking.take_early(self.now, |change| is_ahead(change, wall, drift_max));
-        self.apply(taken);
+        self.pace.queue(taken);
     }
 
     /// Whoever gives waits until this much is applied: no more is on its way here than it may have given. One that has said something is

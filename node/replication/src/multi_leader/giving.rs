@@ -35,8 +35,10 @@ struct Taker {
     /// What it has not said to have applied: through which entry, and its bytes.
     flight: VecDeque<(LogIndex, usize)>,
     bytes: usize,
-    /// The log goes on behind what was read.
-    more: bool,
+    /// When the log is read on: it goes on behind what was read.
+    reads_at: Option<Time>,
+    /// Until then what is applied gathers, since something was told just now.
+    gathers_until: Time,
     heard: Time,
     beat_at: Time,
 }
@@ -95,7 +97,8 @@ impl Giving {
             read: if goes_on.is_some() { told } else { LogIndex::ZERO },
             flight: VecDeque::new(),
             bytes: 0,
-            more: false,
+            reads_at: None,
+            gathers_until: giver.now,
             heard: giver.now,
             beat_at: giver.now,
         };
@@ -137,8 +140,8 @@ impl Giving {
         sent
     }
 
-    pub(super) fn deadline(&self, now: Time) -> Option<Time> {
-        let of = |taker: &Taker| if taker.more { now } else { taker.beat_at };
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let of = |taker: &Taker| taker.reads_at.unwrap_or(taker.beat_at).min(taker.beat_at);
         self.takers.values().map(of).min()
     }
 }
@@ -170,13 +173,23 @@ impl Taker {
             }
             self.read = start;
         }
-        self.more = false;
+        self.reads_at = None;
+        if giver.now < self.gathers_until {
+            self.reads_at = (giver.log.applied() > self.read).then_some(self.gathers_until);
+            return Ok(());
+        }
+        let before = self.told;
         for _ in 0..BATCHES_MAX {
             if self.bytes >= giver.settings.window_bytes {
                 return Ok(());
             }
             match self.next(giver) {
-                Next::End => return Ok(()),
+                Next::End => {
+                    if self.told > before {
+                        self.gathers_until = giver.now.after(giver.settings.gather);
+                    }
+                    return Ok(());
+                }
                 // What was given before it may be on its way to be applied.
                 Next::Lacks(_) if !self.flight.is_empty() => return Ok(()),
                 Next::Lacks(brought) => return Err(brought),
@@ -184,7 +197,7 @@ impl Taker {
                 Next::Changes(changes) => sent.push((self.node, self.tell(giver, changes))),
             }
         }
-        self.more = true;
+        self.reads_at = Some(giver.now);
         Ok(())
     }
 

@@ -85,8 +85,12 @@ pub struct Settings {
     pub window_bytes: usize,
     /// Bytes of changes in one message, beside one that may be larger.
     pub batch_bytes: usize,
+    /// Bytes of changes that are on their way through this group's log at a time.
+    pub apply_bytes_max: usize,
     /// Bytes of changes that wait for others; what comes beyond it comes again.
     pub held_bytes_max: usize,
+    /// How long what is applied gathers after changes were told, so that many small writes do not cost whoever takes a sync each.
+    pub gather: Duration,
     /// How often something is said where there is nothing to tell.
     pub beat: Duration,
     /// After how long without a word a datacenter is gone around.
@@ -103,7 +107,10 @@ impl Default for Settings {
             // What is on its way is taken in at once when a line mends: with more a leader would not hear its followers for too long.
             window_bytes: 2 << 20,
             batch_bytes: 64 << 10,
+            // About two hundred small ones.
+            apply_bytes_max: 64 << 10,
             held_bytes_max: 64 << 20,
+            gather: Duration::from_millis(5),
             beat: Duration::from_millis(500),
             silence: Duration::from_secs(3),
             patience: Duration::from_secs(1),

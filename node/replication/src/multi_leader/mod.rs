@@ -28,6 +28,7 @@ mod feed;
 mod giving;
 mod input;
 mod message;
+mod pace;
 mod routes;
 mod taking;
 
