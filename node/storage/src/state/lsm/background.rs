@@ -16,24 +16,16 @@ use super::{Shared, Work, deletion, lock};
 /// What a thread does until the store is closed.
 type Run = fn(&Shared);
 
-/// Of threads that compute for a second at a time: where processors are short, whoever serves clients gets ten times as much of one.
-/// Six nodes that flushed and compacted at once on two cores held writes up for more than a second.
-const NICE: i32 = 10;
-
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
-    let work: [(&str, i32, Run); 3] = [
-        ("state-flush", NICE, flush_until_ending),
-        ("state-compact", NICE, tidy_until_ending),
-        ("state-writeback", 0, writeback::sync_until_ending),
+    let work: [(&str, Run); 3] = [
+        ("state-flush", flush_until_ending),
+        ("state-compact", tidy_until_ending),
+        ("state-writeback", writeback::sync_until_ending),
     ];
     work.into_iter()
-        .map(|(name, nice, run)| {
+        .map(|(name, run)| {
             let shared = Arc::clone(shared);
-            thread::Builder::new().name(name.to_owned()).spawn(move || {
-                // Of this thread alone. Where that is not allowed it is as important as any.
-                rustix::process::setpriority_process(None, nice).ok();
-                run(&shared);
-            })
+            thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
         })
         .collect()
 }
