@@ -27,8 +27,11 @@ pub(crate) struct Counter {
 
 /// Whether one datacenter at a time writes the key: it has a home, and nobody takes writes in its place.
 pub(crate) fn has_one_writer(homes: &Homes, key: &[u8]) -> bool {
-    homes.unreachable == Unreachable::Reject
-        && homes.keys.iter().any(|home| matches(home.pattern.as_bytes(), key))
+    homes.unreachable == Unreachable::Reject && has_home(homes, key)
+}
+
+pub(crate) fn has_home(homes: &Homes, key: &[u8]) -> bool {
+    homes.keys.iter().any(|home| matches(home.pattern.as_bytes(), key))
 }
 
 /// # Errors

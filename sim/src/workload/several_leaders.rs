@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_group::host::{ReadLevel, Reply, Request};
-use quorate_group::keyspace::matches;
 use quorate_group::{CollectionKind, Expiry, HomeOf, Operation, Read, SetCondition, Value, Write};
 use quorate_model::{Datacenter, Homes, ShardId, Slot, Time};
 use rand::RngExt;
@@ -14,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Attempt, ClientId, Lost, Workload, fresh_value, number};
 use crate::checkers::standing::{
-    Call, Counter, check_counter, check_member, check_register, has_one_writer,
+    Call, Counter, check_counter, check_member, check_register, has_home, has_one_writer,
 };
 use crate::machine::datacenter;
 use crate::options::Options;
@@ -142,10 +141,6 @@ impl SeveralLeaders {
             (Doing::Get(_) | Doing::Sum(_) | Doing::Has(_), None) | (Doing::Move(..), _) => {}
         }
     }
-}
-
-fn has_home(homes: &Homes, key: &[u8]) -> bool {
-    homes.keys.iter().any(|home| matches(home.pattern.as_bytes(), key))
 }
 
 /// Of an addition, or of a transaction that begins with one.
