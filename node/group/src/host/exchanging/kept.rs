@@ -87,21 +87,31 @@ fn fitting(
     bytes_max: usize,
     last: LogIndex,
 ) -> Vec<(LogIndex, Entry)> {
-    let (mut fitting, mut all) = (Vec::new(), 0);
+    let (mut fitting, mut all, mut through) = (Vec::new(), 0, behind);
     for (index, told) in entries {
-        let more = bytes(&told);
-        if all > 0 && all + more > bytes_max {
-            return fitting;
+        all += bytes(&told);
+        // Of what fits nothing may be told.
+        if through > behind && all > bytes_max {
+            return passed(fitting, behind, through);
         }
-        all += more;
+        through = index;
         let changes = told.changes.into_iter().map(Entry::Change);
         let filled = told.filled.map(|(_, known)| Entry::Snapshot(known));
         fitting.extend(changes.chain(filled).map(|entry| (index, entry)));
     }
-    if fitting.last().map_or(behind, |(at, _)| *at) < last {
-        fitting.push((last, Entry::Nothing));
+    passed(fitting, behind, last)
+}
+
+/// With it how far that is.
+fn passed(
+    mut told: Vec<(LogIndex, Entry)>,
+    behind: LogIndex,
+    through: LogIndex,
+) -> Vec<(LogIndex, Entry)> {
+    if told.last().map_or(behind, |(at, _)| *at) < through {
+        told.push((through, Entry::Nothing));
     }
-    fitting
+    told
 }
 
 /// The changes of a part of the log, and through where that is.
@@ -191,4 +201,22 @@ fn before(effects: &Effects, told: &Told) -> VersionVector {
         None => dot,
     });
     before.filter(|dot| dot.counter > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_entries_tell_nothing_the_log_is_read_on_behind_them() {
+        let nothing =
+            |index| (LogIndex(index), Told { own: false, changes: Vec::new(), filled: None });
+        let behind = |index: u64, bytes_max| {
+            fitting(LogIndex(index), (index + 1..=5).map(nothing), bytes_max, LogIndex(9))
+        };
+        assert_eq!(behind(1, 70), [(LogIndex(3), Entry::Nothing)]);
+        assert_eq!(behind(3, 1), [(LogIndex(4), Entry::Nothing)]);
+        assert_eq!(behind(3, 70), [(LogIndex(9), Entry::Nothing)]);
+        assert_eq!(behind(9, 70), []);
+    }
 }
