@@ -256,14 +256,16 @@ impl Exchange {
             // What is before it was lost, or it comes twice.
             let lost = !feed.begun || feed.at.is_none_or(|at| at.through < begins.through);
             if lost {
-                feed.ask_again(self.now);
+                feed.misses(self.now.after(self.settings.beat / 10));
             }
             return false;
         }
         feed.says(self.now, known, self.taking.expected(), silent);
         (feed.begun, feed.behind, feed.at) = (true, None, Some(begins));
         feed.giver = Some(from);
-        feed.ask_at = self.now.after(self.settings.silence / 2);
+        if !feed.missing {
+            feed.ask_at = self.now.after(self.settings.silence / 2);
+        }
         true
     }
 

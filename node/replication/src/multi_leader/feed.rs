@@ -18,6 +18,8 @@ pub(super) struct Feed {
     pub(super) begun: bool,
     /// Somebody there has said something since it was asked last.
     pub(super) answered: bool,
+    /// Something has come that does not follow on what was taken.
+    pub(super) missing: bool,
     /// Who gives.
     pub(super) giver: Option<NodeId>,
     /// Through where what it gave is dealt with; and when it last gave all that it has, through where.
@@ -48,6 +50,7 @@ impl Feed {
             number: 0,
             begun: false,
             answered: false,
+            missing: false,
             giver: None,
             at,
             all: None,
@@ -64,12 +67,19 @@ impl Feed {
 
     /// What comes until then is not heard.
     pub(super) fn ask_again(&mut self, at: Time) {
-        (self.number, self.begun, self.ask_at) = (0, false, at);
+        (self.number, self.begun, self.missing, self.ask_at) = (0, false, false, at);
         // What was given before comes first, whoever gives from now on.
         let mut before = VersionVector::default();
         self.under_way.iter().for_each(|(_, known)| before.join(known));
         self.under_way = [(LogIndex::ZERO, before)].into();
         self.applied = LogIndex::ZERO;
+    }
+
+    /// It is asked again then, and heard until then: what is missing may have been overtaken.
+    pub(super) fn misses(&mut self, at: Time) {
+        if !self.missing {
+            (self.missing, self.ask_at) = (true, self.ask_at.min(at));
+        }
     }
 
     pub(super) fn want(&mut self, wanted: Wanted, now: Time) {
