@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_group::host::{Host, Input, Output, Start, Status, Vouched};
-use quorate_group::keyspace::{Conflict, Standing as StandingCell};
+use quorate_group::host::{self, Host, Input, Output, Start, Status, Vouched};
+use quorate_group::keyspace::{Conflict, Known, Standing as StandingCell};
 use quorate_model::{
     ActorId, Addresses, ConflictPolicy, Datacenters, GroupId, Hlc, LogIndex, Member, Mode, Name,
-    NodeId, ShardId, StoreId, Time, Topology, VersionVector, WallTime,
+    NodeId, ShardId, StoreId, Time, Topology, WallTime,
 };
 use quorate_replication::causal::Cell;
 use quorate_replication::leaderless::{CellKey, Mark, Relayed, Replica as Leaderless, Standing};
@@ -137,8 +137,8 @@ impl Machine {
     }
 
     /// Of several leaders: what the replica has applied.
-    pub(crate) fn known(&self, group: GroupId) -> Option<VersionVector> {
-        self.host.as_ref()?.known(group).ok().flatten().map(|known| known.vector)
+    pub(crate) fn known(&self, group: GroupId) -> Option<Known> {
+        self.host.as_ref()?.known(group).ok().flatten()
     }
 
     /// Of several leaders: the values and sums that stand in each cell.
@@ -185,7 +185,11 @@ impl Machine {
             now: self.local(now),
             wall: self.wall(now),
         };
-        match Host::start(start, self.disk.clone(), self.state.clone(), options.host.clone()) {
+        let mut settings = options.host.clone();
+        if options.first_keeps_logs && self.datacenter == datacenter(0) {
+            settings.log_kept_bytes = host::Settings::default().log_kept_bytes;
+        }
+        match Host::start(start, self.disk.clone(), self.state.clone(), settings) {
             Ok(host) => {
                 self.host = Some(host);
                 Started::Runs

@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) aimed: u32,
     pub(crate) disk_latency: Duration,
     pub(crate) host: host::Settings,
+    /// The first datacenter keeps much more of its logs than the others.
+    pub(crate) first_keeps_logs: bool,
 }
 
 impl Options {
@@ -112,6 +114,7 @@ impl Options {
             topology_every,
             disk_latency: Duration::from_micros(random.random_range(50..=5_000)),
             host: settings(random),
+            first_keeps_logs: false,
         };
         if let Some(absence) = absence { options.with_absence(absence) } else { options }
     }
@@ -200,7 +203,7 @@ impl Options {
         self.policy = Policy { durability, in_sync, ..Policy::default() };
         self.policy_changes = 0;
         self.settle = Duration::from_secs(240);
-        self.menu = self.menu.with_datacenters();
+        self.menu = self.menu.with_datacenters().with_fillings();
         self.host.multi_leader = multi_leader::Settings {
             window_bytes: *pick(random, &[500, 10_000, 8 << 20]),
             batch_bytes: *pick(random, &[200, 4_000, 256 << 10]),
@@ -210,6 +213,8 @@ impl Options {
             drift_max: Duration::from_millis(*pick(random, &[1_000, 10_000])),
             ..multi_leader::Settings::default()
         };
+        self.host.fill_cells_max = *pick(random, &[40, 8_192]);
+        self.first_keeps_logs = random.random_bool(0.3);
         if self.absence.is_none() && random.random_bool(0.01) {
             let absence = Duration::from_secs(random.random_range(600..=10_800));
             return self.with_absence(absence);

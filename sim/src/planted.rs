@@ -35,7 +35,6 @@ const MULTI_LEADER: &[Listed] = &[
     (Bug::ReplaceUnseen, "replace-unseen", Found(&["changes", "standing"])),
     (Bug::AddTwice, "add-twice", Found(&["changes", "standing"])),
     (Bug::HalfAChange, "half-a-change", Found(&["changes", "standing"])),
-    (Bug::TakeWhatIsFilled, "take-what-is-filled", Found(&["changes", "standing"])),
     (Bug::TakeAhead, "take-ahead", Found(&["changes"])),
     (Bug::DiscardSilently, "discard-silently", Found(&["conflicts"])),
     (Bug::WriteAway, "write-away", Found(&["conflicts", "standing"])),

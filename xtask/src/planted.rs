@@ -35,5 +35,14 @@ fn of_mode(args: &Args, mode: &str) -> Result<()> {
     let mut run = cargo(["run", "--quiet", "--profile", "fast", "-p", "quorate-sim"]);
     run.args(["--features", "planted", "--bin", "quorate-sim", "--", "--mode", mode]);
     run.args(["--seeds", &args.seeds.to_string(), "--from", &args.from.to_string()]);
-    visible(run.args(["--planted", &args.bug]))
+    visible(run.args(["--planted", &args.bug]))?;
+    if mode == "multi-leader" && args.bug == "all" { in_tests() } else { Ok(()) }
+}
+
+/// Those that no run of the simulation would show for long.
+fn in_tests() -> Result<()> {
+    let mut tests = cargo(["test", "--quiet", "--profile", "fast", "--lib"]);
+    tests.args(["-p", "quorate-replication", "-p", "quorate-group"]);
+    tests.args(["--features", "quorate-replication/planted,quorate-group/planted"]);
+    visible(tests.arg("every_planted_bug_is_found"))
 }

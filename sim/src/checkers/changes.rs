@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_group::host::PeerMessage;
+use quorate_group::keyspace::Known;
 use quorate_model::admin::Role;
 use quorate_model::{ActorId, Datacenter, Dot, GroupId, LogIndex, NodeId, Time, VersionVector};
+use quorate_replication::causal::{CellKey, Sibling};
 use quorate_replication::multi_leader::{Change, Message};
 
 use super::Word;
@@ -22,11 +24,33 @@ pub(crate) struct Changes {
     known: BTreeMap<(NodeId, GroupId), Seen>,
 }
 
+type Standing = BTreeMap<CellKey, Vec<Dot>>;
+
 struct Seen {
     process: u64,
-    known: VersionVector,
+    known: Known,
+    /// What stood in each cell, where some are beyond what is known.
+    standing: Standing,
     /// Where its rows were then.
     applied: LogIndex,
+}
+
+impl Seen {
+    /// What its cell was beyond then.
+    fn returned<'s>(&self, now: &'s Standing) -> Option<(&'s CellKey, Dot)> {
+        now.iter().find_map(|(cell, dots)| {
+            let (known, stood) = (self.known.at(cell.bytes()), self.standing.get(cell));
+            let is_back =
+                |dot: &&Dot| known.covers(**dot) && stood.is_none_or(|stood| !stood.contains(dot));
+            dots.iter().find(is_back).map(|dot| (cell, *dot))
+        })
+    }
+}
+
+fn standing(machine: &Machine, group: GroupId) -> Result<Standing, String> {
+    let dots = |siblings: Vec<Sibling>| siblings.into_iter().map(|one| one.dot).collect();
+    let cells = machine.cells(group)?.into_iter();
+    Ok(cells.map(|(cell, siblings, _)| (cell, dots(siblings))).collect())
 }
 
 impl Changes {
@@ -60,15 +84,27 @@ impl Changes {
             if before.is_some_and(|before| before.known == known) {
                 continue;
             }
+            let was_ahead = before.is_some_and(|before| before.known.is_ahead());
+            let standing = if was_ahead || known.is_ahead() {
+                standing(machine, group)?
+            } else {
+                Standing::default()
+            };
             if let Some(before) = before {
-                if !known.covers_all(&before.known) {
+                if !known.vector.covers_all(&before.known.vector) {
                     let before = &before.known;
                     return Err(format!("{group} on {}: {known:?} after {before:?}", machine.node));
                 }
-                self.check_news(now, machine, group, before, &known)?;
+                self.check_news(now, machine, group, before, &known.vector)?;
+                if was_ahead && let Some((cell, dot)) = before.returned(&standing) {
+                    return Err(format!(
+                        "{group} on {}: {dot:?} is back in {cell:?}",
+                        machine.node
+                    ));
+                }
             }
             let applied = machine.applied(group);
-            self.known.insert(key, Seen { process, known, applied });
+            self.known.insert(key, Seen { process, known, standing, applied });
         }
         Ok(())
     }
@@ -82,7 +118,7 @@ impl Changes {
         before: &Seen,
         known: &VersionVector,
     ) -> Word {
-        let (before, from) = (&before.known, before.applied.next());
+        let (before, from) = (&before.known.vector, before.applied.next());
         let news = known.dots().filter(|dot| !before.covers(*dot));
         // What came by its group's log another one's clock has let through: of a replica that follows, or of an earlier leader.
         let took = machine.replica(group).is_some_and(|replica| {
@@ -117,7 +153,7 @@ pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
         let group = GroupId::Shard(shard);
         let mut first: Option<(Datacenter, VersionVector, _)> = None;
         for machine in cluster.machines.iter().filter(|one| one.groups().contains(&group)) {
-            let known = machine.known(group).unwrap_or_default();
+            let known = machine.known(group).unwrap_or_default().vector;
             let cells = machine.cells(group)?;
             let (place, expected, shown) = first.get_or_insert_with(|| {
                 (machine.datacenter().clone(), known.clone(), cells.clone())

@@ -106,6 +106,8 @@ pub(crate) struct Cluster {
     pub(crate) outdated: Option<Topology>,
     /// Whom nothing reaches any more once it has told a successor to stand.
     pub(crate) deaf_at_handover: Option<MachineId>,
+    /// Whoever is given a part of another datacenter's cells next is killed.
+    pub(crate) kills_filling: bool,
     /// Whom no message of the meta group reaches.
     pub(crate) lagging: BTreeSet<MachineId>,
     queue: BTreeMap<(Time, u64), Event>,
@@ -161,6 +163,7 @@ impl Cluster {
             replicas_lost: false,
             outdated: None,
             deaf_at_handover: None,
+            kills_filling: false,
             lagging: BTreeSet::new(),
             queue: BTreeMap::new(),
             next_event: 0,

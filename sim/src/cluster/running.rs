@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_group::host::{Input, Output, PeerMessage, Rollback};
+use quorate_group::host::{FillMessage, Input, Output, PeerMessage, Rollback};
 use quorate_model::{GroupId, NodeId};
 use quorate_replication::single_leader::{Message, Replica};
 use rand::RngExt;
@@ -138,7 +138,16 @@ impl Cluster {
         let term = takes.map(Replica::term);
         self.checkers.arrives(self.now, machine, from, group, &message);
         self.step(id, Input::Peer { from, group, message: (*message).clone() })?;
-        self.checkers.delivered(self.now, &self.machines[id.0], from, group, &message, term)
+        self.checkers.delivered(self.now, &self.machines[id.0], from, group, &message, term)?;
+        if self.stormy
+            && self.kills_filling
+            && is_filling(&message)
+            && self.random.random_ratio(1, 3)
+        {
+            self.kills_filling = false;
+            self.kill_if_running(id);
+        }
+        Ok(())
     }
 
     pub(super) fn wake(&mut self, id: MachineId, incarnation: u64) -> Verdict {
@@ -284,4 +293,9 @@ impl Cluster {
         }
         self.schedule_in(delay, Event::Restart { machine: id });
     }
+}
+
+fn is_filling(message: &PeerMessage) -> bool {
+    let PeerMessage::Fill(message) = message else { return false };
+    matches!(message.as_ref(), FillMessage::Portion { .. })
 }

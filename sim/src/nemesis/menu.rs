@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     RestartStorm,
     /// Killed, and gone for some seconds.
     KillForLong,
+    /// The next one that is given some of what another datacenter has is killed.
+    KillFilling,
     /// SIGSTOP, for up to a minute in long runs.
     Pause,
     /// Leadership is to be handed over, as before a shutdown.
@@ -105,6 +107,7 @@ const MENU: [(Fault, u32); 29] = [
 const LAG_TOPOLOGY: u32 = 6;
 const CUT_DATACENTERS: u32 = 12;
 const KILL_FOR_LONG: u32 = 10;
+const KILL_FILLING: u32 = 8;
 
 /// Which faults may happen in a run, and how often one against the others.
 #[derive(Clone, Debug)]
@@ -133,6 +136,12 @@ impl Menu {
 
     pub(crate) fn with_datacenters(mut self) -> Self {
         self.0.push((Fault::CutDatacenters, CUT_DATACENTERS));
+        self
+    }
+
+    /// Where one takes over all that another has.
+    pub(crate) fn with_fillings(mut self) -> Self {
+        self.0.push((Fault::KillFilling, KILL_FILLING));
         self
     }
 

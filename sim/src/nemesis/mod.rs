@@ -89,6 +89,7 @@ impl Cluster {
             Fault::Kill => self.kill_if_running(id),
             Fault::KillForLong => self.kill_for_long(id),
             Fault::RestartStorm => self.kill_again(id, 8),
+            Fault::KillFilling => self.kills_filling = true,
             Fault::Pause => self.pause(id),
             Fault::Handover => return self.hand_over(id),
             Fault::DeafHandover => {

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Event};
 use crate::machine::MachineId;
 
 impl Cluster {
-    pub(super) fn kill_if_running(&mut self, id: MachineId) {
+    pub(crate) fn kill_if_running(&mut self, id: MachineId) {
         if self.machines[id.0].is_running() {
             self.kill(id);
         }

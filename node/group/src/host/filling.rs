@@ -18,8 +18,6 @@ use super::{PeerMessage, Turn};
 use crate::entry::{Changes, Told};
 use crate::keyspace::{self, Context, Portion, View};
 
-/// Of one part.
-const CELLS_MAX: usize = 8_192;
 /// How long an answer is waited for before it is asked for again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// So often it is asked in vain.
@@ -150,7 +148,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
         let prefix = self.group.prefix();
         let view = View::applied(&self.shared.state, prefix.as_slice(), self.group.standing.keys);
-        let part = match Portion::read(&view, key, CELLS_MAX) {
+        let cells_max = self.shared.settings.fill_cells_max;
+        let part = match Portion::read(&view, key, cells_max) {
             Ok(part) => part,
             Err(error) => return self.refuse_state(error.into()),
         };
@@ -188,7 +187,8 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         let (keys, overlay) = (self.group.standing.keys, &self.group.writes.overlay);
         let view = View::proposed(&self.shared.state, prefix.as_slice(), keys, overlay);
         let view = view.among(Some(leaders));
-        let (effects, next) = match part.fill(&key, (&first, CELLS_MAX), context, leaders, &view) {
+        let upto = (&first, self.shared.settings.fill_cells_max);
+        let (effects, next) = match part.fill(&key, upto, context, leaders, &view) {
             Ok(filled) => filled,
             Err(error) => return self.refuse_state(error.into()),
         };

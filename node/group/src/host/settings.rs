@@ -29,6 +29,8 @@ pub struct Settings {
     pub catch_up_bytes_per_second: u64,
     /// How much of the log is held for followers that are catching up, beyond `log_kept_bytes`.
     pub log_held_bytes: u64,
+    /// Cells in one part of what is taken over from another datacenter.
+    pub fill_cells_max: usize,
     /// How many keys whose time has come one log entry removes at most, and how often the leader looks.
     pub expired_keys_per_entry: u32,
     pub expiry_interval: Duration,
@@ -61,6 +63,7 @@ impl Default for Settings {
             snapshot_chunks_inflight: 8,
             catch_up_bytes_per_second: 64 << 20,
             log_held_bytes: 1 << 30,
+            fill_cells_max: 8_192,
             expired_keys_per_entry: 256,
             expiry_interval: Duration::from_millis(100),
             check_interval: Duration::from_secs(1),

@@ -71,10 +71,17 @@ impl Ahead {
 
 impl Known {
     /// As if this was known a cell is.
-    pub(super) fn at(&self, key: &[u8]) -> VersionVector {
+    #[must_use]
+    pub fn at(&self, key: &[u8]) -> VersionVector {
         let mut vector = self.vector.clone();
         join_at(&mut vector, &self.ahead, key);
         vector
+    }
+
+    /// Whether some cells are beyond what is known.
+    #[must_use]
+    pub const fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     fn add_ahead(&mut self, new: Ahead) {

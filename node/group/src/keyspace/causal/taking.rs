@@ -72,7 +72,7 @@ fn take_one<R: Rows>(
 ) -> Result<(), Stop> {
     for (dot, key, write) in change.each() {
         // It is filled with it.
-        let filled = !known.ahead.is_empty() && known.at(key.bytes()).covers(dot);
+        let filled = known.is_ahead() && known.at(key.bytes()).covers(dot);
         if filled && !planted::is(Bug::TakeWhatIsFilled) {
             continue;
         }

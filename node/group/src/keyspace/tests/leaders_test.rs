@@ -239,49 +239,65 @@ fn who_takes_over_all_of_another_one_comes_to_the_same_whatever_is_written_meanw
     }
 }
 
-/// Some end early; some are of one who is filled himself; changes come by other ways meanwhile.
 #[test]
 fn fillings_that_are_broken_off_do_no_harm() {
-    for (seed, resolution) in (50_000..).zip(policies().iter().cycle().take(60)) {
-        let mut draw = Draw(Random::new(seed));
-        let mut sites = sites(resolution);
-        for _ in 0..4 {
-            for _ in 0..20 {
-                let at = draw.below(3);
-                sites[at].now.0 += draw.below(4) as u64;
-                sites[at].write(&write(&mut draw));
+    (50_000..50_060).for_each(break_fillings_off);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn every_planted_bug_is_found() {
+    use quorate_model::planted::{Bug, plant};
+    plant(Some(Bug::TakeWhatIsFilled));
+    let is_found = |seed: &u64| std::panic::catch_unwind(|| break_fillings_off(*seed)).is_err();
+    let found = (50_000..51_000).find(is_found);
+    plant(None);
+    println!("TakeWhatIsFilled: found by seed {found:?}");
+    assert!(found.is_some());
+}
+
+/// Some end early; some are of one who is filled himself; changes come by other ways meanwhile.
+fn break_fillings_off(seed: u64) {
+    let policies = policies();
+    let resolution = &policies[usize::try_from(seed).unwrap() % policies.len()];
+    let mut draw = Draw(Random::new(seed));
+    let mut sites = sites(resolution);
+    for _ in 0..4 {
+        for _ in 0..20 {
+            let at = draw.below(3);
+            sites[at].now.0 += draw.below(4) as u64;
+            sites[at].write(&write(&mut draw));
+        }
+        let to = draw.below(3);
+        let from = (to + 1 + draw.below(2)) % 3;
+        let (mut at, mut first) = (Some(Bytes::new()), None);
+        while let Some(key) = at {
+            let part = read_part(&sites[from], &key, 4);
+            let first = first.get_or_insert_with(|| part.known.clone());
+            at = fill_part(&mut sites[to], part, &key, (first, 4));
+            let other = draw.below(3);
+            sites[other].write(&write(&mut draw));
+            sites[to].write(&write(&mut draw));
+            if draw.below(6) == 0 {
+                break;
             }
-            let to = draw.below(3);
-            let from = (to + 1 + draw.below(2)) % 3;
-            let (mut at, mut first) = (Some(Bytes::new()), None);
-            while let Some(key) = at {
-                let part = read_part(&sites[from], &key, 4);
-                let first = first.get_or_insert_with(|| part.known.clone());
-                at = fill_part(&mut sites[to], part, &key, (first, 4));
-                let other = draw.below(3);
-                sites[other].write(&write(&mut draw));
-                sites[to].write(&write(&mut draw));
-                if draw.below(6) == 0 {
-                    break;
-                }
-                if at.is_none() {
-                    finish(&mut sites[to], first);
-                }
-            }
-            // Of another one's changes some.
-            let (taker, giver) = (draw.below(3), draw.below(3));
-            for _ in 0..draw.below(12) {
-                let known = known(&sites[taker]).vector;
-                let next = |change: &&Change| change.turn(&known) == Turn::Next;
-                let next = sites[giver].changes.iter().find(next).cloned();
-                sites[taker].take(next.into_iter().collect());
-                sites[taker].apply_all();
+            if at.is_none() {
+                finish(&mut sites[to], first);
             }
         }
-        exchange(&mut sites);
-        settle(&mut sites);
-        assert_same(&sites, &format!("seed {seed}, {resolution:?}"));
+        // Of another one's changes some.
+        let (taker, giver) = (draw.below(3), draw.below(3));
+        for _ in 0..draw.below(12) {
+            let known = known(&sites[taker]).vector;
+            let next = |change: &&Change| change.turn(&known) == Turn::Next;
+            let next = sites[giver].changes.iter().find(next).cloned();
+            sites[taker].take(next.into_iter().collect());
+            sites[taker].apply_all();
+        }
     }
+    exchange(&mut sites);
+    settle(&mut sites);
+    assert_same(&sites, &format!("seed {seed}, {resolution:?}"));
 }
 
 /// What is deleted while it is filled stays deleted, and what nobody has seen here is not.
