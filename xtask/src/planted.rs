@@ -27,7 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.mode {
         Some(mode) => of_mode(args, mode),
         None => MODES.iter().try_for_each(|mode| of_mode(args, mode)),
-    }
+    }?;
+    if args.bug == "all" { in_tests() } else { Ok(()) }
 }
 
 /// In a process of its own, built with the feature: no other program is.
@@ -35,11 +36,10 @@ fn of_mode(args: &Args, mode: &str) -> Result<()> {
     let mut run = cargo(["run", "--quiet", "--profile", "fast", "-p", "quorate-sim"]);
     run.args(["--features", "planted", "--bin", "quorate-sim", "--", "--mode", mode]);
     run.args(["--seeds", &args.seeds.to_string(), "--from", &args.from.to_string()]);
-    visible(run.args(["--planted", &args.bug]))?;
-    if mode == "multi-leader" && args.bug == "all" { in_tests() } else { Ok(()) }
+    visible(run.args(["--planted", &args.bug]))
 }
 
-/// Those that no run of the simulation would show for long.
+/// Those that tests of the crates are to find, of every mode: some of them no run of the simulation would show for long.
 fn in_tests() -> Result<()> {
     let mut tests = cargo(["test", "--quiet", "--profile", "fast", "--lib"]);
     tests.args(["-p", "quorate-replication", "-p", "quorate-group"]);
