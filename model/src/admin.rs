@@ -201,6 +201,26 @@ pub struct ExchangeReport {
     pub failed: u64,
 }
 
+impl ExchangeReport {
+    /// Of a leader that has nothing to tell but its links.
+    #[must_use]
+    pub const fn of_links(origin: ActorId, links: Vec<LinkReport>) -> Self {
+        Self {
+            origin,
+            links,
+            blocked: None,
+            held_bytes: 0,
+            refused_ahead_of_time: 0,
+            refused_full: 0,
+            refused_malformed: 0,
+            taken: 0,
+            conflicts: 0,
+            discarded: 0,
+            failed: 0,
+        }
+    }
+}
+
 /// One datacenter from which this one takes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -217,6 +237,22 @@ pub struct LinkReport {
     /// Writes there that are not known here, and for how long there have been some.
     pub lacking: u64,
     pub lag_ms: u64,
+}
+
+impl LinkReport {
+    /// By which everything is here that is there.
+    #[must_use]
+    pub const fn caught_up(from: Datacenter) -> Self {
+        Self {
+            from,
+            forwards: false,
+            silent: false,
+            rerouted: false,
+            behind: false,
+            lacking: 0,
+            lag_ms: 0,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

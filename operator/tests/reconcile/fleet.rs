@@ -277,23 +277,9 @@ impl State {
         let others = self.groups.iter().filter_map(|((id, place), other)| {
             let from = place.clone().filter(|place| *id == group && place != here)?;
             let silent = !other.leader.is_some_and(|leader| self.is_running(leader));
-            let (lacking, lag_ms) = (0, 0);
-            let [forwards, rerouted, behind] = [false; 3];
-            Some(LinkReport { from, forwards, silent, rerouted, behind, lacking, lag_ms })
+            Some(LinkReport { silent, ..LinkReport::caught_up(from) })
         });
-        ExchangeReport {
-            origin: ActorId(1),
-            links: others.collect(),
-            blocked: None,
-            held_bytes: 0,
-            refused_ahead_of_time: 0,
-            refused_full: 0,
-            refused_malformed: 0,
-            taken: 0,
-            conflicts: 0,
-            discarded: 0,
-            failed: 0,
-        }
+        ExchangeReport::of_links(ActorId(1), others.collect())
     }
 
     fn replica(&self, key: &GroupKey, group: &Group, node: NodeId) -> ReplicaReport {

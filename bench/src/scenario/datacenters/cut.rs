@@ -144,12 +144,14 @@ impl Datacenters {
         std::thread::sleep(QUIET);
         let before = take();
         self.wan.cut();
+        progress("cut off");
         let load = self.full_load()?;
         std::thread::sleep(cut);
         let written = load.done();
         finish(load)?;
         take();
         self.wan.mend();
+        progress("the line is back");
         let (seconds, behind_the_log) = self.caught_up()?;
         let meanwhile = take();
         std::thread::sleep(SETTLED);
@@ -157,6 +159,9 @@ impl Datacenters {
         std::thread::sleep(QUIET);
         let after = take();
         for load in foreground {
+            if let Some(why) = load.reason() {
+                progress(&format!("the first failure of the foreground: {why}"));
+            }
             load.finish()?;
         }
         Ok(CaughtUp {

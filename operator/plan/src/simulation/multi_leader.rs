@@ -101,22 +101,9 @@ impl World {
             let silent = self.groups.get(&group).is_none_or(|group| group.leader.is_none());
             let lacking = self.lacking(&group, here);
             let lag_ms = if lacking == 0 { 0 } else { 100 };
-            let (forwards, rerouted, behind) = (false, false, false);
-            LinkReport { from, forwards, silent, rerouted, behind, lacking, lag_ms }
+            LinkReport { silent, lacking, lag_ms, ..LinkReport::caught_up(from) }
         };
-        Some(ExchangeReport {
-            origin: ActorId(1),
-            links: others.map(link).collect(),
-            blocked: None,
-            held_bytes: 0,
-            refused_ahead_of_time: 0,
-            refused_full: 0,
-            refused_malformed: 0,
-            taken: 0,
-            conflicts: 0,
-            discarded: 0,
-            failed: 0,
-        })
+        Some(ExchangeReport::of_links(ActorId(1), others.map(link).collect()))
     }
 
     /// Each datacenter has so many replicas of the shard, and its group has arrived.

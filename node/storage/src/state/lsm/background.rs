@@ -13,6 +13,9 @@ use super::version::Version;
 use super::writeback::{self, Writing};
 use super::{Shared, Work, deletion, lock};
 
+/// Of threads that work in bulk, as `nice` counts.
+const NICENESS: i32 = 10;
+
 /// What a thread does until the store is closed.
 type Run = fn(&Shared);
 
@@ -25,9 +28,18 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
     work.into_iter()
         .map(|(name, run)| {
             let shared = Arc::clone(shared);
-            thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
+            thread::Builder::new().name(name.to_owned()).spawn(move || {
+                stand_back();
+                run(&shared);
+            })
         })
         .collect()
+}
+
+/// This thread gets what processor time the others leave: clients do not wait for a core on which tables are made.
+pub(super) fn stand_back() {
+    // Where the system refuses, all are equal as before.
+    rustix::process::nice(NICENESS).ok();
 }
 
 fn flush_until_ending(shared: &Shared) {
@@ -64,10 +76,10 @@ pub(super) fn flush(shared: &Shared, through: FlushId) -> lsm_tree::Result<()> {
 /// The caller holds `flushing`. Answers how many of the oldest memtables are in the tables now: it lets them go.
 pub(super) fn to_tables(shared: &Shared, through: FlushId) -> lsm_tree::Result<usize> {
     let _writing = Writing::begin(shared);
-    let memtables = shared.now().memtables.clone();
+    let sealed = Arc::clone(shared.now().memtables.sealed());
     let oldest = shared.oldest_in_use();
     let mut count = 0;
-    for sealed in memtables.sealed().iter().rev().take_while(|sealed| sealed.flush <= through) {
+    for sealed in sealed.iter().rev().take_while(|sealed| sealed.flush <= through) {
         count += 1;
         let mut values = sealed.values().map(Ok).peekable();
         if values.peek().is_none() {

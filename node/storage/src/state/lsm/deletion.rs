@@ -17,7 +17,7 @@ use lsm_tree::{AbstractTree, AnyTree, Guard, SeqNo, Slice};
 use super::super::{FlushId, RESERVED, below_reserved};
 use super::memtable::Row;
 use super::version::Version;
-use super::{Shared, lock};
+use super::{Reader, Shared, lock};
 
 /// How many rows are deleted under one hold of the writer's lock.
 const ROWS_PER_STEP: usize = 128;
@@ -142,8 +142,9 @@ fn drop_tables(shared: &Shared, deletion: &Deletion) -> lsm_tree::Result<()> {
     }
     let tables = Version::newest(&shared.tree);
     let writer = lock(&shared.writer);
-    shared.publish_rows(&writer, tables);
+    let replaced = shared.publish_rows(&writer, tables);
     drop((writer, flushing));
+    drop(replaced);
     Ok(())
 }
 
@@ -155,7 +156,7 @@ fn delete_some(
 ) -> lsm_tree::Result<Option<Bytes>> {
     // Read before the lock is taken, so that the blocks are in memory when it is held.
     let rows = {
-        let _reading = shared.reading();
+        let _reader = Reader::new(shared);
         let now = shared.now().clone();
         now.rows(from, &deletion.to)
             .take(ROWS_PER_STEP)

@@ -170,7 +170,7 @@ fn a_row_that_others_read_at_the_same_time_is_never_kept_beyond_its_time() {
         }
         // What is kept is forgotten, so that the next look fills it anew.
         let shared = &store.0.shared;
-        shared.publish_rows(&lock(&shared.writer), Version::newest(&shared.tree));
+        drop(shared.publish_rows(&lock(&shared.writer), Version::newest(&shared.tree)));
     });
     let mut expected: [Option<Bytes>; 8] = Default::default();
     for round in 0..20_000 {

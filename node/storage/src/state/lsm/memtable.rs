@@ -7,10 +7,10 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use immutable_chunkmap::map::Map;
 use lsm_tree::{InternalValue, SeqNo, Slice, ValueType};
 
 use super::super::FlushId;
+use super::row_map::RowMap;
 
 /// A row with its first bytes at hand: most comparisons need no more.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,16 +26,11 @@ pub(super) struct Newest {
     pub(super) value: Option<Slice>,
 }
 
-/// How many rows stand in one piece of the map, which is copied as a whole when a view shares it.
-const CHUNK_ROWS: usize = 64;
-
-type Rows = Map<Row, Newest, CHUNK_ROWS>;
-
 /// The changes of all batches since the tables, newest first; what a flush is about to bring to the tables stands behind
 /// those.
 #[derive(Clone, Default)]
 pub(super) struct Memtables {
-    active: Rows,
+    active: RowMap,
     /// Newest first.
     sealed: Arc<Vec<Sealed>>,
 }
@@ -44,12 +39,12 @@ pub(super) struct Memtables {
 #[derive(Clone)]
 pub(super) struct Sealed {
     pub(super) flush: FlushId,
-    pub(super) rows: Rows,
+    pub(super) rows: RowMap,
 }
 
 impl Memtables {
     pub(super) fn put(&mut self, row: Row, newest: Newest) {
-        self.active.insert_cow(row, newest);
+        self.active.put(row, newest);
     }
 
     pub(super) fn newest(&self, row: &Row) -> Option<&Newest> {
@@ -62,12 +57,16 @@ impl Memtables {
         from: &Row,
         to: &Row,
     ) -> impl Iterator<Item = (&'a Row, &'a Newest)> + use<'a> {
-        let parts = self.parts().map(|rows| rows.range(from.clone()..to.clone()).peekable());
+        let to = to.clone();
+        let parts = self.parts().map(|rows| rows.iter_from(from).peekable());
         let mut parts: Vec<_> = parts.collect();
         std::iter::from_fn(move || {
             // Of parts that have the same row the newest is the first.
             let next =
                 parts.iter_mut().filter_map(|part| part.peek().map(|(row, _)| *row)).min()?;
+            if *next >= to {
+                return None;
+            }
             let mut found = None;
             for part in &mut parts {
                 if part.peek().is_some_and(|(row, _)| *row == next) {
@@ -85,7 +84,7 @@ impl Memtables {
         Arc::make_mut(&mut self.sealed).insert(0, Sealed { flush, rows });
     }
 
-    pub(super) fn sealed(&self) -> &[Sealed] {
+    pub(super) fn sealed(&self) -> &Arc<Vec<Sealed>> {
         &self.sealed
     }
 
@@ -99,7 +98,7 @@ impl Memtables {
         before
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Rows> {
+    fn parts(&self) -> impl Iterator<Item = &RowMap> {
         std::iter::once(&self.active).chain(self.sealed.iter().map(|sealed| &sealed.rows))
     }
 }
@@ -107,7 +106,7 @@ impl Memtables {
 impl Sealed {
     /// As the tree's tables hold them.
     pub(super) fn values(&self) -> impl Iterator<Item = InternalValue> + '_ {
-        self.rows.into_iter().map(|(row, Newest { at, value })| {
+        self.rows.iter().map(|(row, Newest { at, value })| {
             let (kind, value) = match value {
                 Some(value) => (ValueType::Value, value.clone()),
                 None => (ValueType::Tombstone, Slice::from([])),

@@ -8,12 +8,13 @@
 //! What a reader sees is not the engine's own "visible" number: the engine raises that for its own bookkeeping in the
 //! middle of our batches. `Now::visible` moves between batches only.
 //!
-//! Locks are taken in this order: `flushing`, `writer`, `reading`, `now`, then `recent`, `views` or `work`.
+//! Locks are taken in this order: `flushing`, `writer`, `readers`, `now`, then `recent` or `work`.
 
 mod background;
 mod deletion;
 mod memtable;
 mod recent;
+mod row_map;
 mod transfer;
 mod version;
 mod writeback;
@@ -23,6 +24,7 @@ mod lsm_test;
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,8 +74,14 @@ pub struct Store(Arc<Owner>);
 
 /// All rows as they were at one moment. Holds the files and memtables of that moment.
 pub struct View {
-    shared: Arc<Shared>,
+    reader: Reader<Arc<Shared>>,
     now: Now,
+}
+
+/// What it sees, and what came later, is not compacted away.
+struct Reader<S: Deref<Target = Shared>> {
+    shared: S,
+    at: SeqNo,
 }
 
 struct Owner {
@@ -90,10 +98,8 @@ struct Shared {
     writer: Mutex<Writer>,
     /// Held by whoever brings memtables to the tables or needs that nobody does.
     flushing: Mutex<()>,
-    /// Held by readers that are not views, so that the oldest number in use is known exactly.
-    reading: RwLock<()>,
-    /// How many views there are at each number.
-    views: Mutex<BTreeMap<SeqNo, usize>>,
+    /// How many readers there are at each number.
+    readers: Mutex<BTreeMap<SeqNo, usize>>,
     work: Mutex<Work>,
     /// Something in `work` has changed.
     changed: Condvar,
@@ -157,8 +163,7 @@ impl Store {
             recent: Recent::new(settings.row_cache_bytes),
             writer: Mutex::default(),
             flushing: Mutex::default(),
-            reading: RwLock::default(),
-            views: Mutex::default(),
+            readers: Mutex::default(),
             work: Mutex::new(Work { deletions, compaction_due: true, ..Work::default() }),
             changed: Condvar::new(),
             pressed: AtomicBool::new(false),
@@ -225,12 +230,9 @@ impl StateStore for Store {
     }
 
     fn view(&self) -> View {
-        let shared = &self.0.shared;
-        let reading = shared.reading();
-        let now = shared.now().clone();
-        *lock(&shared.views).entry(now.visible).or_default() += 1;
-        drop(reading);
-        View { shared: Arc::clone(shared), now }
+        let reader = Reader::new(Arc::clone(&self.0.shared));
+        let now = reader.shared.now().clone();
+        View { reader, now }
     }
 
     fn export(
@@ -282,7 +284,7 @@ impl Rows for Store {
             return Ok(value.map(Bytes::from));
         }
         let moment = shared.recent.moment();
-        let _reading = shared.reading();
+        let _reader = Reader::new(&**shared);
         let value = shared.row(shared.now(), row)?;
         shared.recent.keep(row, value.as_ref(), moment);
         Ok(value.map(Bytes::from))
@@ -295,7 +297,7 @@ impl Rows for Store {
         count_max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
         let shared = &self.0.shared;
-        let _reading = shared.reading();
+        let _reader = Reader::new(&**shared);
         let now = shared.now().clone();
         now.range(from, to, count_max)
     }
@@ -303,7 +305,7 @@ impl Rows for Store {
 
 impl Rows for View {
     fn row(&self, row: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.shared.row(&self.now, row)?.map(Bytes::from))
+        Ok(self.reader.shared.row(&self.now, row)?.map(Bytes::from))
     }
 
     fn range(
@@ -316,13 +318,24 @@ impl Rows for View {
     }
 }
 
-impl Drop for View {
+impl<S: Deref<Target = Shared>> Reader<S> {
+    /// Of what is visible from here on.
+    fn new(shared: S) -> Self {
+        let mut readers = lock(&shared.readers);
+        let at = shared.now().visible;
+        *readers.entry(at).or_default() += 1;
+        drop(readers);
+        Self { shared, at }
+    }
+}
+
+impl<S: Deref<Target = Shared>> Drop for Reader<S> {
     fn drop(&mut self) {
-        let mut views = lock(&self.shared.views);
-        let count = views.get_mut(&self.now.visible).expect("a view is counted while it lives");
+        let mut readers = lock(&self.shared.readers);
+        let count = readers.get_mut(&self.at).expect("a reader is counted while it lives");
         *count -= 1;
         if *count == 0 {
-            views.remove(&self.now.visible);
+            readers.remove(&self.at);
         }
     }
 }
@@ -343,12 +356,15 @@ impl Now {
         Ok(rows)
     }
 
-    /// Tables that two threads looked up may come in the wrong order.
-    fn replace(&mut self, tables: Version, number: SeqNo) {
+    /// Tables that two threads looked up may come in the wrong order. Answers those that are not read: to let them go may remove
+    /// files, which is for the caller to do where nobody waits.
+    #[must_use]
+    fn replace(&mut self, mut tables: Version, number: SeqNo) -> Version {
         if tables.is_after(&self.tables) {
-            self.tables = tables;
+            mem::swap(&mut self.tables, &mut tables);
         }
         self.visible = self.visible.max(number);
+        tables
     }
 
     /// The rows from `from` on and below `to`, in order.
@@ -426,17 +442,12 @@ impl Shared {
         self.now.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reading(&self) -> RwLockReadGuard<'_, ()> {
-        self.reading.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// No reader, present or future, has a lower number. Versions below it may be dropped.
     fn oldest_in_use(&self) -> SeqNo {
-        let writing = self.reading.write().unwrap_or_else(PoisonError::into_inner);
+        let readers = lock(&self.readers);
         let visible = self.now().visible;
-        let oldest_view = lock(&self.views).keys().next().copied();
-        drop(writing);
-        oldest_view.map_or(visible, |view| view.min(visible))
+        // The numbers of readers are never above what is visible.
+        readers.keys().next().copied().unwrap_or(visible)
     }
 
     /// Lets readers see the tables of a compaction instead of what they replace: the numbers that it took are used up, and no
@@ -444,8 +455,9 @@ impl Shared {
     fn publish(&self) {
         let tables = Version::newest(&self.tree);
         let writer = lock(&self.writer);
-        self.now_mut().replace(tables, self.seqno.get());
+        let replaced = self.now_mut().replace(tables, self.seqno.get());
         drop(writer);
+        drop(replaced);
     }
 
     /// Batches from here on go with a later flush than what there is. Answers the flush that this goes with at the latest.
@@ -462,17 +474,18 @@ impl Shared {
         _writer: &MutexGuard<'_, Writer>,
         tables: Version,
         oldest: usize,
-    ) -> Arc<Vec<Sealed>> {
+    ) -> (Version, Arc<Vec<Sealed>>) {
         let mut now = self.now_mut();
-        now.replace(tables, self.seqno.get());
-        now.memtables.forget_oldest(oldest)
+        let replaced = now.replace(tables, self.seqno.get());
+        (replaced, now.memtables.forget_oldest(oldest))
     }
 
     /// As `publish`, when rows came or went with it.
-    fn publish_rows(&self, _writer: &MutexGuard<'_, Writer>, tables: Version) {
+    #[must_use]
+    fn publish_rows(&self, _writer: &MutexGuard<'_, Writer>, tables: Version) -> Version {
         let mut now = self.now_mut();
         self.recent.change().forget_all();
-        now.replace(tables, self.seqno.get());
+        now.replace(tables, self.seqno.get())
     }
 
     fn measure_pressure(&self) {

@@ -13,22 +13,15 @@ use lsm_tree::Slice;
 
 use super::super::bulk::{self, Export, Exported, Ingest, IngestError, Page};
 use super::super::{Batch, Change, ROW_BYTES_MAX, StateError, StateStore, below_reserved};
+use super::background::{self, stand_back};
 use super::version::Version;
 use super::writeback::Writing;
-use super::{Store, View, background, lock, read_error};
+use super::{Store, View, lock, read_error};
 
-/// Of threads that move rows in bulk, as `nice` counts.
-const NICENESS: i32 = 10;
 /// How many pages are made ahead of their use.
 const PAGES_AHEAD: usize = 4;
 /// About how large a row is with its value: room is made for so many.
 const PART_BYTES: usize = 128;
-
-/// This thread gets what processor time the others leave: clients do not wait for a core on which rows are packed.
-fn stand_back() {
-    // Where the system refuses, all are equal as before.
-    rustix::process::nice(NICENESS).ok();
-}
 
 /// A range of a view's rows, without the prefix that they share.
 #[derive(Clone, Debug)]
@@ -255,9 +248,9 @@ fn join(store: &Store, ingestion: lsm_tree::AnyIngestion<'_>) -> lsm_tree::Resul
     let flushed = background::to_tables(shared, shared.seal(&writer))?;
     let forgotten = shared.flushed(&writer, Version::newest(&shared.tree), flushed);
     ingestion.finish()?;
-    shared.publish_rows(&writer, Version::newest(&shared.tree));
+    let replaced = shared.publish_rows(&writer, Version::newest(&shared.tree));
     drop((writer, flushing));
-    drop(forgotten);
+    drop((forgotten, replaced));
     lock(&shared.work).compaction_due = true;
     shared.measure_pressure();
     shared.changed.notify_all();
