@@ -1,10 +1,12 @@
 //! The one place where connections between nodes are made. Encryption will be added here and nowhere else.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// A connection between two nodes.
 pub(super) type Connection = TcpStream;
@@ -14,6 +16,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often another attempt is begun while those before go on: what is lost the kernel sends again after a second, and then ever later, so
+/// that a line would be open again for long before anybody notices.
+const ATTEMPT_EVERY: Duration = Duration::from_millis(400);
 
 /// Connects to `host:port`, resolving the name anew: its address may have changed since the last time.
 ///
@@ -25,7 +30,7 @@ pub(super) async fn dial(address: &str) -> io::Result<Connection> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut first = true;
     for address in resolved {
-        match tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await {
+        match tokio::time::timeout(DIAL_TIMEOUT, connect(address)).await {
             Ok(Ok(connection)) => return prepare(connection),
             Ok(Err(error)) => {
                 if first || error.kind() != io::ErrorKind::ConnectionRefused {
@@ -37,6 +42,17 @@ pub(super) async fn dial(address: &str) -> io::Result<Connection> {
         first = false;
     }
     Err(failure)
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    loop {
+        attempts.spawn(TcpStream::connect(address));
+        tokio::select! {
+            Some(Ok(outcome)) = attempts.join_next() => return outcome,
+            () = tokio::time::sleep(ATTEMPT_EVERY) => {}
+        }
+    }
 }
 
 /// Prepares a connection that was accepted.

@@ -39,7 +39,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
                 Task::Step(input) => self.step(input),
                 Task::Run(request) => self.run_request(request),
                 Task::Finish(request) => self.finish_request(request),
-                Task::Exchange => self.tell_applied(),
+                Task::Exchange => self.tell_exchange(),
                 Task::Judge(verdict) => {
                     self.propose_mark(Mark { verdict: Some(verdict), part: None });
                 }
@@ -124,6 +124,7 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             }
         }
         self.group.tasks.push_back(Task::Step(Input::Persisted { id }));
+        self.exchange_persisted();
     }
 
     fn leadership(&mut self, leadership: Leadership) {

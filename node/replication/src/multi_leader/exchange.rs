@@ -8,6 +8,7 @@ use quorate_model::{ActorId, Datacenter, Dot, LogIndex, NodeId, Time, VersionVec
 
 use super::feed::Feed;
 use super::giving::{Asked, Giver, Giving};
+use super::lacking::Lacking;
 use super::pace::Pace;
 use super::taking::{Full, Taking};
 use super::{
@@ -48,8 +49,8 @@ pub struct Exchange {
 struct Offered {
     known: VersionVector,
     until: Time,
-    /// Since when it has had something that is not here, nor where this one takes from.
-    lacking: Option<Time>,
+    /// Of that what is neither here nor where this one takes from.
+    lacking: Lacking,
     /// So it is taken from there, until it comes otherwise, too.
     taken: bool,
 }
@@ -152,6 +153,12 @@ impl Exchange {
         feeds.chain(offers).chain(self.giving.deadline()).fold(self.offer_at, Time::min)
     }
 
+    /// Whether to step with [`Input::Tick`] when the log has what it was given.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.pace.goes_on(self.settings.apply_bytes_max)
+    }
+
     /// What waits for the longest, and how many bytes wait.
     #[must_use]
     pub fn blocked(&self) -> (Option<Blocked>, usize) {
@@ -197,7 +204,9 @@ impl Exchange {
             }
             Message::Elsewhere { number, leader } => {
                 if self.feeds.get(&place).is_some_and(|feed| feed.number == number) {
-                    self.turn_to(&place, leader, self.now.after(self.settings.beat));
+                    // One that is named is asked soon, though two may name each other.
+                    let wait = self.settings.beat / if leader.is_some() { 10 } else { 1 };
+                    self.turn_to(&place, leader, self.now.after(wait));
                 }
             }
             Message::Leads => self.turn_to(&place, Some(from), self.now),
@@ -227,6 +236,11 @@ impl Exchange {
             }
             Message::Has { known } => {
                 let until = self.now.after(self.settings.silence * 2);
+                // Nobody answered: it is the leader who speaks.
+                let silence = self.settings.silence;
+                if self.feeds.get(&place).is_some_and(|feed| feed.is_silent(self.now, silence)) {
+                    self.turn_to(&place, Some(from), self.now);
+                }
                 let offer = self.offers.entry(place).or_default();
                 (offer.known, offer.until) = (known, until);
             }
@@ -271,7 +285,7 @@ impl Exchange {
 
     /// What is not taken must come again.
     fn take(&mut self, place: &Datacenter, at: Cursor, changes: Vec<Change>) {
-        let (mut all, mut under_way) = (true, VersionVector::default());
+        let (mut all, mut full, mut under_way) = (true, false, VersionVector::default());
         for change in changes {
             if !change.is_well_formed() {
                 // What its origin wrote later waits for it, and is shown to.
@@ -289,7 +303,7 @@ impl Exchange {
                 Ok(taken) => self.pace.queue(taken),
                 Err(Full) => {
                     self.refused.full += 1;
-                    all = false;
+                    (all, full) = (false, true);
                 }
             }
             if self.taking.expected().covers(through) {
@@ -297,9 +311,20 @@ impl Exchange {
             }
         }
         let Some(feed) = self.feeds.get_mut(place) else { return };
-        match all {
-            true => feed.took(at, under_way),
-            false => feed.ask_again(self.now.after(self.settings.patience)),
+        if all {
+            return feed.took(at, under_way);
+        }
+        feed.ask_again(self.now.after(self.settings.patience));
+        if full {
+            let since = *feed.full.get_or_insert(self.now);
+            // In a log that has all, what comes first stands first; but for what somebody wrote there while a snapshot came, which may
+            // wait for what the rest of that brought.
+            let long = since.after(self.settings.silence) <= self.now;
+            let has = || self.taking.blocked_before(self.now).any(|dot| feed.known.covers(dot));
+            if long && feed.wanted == Wanted::All && has() {
+                let (from, floor) = (place.clone(), feed.known.clone());
+                self.outputs.push_back(Output::Lacks { from, floor });
+            }
         }
     }
 
@@ -368,10 +393,9 @@ impl Exchange {
                 if offer.taken {
                     over.insert(from.clone());
                 }
-                (offer.lacking, offer.taken) = (None, false);
+                (offer.lacking, offer.taken) = (Lacking::default(), false);
             } else {
-                let since = *offer.lacking.get_or_insert(now);
-                offer.taken |= since.after(silence) <= now;
+                offer.taken |= offer.lacking.stands(now, silence, (&offer.known, expected));
             }
         }
         let offers = self.offers.iter().filter(|(_, offer)| offer.taken);
@@ -383,8 +407,7 @@ impl Exchange {
         // Whatever it has that does not come otherwise it is to give, of whomever that is.
         for (from, wanted) in &mut sources {
             let Some(feed) = self.feeds.get_mut(from) else { continue };
-            let since = feed.lacks_since(now, expected);
-            let long = since.is_some_and(|since| since.after(patience) <= now);
+            let long = feed.withholds(now, patience, expected);
             let waits = || self.taking.blocked_before(now).any(|dot| feed.known.covers(dot));
             if long && (routes.reroute || waits()) {
                 *wanted = Wanted::All;
@@ -466,4 +489,104 @@ fn lacking(theirs: &VersionVector, ours: &VersionVector) -> u64 {
 
 fn is_ahead(change: &Change, wall: WallTime, drift_max: Duration) -> bool {
     change.at.is_ahead(wall, drift_max) && !planted::is(Bug::TakeAhead)
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_model::{Hlc, Links};
+
+    use super::*;
+    use crate::multi_leader::site_test::{key, value};
+    use crate::multi_leader::{Entry, Over, Write};
+
+    struct NoLog(VersionVector);
+
+    impl Log for NoLog {
+        fn floor(&self) -> (LogIndex, &VersionVector) {
+            (LogIndex::ZERO, &self.0)
+        }
+
+        fn applied(&self) -> LogIndex {
+            LogIndex::ZERO
+        }
+
+        fn behind(&self, _: LogIndex, _: usize) -> Vec<(LogIndex, Entry)> {
+            Vec::new()
+        }
+    }
+
+    /// Written there while a snapshot came, before the entry that says what that brought.
+    #[test]
+    fn what_waits_for_a_snapshot_further_on_in_the_log_and_fills_the_room_leads_to_a_snapshot() {
+        let (hub, other) = (ActorId(2), ActorId(3));
+        let [here, there] = ["here", "there"].map(|name| Datacenter::new(name).unwrap());
+        let vector = |dots: &[(ActorId, u64)]| -> VersionVector {
+            dots.iter().map(|(actor, counter)| Dot { actor: *actor, counter: *counter }).collect()
+        };
+        let change = |first| {
+            let write = Write::Put { content: value("x".repeat(100)), over: Over::default() };
+            let after = vector(&[(other, 7)]);
+            Change { origin: hub, first, after, at: Hlc(first), writes: vec![(key("k"), write)] }
+        };
+        // For one of the two.
+        let settings = Settings { held_bytes_max: change(1).bytes(), ..Settings::default() };
+        let silence = settings.silence;
+        let start = Start {
+            origin: ActorId(1),
+            own: [ActorId(1)].into(),
+            known: VersionVector::default(),
+            seed: 1,
+            now: Time::ZERO,
+        };
+        let mut exchange = Exchange::new(start, settings);
+        let (log, giver) = (NoLog(VersionVector::default()), NodeId(9));
+        let routes = Routes {
+            here: here.clone(),
+            all: [here, there.clone()].into(),
+            links: Links::Star { hub: there.clone() },
+            reroute: false,
+        };
+        let nodes = [(there.clone(), vec![giver])].into();
+        let mut input = Input::Routes { routes, nodes };
+        let mut now = Time::ZERO;
+        let lacks = loop {
+            exchange.step(now, WallTime(1), input, &log);
+            let outputs: Vec<Output> = std::iter::from_fn(|| exchange.pop_output()).collect();
+            if let Some(Output::Lacks { from, .. }) =
+                outputs.iter().find(|output| matches!(output, Output::Lacks { .. }))
+            {
+                break Some((now, from.clone()));
+            }
+            let asked = outputs.into_iter().find_map(|output| match output {
+                Output::Send { message: Message::Subscribe { number, from, .. }, .. } => {
+                    Some((number, from.map_or(LogIndex::ZERO, |from| from.through)))
+                }
+                Output::Send { .. } | Output::Apply { .. } | Output::Lacks { .. } => None,
+            });
+            input = match asked {
+                Some((number, from)) => {
+                    let message = Message::Changes {
+                        number,
+                        log: hub,
+                        start: from,
+                        from,
+                        through: LogIndex(2),
+                        changes: vec![change(1), change(2)],
+                        known: vector(&[(hub, 2), (other, 7)]),
+                    };
+                    Input::Message { from: giver, message }
+                }
+                None => {
+                    now = exchange.deadline().max(now);
+                    Input::Tick
+                }
+            };
+            if now > Time::ZERO.after(silence * 4) {
+                break None;
+            }
+        };
+        let (at, from) = lacks.expect("a snapshot is asked for");
+        assert_eq!(from, there);
+        assert!(at >= Time::ZERO.after(silence), "others are asked first");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quorate_model::{LogIndex, NodeId, Time, VersionVector};
 
+use super::lacking::Lacking;
 use super::{Cursor, Wanted};
 
 #[derive(Clone, Debug)]
@@ -35,10 +36,12 @@ pub(super) struct Feed {
     pub(super) known: VersionVector,
     /// Since when its log has not gone back as far as this one lacks.
     pub(super) behind: Option<Time>,
+    /// Since when there has been no room for what it gives, which waits for something else.
+    pub(super) full: Option<Time>,
     /// It did not answer for long, and has not come as far again as this one was when it did.
     back: Option<VersionVector>,
-    /// What it had applied at some time that this one lacked.
-    lacking: Option<(Time, VersionVector)>,
+    /// What it has applied and this one has not.
+    lacking: Lacking,
 }
 
 impl Feed {
@@ -60,8 +63,9 @@ impl Feed {
             heard: now,
             known: VersionVector::default(),
             behind: None,
+            full: None,
             back: None,
-            lacking: None,
+            lacking: Lacking::default(),
         }
     }
 
@@ -119,26 +123,27 @@ impl Feed {
         self.back.is_none()
     }
 
-    /// Since when it has had something that this one lacks.
-    pub(super) fn lacks_since(&mut self, now: Time, expected: &VersionVector) -> Option<Time> {
-        if self.lacking.as_ref().is_some_and(|(_, known)| expected.covers_all(known)) {
-            self.lacking = None;
+    /// Whether it has something that this one lacks, and some of that does not come for so long.
+    pub(super) fn withholds(
+        &mut self,
+        now: Time,
+        patience: Duration,
+        expected: &VersionVector,
+    ) -> bool {
+        if self.is_silent(now, patience) {
+            self.lacking.is_not_heard();
         }
-        if self.lacking.is_none() && !expected.covers_all(&self.known) {
-            self.lacking = Some((now, self.known.clone()));
-        }
-        self.lacking.as_ref().map(|(since, _)| *since)
+        self.lacking.stands(now, patience, (&self.known, expected))
     }
 
     /// For how long it has had something that is not known here.
     pub(super) fn lag(&self, now: Time, known: &VersionVector) -> Duration {
-        let lacking = self.lacking.as_ref().filter(|(_, there)| !known.covers_all(there));
-        lacking.map_or(Duration::ZERO, |(since, _)| now.since(*since))
+        self.lacking.since(known).map_or(Duration::ZERO, |since| now.since(since))
     }
 
     /// Everything that it gave through there is held, known, or on its way to be applied: then this is known.
     pub(super) fn took(&mut self, at: Cursor, known: VersionVector) {
-        self.at = Some(at);
+        (self.at, self.full) = (Some(at), None);
         self.under_way.push_back((at.through, known));
     }
 

@@ -49,7 +49,8 @@ pub enum Output {
     Apply {
         changes: Vec<Change>,
     },
-    /// Some of what that datacenter has applied through `floor` is not known here, and no longer in its log: a snapshot is needed.
+    /// Some of what that datacenter has applied through `floor` is not known here, and no longer in its log, or so late there that what
+    /// comes first has no room to wait: a snapshot is needed.
     Lacks {
         from: Datacenter,
         floor: VersionVector,

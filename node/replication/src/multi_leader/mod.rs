@@ -27,6 +27,7 @@ mod exchange;
 mod feed;
 mod giving;
 mod input;
+mod lacking;
 mod message;
 mod pace;
 mod routes;

@@ -29,7 +29,7 @@ use crate::keyspace::{self, Context, Evaluated, Known, Leaders, Taken, View};
 /// How soon others are asked again when something of theirs could not be written.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Changes of others in one entry.
-const ENTRY_CHANGES_MAX: usize = 64;
+const ENTRY_CHANGES_MAX: usize = 128;
 const ENTRY_BYTES_MAX: usize = 256 << 10;
 /// What an entry may take that others have acknowledged: all that the log takes.
 const TAKEN_BYTES_MAX: usize = 2 * COMMAND_BYTES_MAX - (64 << 10);
@@ -89,6 +89,10 @@ impl Exchanging {
     pub(super) fn origin(&self) -> Option<ActorId> {
         let leaders = self.leaders.as_ref().filter(|_| self.exchange.is_some());
         leaders.map(|leaders| leaders.origin)
+    }
+
+    fn goes_on(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.goes_on())
     }
 
     fn has_homes(&self) -> bool {
@@ -298,14 +302,23 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
         }
     }
 
+    /// What the log was given is durable here.
+    pub(super) fn exchange_persisted(&mut self) {
+        if self.group.exchanging.goes_on() {
+            self.group.tasks.push_back(Task::Exchange);
+        }
+    }
+
     /// The exchange hears of it when the protocol has said all that it has to say.
-    pub(super) fn tell_applied(&mut self) {
+    pub(super) fn tell_exchange(&mut self) {
         self.fill_applied();
         let exchanging = &mut self.group.exchanging;
         if exchanging.exchange.is_some() && !std::mem::replace(&mut exchanging.told, true) {
             let known = exchanging.known.vector.clone();
             self.exchange(Input::Applied { known });
             self.release_knowing();
+        } else if exchanging.goes_on() {
+            self.exchange(Input::Tick);
         }
     }
 

@@ -205,6 +205,28 @@ fn the_flow_goes_back_when_a_link_heals() {
     }
 }
 
+/// It goes on where it was: what one lacks for long and gets is not asked for as if somebody else's came by that link, which begins
+/// where the log does.
+#[test]
+fn after_a_cut_a_link_is_asked_for_what_it_was_asked_for_before() {
+    for seed in 6_000..6_020 {
+        let mut world = World::new(seed, datacenters(2), Links::AllToAll, Faults::default());
+        // So that it takes seconds to catch up.
+        world.settings.window_bytes = 600;
+        world.settings.batch_bytes = 200;
+        world.run_for(Duration::from_secs(1));
+        world.cut(0, 1);
+        world.run_for(Duration::from_secs(10));
+        world.mend();
+        for _ in 0..100 {
+            world.run_for(Duration::from_millis(100));
+            assert!(!world.is_rerouted());
+        }
+        world.heal();
+        world.expect_convergence(Duration::from_secs(10));
+    }
+}
+
 /// Each bug that is planted here is found by one of a few hundred seeds.
 #[cfg(feature = "planted")]
 #[test]

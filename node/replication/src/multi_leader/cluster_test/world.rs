@@ -40,6 +40,7 @@ pub(super) struct World {
     now: Time,
     random: Random,
     faults: Faults,
+    pub(super) settings: Settings,
     links: Links,
     reroute: bool,
     pub(super) wall: WallTime,
@@ -145,6 +146,7 @@ impl World {
             now: Time::ZERO,
             random: Random::new(seed),
             faults,
+            settings: Settings::default(),
             links,
             reroute: true,
             wall: WallTime(1_000_000),
@@ -178,6 +180,10 @@ impl World {
 
     pub(super) fn cut(&mut self, one: usize, other: usize) {
         self.cuts.extend([(one, other), (other, one)]);
+    }
+
+    pub(super) fn mend(&mut self) {
+        self.cuts.clear();
     }
 
     pub(super) fn kill(&mut self, place: usize) {
@@ -394,7 +400,7 @@ impl World {
             now: self.now,
         };
         let leader = node(place, self.below(NODES));
-        let exchange = Exchange::new(start, Settings::default());
+        let exchange = Exchange::new(start, self.settings.clone());
         self.groups[place].leader = Some((leader, exchange));
         self.tell_routes(place);
     }

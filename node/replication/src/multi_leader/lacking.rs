@@ -1,0 +1,52 @@
+//! What somebody has applied and this one has not, and whether it comes.
+
+use std::time::Duration;
+
+use quorate_model::{Dot, Time, VersionVector};
+
+#[derive(Clone, Default, Debug)]
+pub(super) struct Lacking {
+    /// What was there at some time of which some was not here,
+    there: Option<(Time, VersionVector)>,
+    /// what was here when that was looked at last,
+    here: Option<(Time, VersionVector)>,
+    /// and whether some of it had not come on by then.
+    stands: bool,
+}
+
+impl Lacking {
+    /// Since when, of what is not known by now.
+    pub(super) fn since(&self, known: &VersionVector) -> Option<Time> {
+        self.there.as_ref().filter(|(_, there)| !known.covers_all(there)).map(|(since, _)| *since)
+    }
+
+    /// Whether some origin's part of it has not come on for so long: until all of it is here. After a cut much is lacking for long, and comes.
+    pub(super) fn stands(
+        &mut self,
+        now: Time,
+        patience: Duration,
+        (there, here): (&VersionVector, &VersionVector),
+    ) -> bool {
+        if self.there.as_ref().is_some_and(|(_, there)| here.covers_all(there)) {
+            *self = Self::default();
+        }
+        if self.there.is_none() && !here.covers_all(there) {
+            self.there = Some((now, there.clone()));
+        }
+        let Some((_, there)) = &self.there else { return false };
+        let (since, before) = self.here.get_or_insert_with(|| (now, here.clone()));
+        if since.after(patience) <= now {
+            let mut lacking = there.dots().filter(|dot| !here.covers(*dot));
+            let comes =
+                lacking.all(|Dot { actor, .. }| here.counter(actor) > before.counter(actor));
+            self.stands |= !comes;
+            self.here = Some((now, here.clone()));
+        }
+        self.stands
+    }
+
+    /// Of a line that is cut nothing can come.
+    pub(super) fn is_not_heard(&mut self) {
+        self.here = None;
+    }
+}
