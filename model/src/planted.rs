@@ -158,6 +158,8 @@ pub enum Bug {
     HalfAChange,
     /// What cells are filled with is applied to them again when it comes as a change (INV-107, INV-109).
     TakeWhatIsFilled,
+    /// A part of a snapshot of another datacenter is taken though the one before it was lost (INV-109).
+    FillBehindLost,
     /// A change whose time is ahead of the taker's clock is taken (INV-111).
     TakeAhead,
     /// Of concurrent values that do not stand nothing is told (INV-107).

@@ -48,6 +48,8 @@ struct RunArguments {
 }
 
 fn main() -> ExitCode {
+    // To clear a huge page takes whoever touches it first up to six milliseconds. Where the system refuses, it is as it was.
+    rustix::thread::disable_transparent_huge_pages(true).ok();
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run(*arguments),
         Command::Dev(options) => develop(*options),

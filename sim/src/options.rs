@@ -213,7 +213,7 @@ impl Options {
             drift_max: Duration::from_millis(*pick(random, &[1_000, 10_000])),
             ..multi_leader::Settings::default()
         };
-        self.host.fill_cells_max = *pick(random, &[40, 8_192]);
+        self.host.fill_cells_max = *pick(random, &[8, 64]);
         self.first_keeps_logs = random.random_bool(0.3);
         if self.absence.is_none() && random.random_bool(0.01) {
             let absence = Duration::from_secs(random.random_range(600..=10_800));

@@ -32,6 +32,7 @@ pub const fn bugs(kind: Kind) -> &'static [Listed] {
 const MULTI_LEADER: &[Listed] = &[
     (Bug::TakeBeforeTurn, "take-before-turn", Found(&["changes", "assert"])),
     (Bug::TakeBehindLost, "take-behind-lost", Found(&["liveness", "changes"])),
+    (Bug::FillBehindLost, "fill-behind-lost", Found(&["liveness", "changes", "standing"])),
     (Bug::ReplaceUnseen, "replace-unseen", Found(&["changes", "standing"])),
     (Bug::AddTwice, "add-twice", Found(&["changes", "standing"])),
     (Bug::HalfAChange, "half-a-change", Found(&["changes", "standing"])),

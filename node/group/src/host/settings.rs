@@ -63,7 +63,7 @@ impl Default for Settings {
             snapshot_chunks_inflight: 8,
             catch_up_bytes_per_second: 64 << 20,
             log_held_bytes: 1 << 30,
-            fill_cells_max: 8_192,
+            fill_cells_max: 64,
             expired_keys_per_entry: 256,
             expiry_interval: Duration::from_millis(100),
             check_interval: Duration::from_secs(1),

@@ -29,8 +29,8 @@ mod view;
 
 pub use causal::{
     Away, CONFLICTS_MAX, Conflict, Conflicting, HandOver, Known, Leaders, Portion, Standing, Taken,
-    away, change_of, check_scripts, filled, hand_over, hands_over, is_a_cell, known_by,
-    last_conflicts, name_of, standing, take,
+    are_settled, away, change_of, check_scripts, filled, hand_over, hands_over, is_a_cell,
+    known_by, last_conflicts, name_of, standing, take,
 };
 pub(crate) use decimal::integer_of;
 pub use effects::{DecodeError, Effects, RowChange};

@@ -8,7 +8,7 @@ use quorate_model::{ActorId, Datacenter, Dot, LogIndex, NodeId, Time, VersionVec
 
 use super::feed::Feed;
 use super::giving::{Asked, Giver, Giving};
-use super::lacking::Lacking;
+use super::lacking::{Here, Lacking};
 use super::pace::Pace;
 use super::taking::{Full, Taking};
 use super::{
@@ -127,8 +127,8 @@ impl Exchange {
             Input::Applied { known } => {
                 self.known.join(&known);
                 let released = self.taking.know(&known);
-                self.pace.queue(released);
-                self.pace.applied(&self.known);
+                self.pace.queue(self.wall, released);
+                self.pace.applied(now, &self.known);
                 self.acknowledge(None);
             }
             Input::Message { from, message } => self.message(from, message, log),
@@ -150,7 +150,8 @@ impl Exchange {
     pub fn deadline(&self) -> Time {
         let feeds = self.feeds.values().map(|feed| feed.ask_at);
         let offers = self.offers.values().map(|offer| offer.until);
-        feeds.chain(offers).chain(self.giving.deadline()).fold(self.offer_at, Time::min)
+        let others = self.giving.deadline().into_iter().chain(self.pace.deadline());
+        feeds.chain(offers).chain(others).fold(self.offer_at, Time::min)
     }
 
     /// Whether to step with [`Input::Tick`] when the log has what it was given.
@@ -300,7 +301,7 @@ impl Exchange {
             }
             let through = change.through();
             match self.taking.take(self.now, place, change) {
-                Ok(taken) => self.pace.queue(taken),
+                Ok(taken) => self.pace.queue(self.wall, taken),
                 Err(Full) => {
                     self.refused.full += 1;
                     (all, full) = (false, true);
@@ -329,7 +330,7 @@ impl Exchange {
     }
 
     fn apply(&mut self) {
-        let changes = self.pace.next(self.settings.apply_bytes_max);
+        let changes = self.pace.next(self.now, self.settings.apply_bytes_max);
         if !changes.is_empty() {
             self.outputs.push_back(Output::Apply { changes });
         }
@@ -339,7 +340,7 @@ impl Exchange {
     fn take_early(&mut self) {
         let (wall, drift_max) = (self.wall, self.settings.drift_max);
         let taken = self.taking.take_early(self.now, |change| is_ahead(change, wall, drift_max));
-        self.pace.queue(taken);
+        self.pace.queue(self.wall, taken);
     }
 
     /// Whoever gives waits until this much is applied: no more is on its way here than it may have given. One that has said something is
@@ -376,6 +377,9 @@ impl Exchange {
             }
         }
         let expected = self.taking.expected();
+        let here = Here { expected, holds: &|first| self.taking.holds(first) };
+        // What comes is not taken meanwhile.
+        let takes = !self.pace.stalls(now, patience / 2);
         self.offers.retain(|_, offer| now < offer.until);
         let (mut over, silent) = (BTreeSet::new(), &self.silent);
         for (from, offer) in &mut self.offers {
@@ -395,7 +399,11 @@ impl Exchange {
                 }
                 (offer.lacking, offer.taken) = (Lacking::default(), false);
             } else {
-                offer.taken |= offer.lacking.stands(now, silence, (&offer.known, expected));
+                // It speaks more often than that.
+                if !takes || offer.until <= now.after(silence) {
+                    offer.lacking.begins_anew();
+                }
+                offer.taken |= offer.lacking.stands(now, silence, &offer.known, here);
             }
         }
         let offers = self.offers.iter().filter(|(_, offer)| offer.taken);
@@ -407,7 +415,7 @@ impl Exchange {
         // Whatever it has that does not come otherwise it is to give, of whomever that is.
         for (from, wanted) in &mut sources {
             let Some(feed) = self.feeds.get_mut(from) else { continue };
-            let long = feed.withholds(now, patience, expected);
+            let long = feed.withholds(now, patience, takes, here);
             let waits = || self.taking.blocked_before(now).any(|dot| feed.known.covers(dot));
             if long && (routes.reroute || waits()) {
                 *wanted = Wanted::All;
@@ -489,104 +497,4 @@ fn lacking(theirs: &VersionVector, ours: &VersionVector) -> u64 {
 
 fn is_ahead(change: &Change, wall: WallTime, drift_max: Duration) -> bool {
     change.at.is_ahead(wall, drift_max) && !planted::is(Bug::TakeAhead)
-}
-
-#[cfg(test)]
-mod tests {
-    use quorate_model::{Hlc, Links};
-
-    use super::*;
-    use crate::multi_leader::site_test::{key, value};
-    use crate::multi_leader::{Entry, Over, Write};
-
-    struct NoLog(VersionVector);
-
-    impl Log for NoLog {
-        fn floor(&self) -> (LogIndex, &VersionVector) {
-            (LogIndex::ZERO, &self.0)
-        }
-
-        fn applied(&self) -> LogIndex {
-            LogIndex::ZERO
-        }
-
-        fn behind(&self, _: LogIndex, _: usize) -> Vec<(LogIndex, Entry)> {
-            Vec::new()
-        }
-    }
-
-    /// Written there while a snapshot came, before the entry that says what that brought.
-    #[test]
-    fn what_waits_for_a_snapshot_further_on_in_the_log_and_fills_the_room_leads_to_a_snapshot() {
-        let (hub, other) = (ActorId(2), ActorId(3));
-        let [here, there] = ["here", "there"].map(|name| Datacenter::new(name).unwrap());
-        let vector = |dots: &[(ActorId, u64)]| -> VersionVector {
-            dots.iter().map(|(actor, counter)| Dot { actor: *actor, counter: *counter }).collect()
-        };
-        let change = |first| {
-            let write = Write::Put { content: value("x".repeat(100)), over: Over::default() };
-            let after = vector(&[(other, 7)]);
-            Change { origin: hub, first, after, at: Hlc(first), writes: vec![(key("k"), write)] }
-        };
-        // For one of the two.
-        let settings = Settings { held_bytes_max: change(1).bytes(), ..Settings::default() };
-        let silence = settings.silence;
-        let start = Start {
-            origin: ActorId(1),
-            own: [ActorId(1)].into(),
-            known: VersionVector::default(),
-            seed: 1,
-            now: Time::ZERO,
-        };
-        let mut exchange = Exchange::new(start, settings);
-        let (log, giver) = (NoLog(VersionVector::default()), NodeId(9));
-        let routes = Routes {
-            here: here.clone(),
-            all: [here, there.clone()].into(),
-            links: Links::Star { hub: there.clone() },
-            reroute: false,
-        };
-        let nodes = [(there.clone(), vec![giver])].into();
-        let mut input = Input::Routes { routes, nodes };
-        let mut now = Time::ZERO;
-        let lacks = loop {
-            exchange.step(now, WallTime(1), input, &log);
-            let outputs: Vec<Output> = std::iter::from_fn(|| exchange.pop_output()).collect();
-            if let Some(Output::Lacks { from, .. }) =
-                outputs.iter().find(|output| matches!(output, Output::Lacks { .. }))
-            {
-                break Some((now, from.clone()));
-            }
-            let asked = outputs.into_iter().find_map(|output| match output {
-                Output::Send { message: Message::Subscribe { number, from, .. }, .. } => {
-                    Some((number, from.map_or(LogIndex::ZERO, |from| from.through)))
-                }
-                Output::Send { .. } | Output::Apply { .. } | Output::Lacks { .. } => None,
-            });
-            input = match asked {
-                Some((number, from)) => {
-                    let message = Message::Changes {
-                        number,
-                        log: hub,
-                        start: from,
-                        from,
-                        through: LogIndex(2),
-                        changes: vec![change(1), change(2)],
-                        known: vector(&[(hub, 2), (other, 7)]),
-                    };
-                    Input::Message { from: giver, message }
-                }
-                None => {
-                    now = exchange.deadline().max(now);
-                    Input::Tick
-                }
-            };
-            if now > Time::ZERO.after(silence * 4) {
-                break None;
-            }
-        };
-        let (at, from) = lacks.expect("a snapshot is asked for");
-        assert_eq!(from, there);
-        assert!(at >= Time::ZERO.after(silence), "others are asked first");
-    }
 }

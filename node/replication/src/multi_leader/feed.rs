@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_model::{LogIndex, NodeId, Time, VersionVector};
 
-use super::lacking::Lacking;
+use super::lacking::{Here, Lacking};
 use super::{Cursor, Wanted};
 
 #[derive(Clone, Debug)]
@@ -23,9 +23,10 @@ pub(super) struct Feed {
     pub(super) missing: bool,
     /// Who gives.
     pub(super) giver: Option<NodeId>,
-    /// Through where what it gave is dealt with; and when it last gave all that it has, through where.
+    /// Through where what it gave is dealt with; and when it last gave all that it has, or its own, through where.
     pub(super) at: Option<Cursor>,
     all: Option<Cursor>,
+    own: Option<Cursor>,
     /// The same for what was on its way to be applied: through where, and what is known then.
     under_way: VecDeque<(LogIndex, VersionVector)>,
     applied: LogIndex,
@@ -57,6 +58,7 @@ impl Feed {
             giver: None,
             at,
             all: None,
+            own: None,
             under_way: VecDeque::new(),
             applied: LogIndex::ZERO,
             ask_at: now,
@@ -88,11 +90,17 @@ impl Feed {
 
     pub(super) fn want(&mut self, wanted: Wanted, now: Time) {
         match wanted {
-            Wanted::Own => self.all = self.at,
+            Wanted::Own => {
+                self.all = self.at;
+                let further = |own: &Cursor| {
+                    self.at.is_none_or(|at| at.log == own.log && at.through < own.through)
+                };
+                self.at = self.own.filter(further).or(self.at);
+            }
             // What it did not want before it has passed over.
-            Wanted::All => self.at = self.all.take(),
+            Wanted::All => (self.own, self.at) = (self.at, self.all),
         }
-        self.wanted = wanted;
+        (self.wanted, self.full) = (wanted, None);
         self.ask_again(now);
     }
 
@@ -105,7 +113,7 @@ impl Feed {
         silent: bool,
     ) {
         if silent {
-            self.back = Some(here.clone());
+            (self.back, self.full) = (Some(here.clone()), None);
         }
         (self.heard, self.answered) = (now, true);
         self.known.clone_from(known);
@@ -123,17 +131,20 @@ impl Feed {
         self.back.is_none()
     }
 
-    /// Whether it has something that this one lacks, and some of that does not come for so long.
+    /// Whether it has something that this one lacks, and some of that does not come for so long, though the line was heard and what
+    /// came was taken.
     pub(super) fn withholds(
         &mut self,
         now: Time,
         patience: Duration,
-        expected: &VersionVector,
+        takes: bool,
+        here: Here<'_>,
     ) -> bool {
-        if self.is_silent(now, patience) {
-            self.lacking.is_not_heard();
+        // While it is not asked it need not say anything.
+        if !takes || self.number != 0 && self.is_silent(now, patience) {
+            self.lacking.begins_anew();
         }
-        self.lacking.stands(now, patience, (&self.known, expected))
+        self.lacking.stands(now, patience, &self.known, here)
     }
 
     /// For how long it has had something that is not known here.

@@ -3,14 +3,17 @@
 //! Whoever takes says what it knows, and is given the rest; so nothing is kept here for it but how far it came (INV-109).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use quorate_model::planted::{self, Bug};
 use quorate_model::{ActorId, Datacenter, LogIndex, NodeId, Time, VersionVector};
 
 use super::{Change, Cursor, Entry, Log, Message, Settings, Wanted};
 
-/// How much of the log one step reads for one taker, in batches.
-const BATCHES_MAX: usize = 8;
+/// How much of the log one step reads for one taker, in batches,
+const BATCHES_MAX: usize = 4;
+/// and when it is read on: what else the leader has to do comes in between.
+const READ_ON: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Giving {
@@ -197,7 +200,7 @@ impl Taker {
                 Next::Changes(changes) => sent.push((self.node, self.tell(giver, changes))),
             }
         }
-        self.reads_at = Some(giver.now);
+        self.reads_at = Some(giver.now.after(READ_ON));
         Ok(())
     }
 

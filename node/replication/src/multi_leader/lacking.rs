@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use quorate_model::{Dot, Time, VersionVector};
 
+/// What has come to this one,
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) expected: &'a VersionVector,
+    /// and of which dots a change is held that waits for another origin's, which is judged itself.
+    pub(super) holds: &'a dyn Fn(Dot) -> bool,
+}
+
 #[derive(Clone, Default, Debug)]
 pub(super) struct Lacking {
     /// What was there at some time of which some was not here,
@@ -25,28 +33,32 @@ impl Lacking {
         &mut self,
         now: Time,
         patience: Duration,
-        (there, here): (&VersionVector, &VersionVector),
+        there: &VersionVector,
+        here: Here<'_>,
     ) -> bool {
-        if self.there.as_ref().is_some_and(|(_, there)| here.covers_all(there)) {
+        let Here { expected, holds } = here;
+        if self.there.as_ref().is_some_and(|(_, there)| expected.covers_all(there)) {
             *self = Self::default();
         }
-        if self.there.is_none() && !here.covers_all(there) {
+        if self.there.is_none() && !expected.covers_all(there) {
             self.there = Some((now, there.clone()));
         }
         let Some((_, there)) = &self.there else { return false };
-        let (since, before) = self.here.get_or_insert_with(|| (now, here.clone()));
+        let (since, before) = self.here.get_or_insert_with(|| (now, expected.clone()));
         if since.after(patience) <= now {
-            let mut lacking = there.dots().filter(|dot| !here.covers(*dot));
-            let comes =
-                lacking.all(|Dot { actor, .. }| here.counter(actor) > before.counter(actor));
+            let mut lacking = there.dots().filter(|dot| !expected.covers(*dot));
+            let comes = lacking.all(|Dot { actor, .. }| {
+                let counter = expected.counter(actor);
+                counter > before.counter(actor) || holds(Dot { actor, counter: counter + 1 })
+            });
             self.stands |= !comes;
-            self.here = Some((now, here.clone()));
+            self.here = Some((now, expected.clone()));
         }
         self.stands
     }
 
-    /// Of a line that is cut nothing can come.
-    pub(super) fn is_not_heard(&mut self) {
+    /// While the line is cut, or nothing is taken, nothing can come: what does is judged from now on.
+    pub(super) fn begins_anew(&mut self) {
         self.here = None;
     }
 }

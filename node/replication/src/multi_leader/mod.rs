@@ -5,7 +5,8 @@
 //! 1. An [`Exchange`] is made where a replica has become the group's leader and has applied all entries of earlier terms, with what the
 //!    group has applied by then. It ends with the leadership, and when something of [`Output::Apply`] could not be written.
 //! 2. [`Exchange::step`] takes one input and the group's [`Log`]; `now` never goes back. Drain [`Exchange::pop_output`] before the
-//!    next step. At [`Exchange::deadline`] at the latest, step with [`Input::Tick`].
+//!    next step. At [`Exchange::deadline`] at the latest, step with [`Input::Tick`]; and if [`Exchange::goes_on`] as soon as the log has what
+//!    it was given.
 //! 3. The changes of [`Output::Apply`] are entries of the group's log in this order, each [`Turn::Next`] of what stands before it: no
 //!    leader writes before it has applied what earlier ones wrote.
 //! 4. Whatever the group applies, its own writes and those of others, is told by [`Input::Applied`] once it is committed and applied.
@@ -18,8 +19,9 @@
 //!    come first is behind it. How long the log is kept for those that are away is the host's.
 //!
 //! # Rooms
-//! `change` says what goes from one datacenter to the others and when it is its turn, `cell` what its writes do to values, `taking` keeps to that, `giving` reads the log for
-//! others, `routes` chooses from whom to take, `exchange` brings these together.
+//! `change` says what goes from one datacenter to the others and when it is its turn, `cell` what its writes do to values, `taking` keeps to that, `pace` hands
+//! it to the log, `giving` reads the log for others, `routes` chooses from whom to take, `feed` is how far each of these came, `lacking` whether what it has comes,
+//! `exchange` brings these together.
 
 mod cell;
 mod change;
@@ -35,6 +37,8 @@ mod taking;
 
 #[cfg(test)]
 mod cluster_test;
+#[cfg(test)]
+mod full_test;
 #[cfg(test)]
 mod permutation_test;
 #[cfg(test)]

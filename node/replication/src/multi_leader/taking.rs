@@ -70,6 +70,11 @@ impl Taking {
         self.bytes
     }
 
+    /// Whether a change that begins so waits for another one.
+    pub(super) fn holds(&self, first: Dot) -> bool {
+        self.held.contains_key(&(first.actor, first.counter))
+    }
+
     /// Who waits for the longest.
     pub(super) fn blocked(&self) -> Option<Blocked> {
         let oldest = self.held.values().min_by_key(|held| held.since)?;

@@ -68,7 +68,11 @@ impl<D: Disk, S: StateStore> Turn<'_, D, S> {
             return;
         }
         let again = self.shared.now.after(NEXT_IN);
-        if self.group.replica.is_transferring() {
+        let settled = match self.with_proposed(|view| keyspace::are_settled(view)) {
+            Ok(settled) => settled,
+            Err(error) => return self.refuse_state(error.into()),
+        };
+        if !settled || self.group.replica.is_transferring() {
             return self.timer(Timer::Homes(self.group.id), again);
         }
         let from = self.group.exchanging.homes_from.clone();

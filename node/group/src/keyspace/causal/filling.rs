@@ -1,7 +1,8 @@
 //! All that another datacenter has applied, part by part, where its log no longer goes back as far as is needed.
 //!
 //! Parts are read one after the other while writes go on there, so all of them are as of the first one: values that came later are
-//! left out, and come as changes when this much is known here. What is gone from a later part is gone here a little early.
+//! left out, and come as changes when this much is known here. What is gone from a later part is gone here a little early; so homes,
+//! which come last, are as of when they were read, and nobody writes who has one since then before all that is known.
 //!
 //! Meanwhile, and after a filling that was broken off, some cells are *ahead*: they are as if more was known than is. So a change
 //! that comes later does nothing to them where that covers it, a local write says what of it it replaces, and whoever is filled
@@ -17,7 +18,7 @@ use quorate_storage::state::{Rows, StateError};
 use serde::{Deserialize, Serialize};
 
 use super::conflicts::{self, Conflict};
-use super::homes::is_home;
+use super::homes::{PLACE, is_home};
 use super::{CELLS, Known, Leaders, decode, is_a_cell};
 use crate::KeyType;
 use crate::cells::Named;
@@ -25,8 +26,8 @@ use crate::keyspace::editor::{Editor, Stop};
 use crate::keyspace::view::damaged;
 use crate::keyspace::{Context, Effects, View};
 
-/// Bytes of cells in one part.
-const PART_BYTES_MAX: usize = 512 << 10;
+/// Bytes of cells in one part: a leader reads or merges it at once.
+const PART_BYTES_MAX: usize = 16 << 10;
 
 /// A part of all cells: those from some key on, before `next`; to the end without one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,6 +58,11 @@ impl Ahead {
         self.from.as_ref() <= key && self.to.as_ref().is_none_or(|to| key < to.as_ref())
     }
 
+    /// Whether it goes on behind this key.
+    pub(super) fn reaches(&self, key: &[u8]) -> bool {
+        self.to.as_ref().is_none_or(|to| key < to.as_ref())
+    }
+
     /// What of it is within other bounds.
     fn within(&self, from: &Bytes, to: Option<&Bytes>) -> Option<Self> {
         let from = self.from.clone().max(from.clone());
@@ -82,6 +88,12 @@ impl Known {
     #[must_use]
     pub const fn is_ahead(&self) -> bool {
         !self.ahead.is_empty()
+    }
+
+    /// Forgets what all cells are by now.
+    pub(super) fn catch_up(&mut self) {
+        let vector = &self.vector;
+        self.ahead.retain(|ahead| !vector.covers_all(&ahead.vector));
     }
 
     fn add_ahead(&mut self, new: Ahead) {
@@ -164,23 +176,28 @@ impl Portion {
         16 * self.known.len() * (1 + self.ahead.len()) + cells.sum::<usize>()
     }
 
-    /// Merges it, from this key on, as of `first`, with so many cells at most; and answers before which key that ends.
+    /// Merges it, from this key on, as of `first`, with so many cells at most; and answers what is left of it, and from which key on.
     ///
     /// # Errors
     /// [`StateError::Read`].
     pub fn fill<R: Rows>(
-        self,
+        mut self,
         from: &[u8],
         (first, cells_max): (&VersionVector, usize),
         context: Context,
         leaders: &Leaders,
         view: &View<'_, R>,
-    ) -> Result<(Effects, Option<Bytes>), StateError> {
+    ) -> Result<(Effects, Option<(Bytes, Self)>), StateError> {
         let context = Context { now: context.now.max(view.time_floor()), ..context };
         let mut known = Known::of(view)?;
         let ours = view.range(&bound(Some(from)), &bound(self.next.as_deref()), cells_max + 1)?;
         let cut = ours.get(cells_max).map(|(row, _)| row.slice(1..));
-        let next = cut.or(self.next);
+        let next = cut.clone().or_else(|| self.next.clone());
+        let rest = cut.map(|cut| {
+            let cells = self.cells.extract_if(.., |(key, _)| *key.bytes() >= cut).collect();
+            let (ahead, next) = (self.ahead.clone(), self.next.clone());
+            (cut, Self { known: self.known.clone(), newest: self.newest, ahead, cells, next })
+        });
         let mut all: BTreeMap<Bytes, Cell> =
             ours.iter().map(|(row, _)| (row.slice(1..), Cell::default())).collect();
         all.extend(self.cells.into_iter().map(|(key, cell)| (key.bytes().clone(), cell)));
@@ -192,6 +209,9 @@ impl Portion {
         for (key, theirs) in all {
             let mut there = first.clone();
             join_at(&mut there, &self.ahead, &key);
+            if key.starts_with(&PLACE) {
+                there.join(&self.known);
+            }
             let (here, theirs) = (known.at(&key), theirs.within(&there));
             let merged = merge(&mut editor, key, &theirs, (&here, &there), leaders);
             match merged {
@@ -205,10 +225,13 @@ impl Portion {
         let from = Bytes::copy_from_slice(from);
         let first = Ahead { vector: first.clone(), from: from.clone(), to: next.clone() };
         let theirs = self.ahead.iter().filter_map(|ahead| ahead.within(&from, next.as_ref()));
-        theirs.chain([first]).for_each(|ahead| known.add_ahead(ahead));
+        // INV-112: a home that has moved since then is not where it was, nor here before what was written there.
+        let homes = Ahead { vector: self.known, from: Bytes::from_static(&PLACE), to: None };
+        let homes = homes.within(&from, next.as_ref());
+        theirs.chain([first]).chain(homes).for_each(|ahead| known.add_ahead(ahead));
         let mut effects = editor.finish();
         effects.changes.push(known.row());
-        Ok((effects, next))
+        Ok((effects, rest))
     }
 }
 
@@ -248,8 +271,7 @@ pub fn filled<R: Rows>(
     let mut known = Known::of(view)?;
     let before = known.vector.clone();
     known.vector.join(first);
-    let vector = known.vector.clone();
-    known.ahead.retain(|ahead| !vector.covers_all(&ahead.vector));
+    known.catch_up();
     let time = context.now.max(view.time_floor());
     let changes = vec![known.row()];
     Ok((before, known.vector, Effects { time, changes, ..Effects::default() }))

@@ -15,7 +15,7 @@ use quorate_storage::state::{Rows, StateError};
 
 use super::custom::Policy;
 use super::reading::{Reads, reads};
-use super::{CELLS, Leaders, cell_row, decode};
+use super::{CELLS, Known, Leaders, cell_row, decode};
 use crate::keyspace::View;
 use crate::keyspace::editor::{Editor, Stop};
 use crate::keyspace::glob::matches;
@@ -25,7 +25,7 @@ use crate::keyspace::view::damaged;
 use crate::{HomeOf, Operation, Value, ValueError, Write};
 
 /// Behind the cells of all keys: slot(2) 0(4), then what it is of.
-const PLACE: [u8; 6] = {
+pub(super) const PLACE: [u8; 6] = {
     let [high, low] = SLOTS.to_be_bytes();
     [high, low, 0, 0, 0, 0]
 };
@@ -112,6 +112,41 @@ fn of_pattern<'a, R: Rows>(
     Ok(holder.unwrap_or_else(|| leaders.homes.instead(&declared.home)))
 }
 
+/// Whether everything is known that was written before the key's home came here: what a snapshot says of homes goes further.
+fn is_settled<R: Rows>(
+    view: &View<'_, R>,
+    key: &Bytes,
+    leaders: &Leaders,
+) -> Result<bool, StateError> {
+    let known = Known::of(view)?;
+    let declared = leaders.declared_home(key).filter(|_| known.is_ahead());
+    let Some(declared) = declared else { return Ok(true) };
+    for of in [HomeOf::Key(key.clone()), HomeOf::pattern(declared)] {
+        let cell = cell_key(&of);
+        let settled = match view.row(&cell_row(&cell))? {
+            Some(bytes) => {
+                let cell = decode(&bytes, None)?;
+                cell.siblings().iter().all(|sibling| known.vector.covers(sibling.dot))
+            }
+            None => known.vector.covers_all(&known.at(cell.bytes())),
+        };
+        if !settled {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the homes of patterns that are here are so for good, and no more on their way.
+///
+/// # Errors
+/// [`StateError::Read`].
+pub fn are_settled<R: Rows>(view: &View<'_, R>) -> Result<bool, StateError> {
+    let known = Known::of(view)?;
+    let mut homes = known.ahead.iter().filter(|ahead| ahead.reaches(&PLACE));
+    Ok(homes.all(|ahead| known.vector.covers_all(ahead.vector())))
+}
+
 /// Whether the change moves a home.
 #[must_use]
 pub fn hands_over(change: &Change) -> bool {
@@ -137,13 +172,18 @@ pub fn away<R: Rows>(
     if flushes(write) {
         return Ok(Some(Away::Refused(ValueError::NotWithHomes)));
     }
-    let mut at = None;
+    let (mut at, mut settled) = (None, true);
     for key in write.keys() {
         let Some(home) = home(view, key, leaders)? else { continue };
         if at.is_some_and(|at| at != home) {
             return Ok(Some(Away::Refused(ValueError::HomesApart)));
         }
         at = Some(home);
+        settled &= *home != leaders.here || is_settled(view, key, leaders)?;
+    }
+    if !settled {
+        // It is on its way here.
+        return Ok(Some(Away::Home(leaders.here.clone())));
     }
     let away = at.filter(|at| **at != leaders.here);
     // Versions of keys are a datacenter's own.

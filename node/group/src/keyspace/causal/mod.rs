@@ -50,7 +50,7 @@ pub(super) use conflicts::read as read_conflicts;
 pub use conflicts::{CONFLICTS_MAX, Conflict, Conflicting, last as last_conflicts};
 pub use custom::check_scripts;
 pub use filling::{Portion, Standing, filled, name_of, standing};
-pub use homes::{Away, HandOver, away, hand_over, hands_over};
+pub use homes::{Away, HandOver, are_settled, away, hand_over, hands_over};
 pub(super) use homes::{check_watched, read_home, set_home};
 pub(super) use siblings::{delete_siblings, read as read_siblings, set_sibling};
 pub use taking::{Taken, take};

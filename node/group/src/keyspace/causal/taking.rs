@@ -53,6 +53,7 @@ pub fn take<R: Rows>(
         known.follow(&change);
         taken.push(change);
     }
+    known.catch_up();
     // Of one cell the last.
     let newest = found.into_iter().rev().filter(|one: &Conflict| seen.insert(one.cell()));
     let mut found: Vec<Conflict> = newest.collect();

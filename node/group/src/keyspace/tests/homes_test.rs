@@ -6,7 +6,7 @@ use quorate_replication::multi_leader::{Change, Turn};
 
 use super::super::causal::{Away, away, hand_over};
 use super::super::random::Random;
-use super::leaders_test::{leaders, place};
+use super::leaders_test::{fill_part, finish, leaders, place, read_part};
 use super::*;
 use crate::{HomeOf, SetCondition, ValueError};
 
@@ -92,6 +92,33 @@ fn a_home_is_handed_over_and_nobody_writes_before_it_has_come() {
     assert_eq!(sites[1].read(&Read::Home { key: "free".into() }), Value::Nil);
     sites[1].write(&move_to("home:k", None));
     assert_eq!(sites[1].read(&home), Value::Bulk("dc-a".into()));
+}
+
+/// What moved while a snapshot was read is neither where it was nor where it is to be, before what was written there has come.
+#[test]
+fn a_home_that_moves_while_another_datacenter_is_filled_has_come_when_all_before_it_has() {
+    for back in [None, Some(place(0))] {
+        let mut sites = sites();
+        let write = set("home:k", 1);
+        sites[0].write(&write);
+        sites[0].write(&move_to("home:k", Some(&place(1))));
+        (0..2).for_each(|_| drop(hear(&mut sites, 1, 0)));
+        // That is what the snapshot brings; the home is read later.
+        let first = read_part(&sites[1], &Bytes::new(), 1);
+        let (known, next) = (first.known.clone(), first.next.clone().unwrap());
+        fill_part(&mut sites[0], first, &Bytes::new(), (&known, 1));
+        sites[1].write(&set("home:k", 2));
+        sites[1].write(&move_to("home:k", back.as_ref()));
+        let last = read_part(&sites[1], &next, 9);
+        assert_eq!(fill_part(&mut sites[0], last, &next, (&known, 9)), None);
+        finish(&mut sites[0], &known);
+        for _ in 0..2 {
+            assert_eq!(away_of(&sites[0], &write), Some(Away::Home(place(0))), "on its way");
+            hear(&mut sites, 0, 1);
+        }
+        assert_eq!(away_of(&sites[0], &write), None);
+        assert_eq!(sites[0].get("home:k"), Value::Bulk("2".into()));
+    }
 }
 
 #[test]

@@ -180,24 +180,29 @@ fn put(site: &mut Shard, effects: &Effects) {
     site.apply_all();
 }
 
-/// Merges one part, of so many cells.
-fn fill_part(
+/// Merges one part, of so many cells at a time.
+pub(super) fn fill_part(
     site: &mut Shard,
     part: Portion,
     at: &Bytes,
     (first, cells_max): (&VersionVector, usize),
 ) -> Option<Bytes> {
-    let keys = u64::try_from(site.keys).unwrap();
-    site.seed += 1;
-    let context = Context { now: site.now, seed: site.seed };
     let leaders = site.leaders.clone().unwrap();
-    let view = View::proposed(&site.rows, PREFIX, keys, &site.overlay).among(Some(&leaders));
-    let (effects, next) = part.fill(at, (first, cells_max), context, &leaders, &view).unwrap();
-    put(site, &effects);
+    let next = part.next.clone();
+    let mut left = Some((at.clone(), part));
+    while let Some((at, part)) = left {
+        let keys = u64::try_from(site.keys).unwrap();
+        site.seed += 1;
+        let context = Context { now: site.now, seed: site.seed };
+        let view = View::proposed(&site.rows, PREFIX, keys, &site.overlay).among(Some(&leaders));
+        let (effects, rest) = part.fill(&at, (first, cells_max), context, &leaders, &view).unwrap();
+        put(site, &effects);
+        left = rest;
+    }
     next
 }
 
-fn finish(site: &mut Shard, first: &VersionVector) {
+pub(super) fn finish(site: &mut Shard, first: &VersionVector) {
     let context = Context { now: site.now, seed: site.seed };
     let view = View::proposed(&site.rows, PREFIX, 0, &site.overlay);
     let (_, vector, effects) = filled(first, context, &view).unwrap();
@@ -205,7 +210,7 @@ fn finish(site: &mut Shard, first: &VersionVector) {
     assert_eq!(known(site).vector, vector);
 }
 
-fn read_part(site: &Shard, at: &Bytes, cells_max: usize) -> Portion {
+pub(super) fn read_part(site: &Shard, at: &Bytes, cells_max: usize) -> Portion {
     let view = View::proposed(&site.rows, PREFIX, 0, &site.overlay);
     Portion::read(&view, at, cells_max).unwrap()
 }
