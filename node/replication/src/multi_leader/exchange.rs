@@ -321,8 +321,8 @@ impl Exchange {
             // In a log that has all, what comes first stands first; but for what somebody wrote there while a snapshot came, which may
             // wait for what the rest of that brought.
             let long = since.after(self.settings.silence) <= self.now;
-            let has = || self.taking.blocked_before(self.now).any(|dot| feed.known.covers(dot));
-            if long && feed.wanted == Wanted::All && has() {
+            let waits = || self.taking.waits_for(self.now, &feed.known);
+            if long && feed.wanted == Wanted::All && waits() {
                 let (from, floor) = (place.clone(), feed.known.clone());
                 self.outputs.push_back(Output::Lacks { from, floor });
             }
@@ -416,7 +416,7 @@ impl Exchange {
         for (from, wanted) in &mut sources {
             let Some(feed) = self.feeds.get_mut(from) else { continue };
             let long = feed.withholds(now, patience, takes, here);
-            let waits = || self.taking.blocked_before(now).any(|dot| feed.known.covers(dot));
+            let waits = || self.taking.waits_for(now, &feed.known);
             if long && (routes.reroute || waits()) {
                 *wanted = Wanted::All;
             }

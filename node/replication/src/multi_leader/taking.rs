@@ -81,9 +81,9 @@ impl Taking {
         Some(Blocked { by: oldest.by.clone(), since: oldest.since, on: oldest.on })
     }
 
-    /// What those wait for that have waited since before.
-    pub(super) fn blocked_before(&self, now: Time) -> impl Iterator<Item = Dot> {
-        self.held.values().filter(move |held| held.since < now).map(|held| held.on)
+    /// Whether something that is no news waits for what somebody has who knows this.
+    pub(super) fn waits_for(&self, now: Time, known: &VersionVector) -> bool {
+        self.held.values().any(|held| held.since < now && known.covers(held.on))
     }
 
     /// Local writes, what another leader took before, a snapshot. Answers with what is to be applied after it, in this order.
